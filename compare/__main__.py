@@ -1,0 +1,5 @@
+"""`python -m compare` is `gradtwin`."""
+
+from compare.cli import main
+
+main()

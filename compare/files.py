@@ -1,0 +1,59 @@
+"""Writing files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from compare.errors import UserError
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and its parents, and make sure that a file can be written into it.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file beside its place, flush it to the disk, then rename it: `path` is the old file or the new one whole.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full; the old file is untouched then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o666 & ~_umask())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write `result` as strict JSON (no NaN, no Infinity), as `write_bytes` does."""
+    write_bytes(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _umask() -> int:
+    """The process's file mask, which `tempfile` ignores and can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,52 @@
+"""Inputs that expose mistakes: each kind of value and of memory layout lets some mistake show that others hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scratch import Array
+
+Shape = tuple[int, ...]
+Draw = Callable[[np.random.Generator, Shape], Array]
+
+
+def _per_channel(rng: np.random.Generator, shape: Shape) -> Array:
+    """Normal numbers around 3, 6, 9 ...: every channel (axis 1) at a height of its own."""
+    heights = 3.0 * np.arange(1, shape[1] + 1).reshape(1, -1, *(1,) * (len(shape) - 2))
+    return rng.standard_normal(shape) + heights
+
+
+# What each is for: mistakes in the values.
+VALUES: dict[str, Draw] = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "integers": lambda rng, shape: rng.integers(-2, 3, shape).astype(float),  # ties, and exact zeros
+    "zeros": lambda _, shape: np.zeros(shape),  # nothing but ties; only the bias is left
+    "post-relu": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0),  # pooling windows full of zeros
+    "per-channel": _per_channel,  # exchanged channels
+    "large": lambda rng, shape: rng.choice([-1000.0, 1000.0], shape) + rng.integers(-3, 4, shape),  # exp overflows
+}
+
+
+def _strided(x: Array) -> Array:
+    """`x` as every second element of a larger array: a view that is contiguous nowhere."""
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def _read_only(x: Array) -> Array:
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    return frozen
+
+
+# What each is for: code that trusts the memory instead of the shape, or writes where it should only read.
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "contiguous": np.ascontiguousarray,
+    "strided": _strided,
+    "fortran": np.asfortranarray,
+    "batch last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
+    "read-only": _read_only,
+}

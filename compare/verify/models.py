@@ -1,0 +1,212 @@
+"""Models against their twins, twice over.
+
+*Isolated*: each layer is fed the reference's own input and upstream gradient, and held to the bound of its kind. This
+finds the layer that is wrong. *End to end*: each twin works on its own intermediate results, through the loss, backward
+and some optimizer steps. This finds what is wrong between the layers.
+
+The gate end to end is measured, not guessed: the reference runs again with its weights and images moved by one unit in
+the last place. What that does to a tensor, and the rounding of the tensor itself, times what the roundings of the layers
+amount to (`tolerance.conditioning_factor`), is allowed there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+import scratch
+import torch_ref
+from compare import tolerance, weights
+from compare.observe import Call, Tensors, gradient_name, observe_scratch, observe_torch
+from compare.pairs import LayerPair, ModelPair, layer_pair_of
+from compare.verify.report import Row, compare, failure
+from scratch import Array
+
+PERTURBATIONS = 8  # how often the reference runs again, one ulp away
+CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie
+STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
+SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+
+
+def check_model(pair: ModelPair, state: weights.State, images: Array, labels: Array, seed: int = 0) -> list[Row]:
+    """Compare a model with its twin, both with the weights `state`, on images (N, 1, H, W) and labels (N).
+
+    The dtype is that of the images and the state; `seed` draws the perturbations.
+    """
+    dtype = str(images.dtype)
+    candidate, reference = pair.scratch(dtype=dtype), pair.torch(dtype=getattr(torch, dtype))
+    weights.load_scratch_state(candidate, state)
+    weights.load_torch_state(reference, state)
+    calls = record_calls(reference, images, labels)
+    rows = [row for name in calls for row in _check_isolated(pair, candidate, reference, name, calls[name])]
+    clear = decided(reference, images)
+    return rows + _check_end_to_end(pair, candidate, reference, images[clear], labels[clear], seed)
+
+
+def check_calls(
+    pair: LayerPair,
+    name: str,
+    case: str,
+    candidate: scratch.Module,
+    reference: nn.Module,
+    calls: list[Call],
+    dtype: str,
+) -> list[Row]:
+    """Compare what a layer does in `calls` with what its reference does."""
+    # The candidate comes last: what it does to its inputs cannot reach the reference any more.
+    bounds, expected = pair.rule(reference, calls, dtype), observe_torch(reference, calls)
+    try:
+        got = observe_scratch(candidate, calls)
+    except Exception as error:  # a candidate may be anybody's code: whatever it raises is a finding about it
+        return [failure(name, case, dtype, error)]
+    return compare(name, case, got, expected, bounds)
+
+
+def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str, Call]:
+    """What every layer of the reference, and the loss, is given in one forward and backward pass, by name."""
+    inputs: dict[str, Array] = {}
+    grads: dict[str, Array] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name] = args[0].detach().numpy().copy()
+            output.register_hook(lambda grad: grads.__setitem__(name, grad.numpy().copy()))
+
+        return hook
+
+    handles = [layer.register_forward_hook(remember(name)) for name, layer in leaves(reference)]
+    logits = reference(torch.tensor(images))
+    nn.CrossEntropyLoss()(logits, torch.tensor(labels)).backward()
+    for handle in handles:
+        handle.remove()
+    calls = {name: Call((inputs[name],), grads[name]) for name in inputs}
+    return calls | {"loss": Call((logits.detach().numpy(), labels), np.ones((), images.dtype))}
+
+
+def leaves(reference: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers of a torch model that have no layers inside, with their dotted names."""
+    return [(name, layer) for name, layer in reference.named_modules() if not list(layer.children())]
+
+
+def decided(reference: nn.Module, images: Array) -> npt.NDArray[np.bool_]:
+    """Which images (N) no ReLU and no max-pooling of the reference decides by less than rounding could turn: a mask.
+
+    Where a decision turns, two correct implementations differ by a whole gradient, not by a rounding. Exact ties count
+    as decided: they come from equal patches (a blank border), which both twins tie in the same way.
+    """
+    wide = copy.deepcopy(reference).double()
+    ulp = float(np.finfo(images.dtype).eps)
+    clear = torch.ones(len(images), dtype=torch.bool)
+
+    def judge(layer: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
+        distance = _distance_to_tie(layer, args[0])
+        sure = (distance == 0) | (distance > CLEARANCE * ulp * args[0].abs().max())
+        clear.logical_and_(sure.flatten(1).all(dim=1))
+
+    for _, layer in leaves(wide):
+        if isinstance(layer, nn.ReLU | nn.MaxPool2d):
+            layer.register_forward_hook(judge)
+    with torch.no_grad():
+        wide(torch.tensor(images, dtype=torch.float64))
+    return clear.numpy()
+
+
+def _distance_to_tie(layer: nn.Module, x: Tensor) -> Tensor:
+    """How far the input of a ReLU is from 0; how far the maximum of a pooling window is from the second."""
+    if not isinstance(layer, nn.MaxPool2d):
+        return x.abs()
+    (kh, kw), (sh, sw), (ph, pw) = (
+        (v, v) if isinstance(v, int) else v for v in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    padded = nn.functional.pad(x, (pw, pw, ph, ph), value=-torch.inf)
+    first, second = padded.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2).topk(2).values.unbind(-1)
+    return first - second
+
+
+def _check_isolated(
+    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, name: str, call: Call
+) -> list[Row]:
+    """One layer, or the loss, on what the reference gave its own."""
+    dtype = str(call.grad_output.dtype)
+    if name == "loss":
+        own: scratch.Module = scratch.CrossEntropyLoss()
+        twin: nn.Module = nn.CrossEntropyLoss()
+    else:
+        own, twin = dict(candidate.named_modules())[name], reference.get_submodule(name)
+    return check_calls(layer_pair_of(twin), pair.name, f"{name} isolated", own, twin, [call], dtype)
+
+
+def _check_end_to_end(
+    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, images: Array, labels: Array, seed: int
+) -> list[Row]:
+    """Logits, loss, all gradients and the updated parameters, each twin on its own."""
+    dtype, rng = str(images.dtype), np.random.default_rng(seed)
+    case, steps = f"end to end, {len(images)} images", STEPS[str(images.dtype)]
+    start = _after(weights.torch_state(reference), steps)
+    rounding_layers = sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1  # and the loss
+    factor = tolerance.conditioning_factor(rounding_layers)
+    expected = _run_torch(copy.deepcopy(reference), images, labels, steps)
+    bounds: Tensors = {name: np.zeros(()) for name in expected}
+    for _ in range(PERTURBATIONS):
+        moved = copy.deepcopy(reference)
+        with torch.no_grad():
+            for parameter in moved.parameters():
+                parameter.copy_(torch.tensor(_one_ulp_away(parameter.numpy(), rng)))
+        moved_start = _after(weights.torch_state(moved), steps)
+        for name, tensor in _run_torch(moved, _one_ulp_away(images, rng), labels, steps).items():
+            change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
+            own_rounding = tolerance.unit_roundoff(dtype) * np.abs(tensor).max()
+            bounds[name] = np.maximum(bounds[name], factor * (np.abs(change).max() + own_rounding))
+    try:
+        got = _run_scratch(candidate, images, labels, steps)
+    except Exception as error:  # as in check_calls
+        return [failure(pair.name, case, dtype, error)]
+    return compare(pair.name, case, got, expected, bounds, start=start)
+
+
+def _after(state: weights.State, steps: int) -> Tensors:
+    return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
+
+
+def _one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
+    """Every element moved to the next number above or below, by chance; zeros stay."""
+    direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
+    return np.where(x == 0, x, np.nextafter(x, direction))
+
+
+def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int) -> Tensors:
+    criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
+    seen: Tensors = {"logits": np.array(model(images))}
+    for step in range(steps):
+        loss, _ = scratch.train_step(model, criterion, optimizer, images, labels)
+        if step == 0:
+            seen["loss"] = np.array(loss, images.dtype)
+            seen |= {
+                gradient_name(name): np.array(parameter.grad)
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+    return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
+
+
+def _run_torch(model: nn.Module, images: Array, labels: Array, steps: int) -> Tensors:
+    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
+    inputs, targets = torch.tensor(images), torch.tensor(labels)
+    with torch.no_grad():
+        seen: Tensors = {"logits": model(inputs).numpy()}
+    for step in range(steps):
+        loss, _ = torch_ref.train_step(model, criterion, optimizer, inputs, targets)
+        if step == 0:
+            seen["loss"] = np.array(loss, images.dtype)
+            seen |= {
+                gradient_name(name): parameter.grad.numpy().copy()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+    return seen | _after(weights.torch_state(model), steps)

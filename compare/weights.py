@@ -1,0 +1,97 @@
+"""One set of weights for both twins: strict copies both ways, and safetensors files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from torch import nn
+
+import scratch
+from compare.errors import UserError
+from compare.files import write_bytes
+
+State = Mapping[str, scratch.Array]
+
+
+def torch_state(module: nn.Module) -> dict[str, scratch.Array]:
+    """The module's state_dict as NumPy arrays: copies, on the host."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def scratch_to_torch(source: scratch.Module, target: nn.Module) -> None:
+    """Copy every parameter of `source` into its twin.
+
+    Raises:
+        UserError: naming the keys, or the first array of another shape or dtype. `target` is untouched then.
+    """
+    load_torch_state(target, source.state_dict())
+
+
+def torch_to_scratch(source: nn.Module, target: scratch.Module) -> None:
+    """Copy every parameter of `source` into its twin; errors as in `scratch_to_torch`."""
+    load_scratch_state(target, torch_state(source))
+
+
+def load_scratch_state(target: scratch.Module, state: State) -> None:
+    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`."""
+    check_state(state, target.state_dict(), "the given weights", type(target).__name__)
+    target.load_state_dict(state)
+
+
+def load_torch_state(target: nn.Module, state: State) -> None:
+    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`.
+
+    torch's own strict loading would cast another dtype in silence.
+    """
+    check_state(state, torch_state(target), "the given weights", type(target).__name__)
+    target.load_state_dict({name: torch.tensor(np.ascontiguousarray(array)) for name, array in state.items()})
+
+
+def check_state(state: State, expected: State, where: str, model: str) -> None:
+    """Refuse a state whose names, shapes or dtypes are not those of `expected`; `where` begins the message.
+
+    Raises:
+        UserError: naming missing and unexpected keys, or the first array of another shape or dtype.
+    """
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unexpected:
+        raise UserError(
+            f"{where}: not the weights of {model}: missing {missing}, unexpected {unexpected}; choose its own file"
+        )
+    for name, array in expected.items():
+        given = state[name]
+        if given.shape != array.shape or given.dtype != array.dtype:
+            raise UserError(
+                f"{where}: {name} is {given.dtype}{list(given.shape)}, {model} needs {array.dtype}{list(array.shape)}; "
+                "choose another file, model or dtype"
+            )
+
+
+def save_weights(path: Path, state: State) -> None:
+    """Write `state` as a safetensors file, whole or not at all.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    # safetensors writes the memory as it lies: a transposed view would come back scrambled.
+    write_bytes(path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in state.items()}))
+
+
+def load_weights(path: Path) -> dict[str, scratch.Array]:
+    """Read a safetensors file.
+
+    Raises:
+        UserError: if it is missing, unreadable, truncated or not a safetensors file.
+    """
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the name of the weights file") from None
+    except (safetensors.SafetensorError, KeyError) as error:
+        reason = str(error).removeprefix("Error while deserializing: ")
+        raise UserError(f"{path}: truncated, or not a safetensors file ({reason}); save it again") from None

@@ -1,0 +1,71 @@
+"""Sliding windows, and the memory layout that makes them fast: what convolution and pooling have in common.
+
+Shapes are always (N, C, H, W), as in torch. In memory the batch lies innermost, (C, H, W, N), under that shape, as
+torch does with `channels_last`: element (u, v) of *every* window of the batch is then one plain slice with long
+contiguous runs, so that a loop over the few elements of a window replaces the loops over images and positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scratch.module import Array
+
+Pair = tuple[int, int]
+
+
+def batch_last(x: Array) -> Array:
+    """The (N, C, H, W) array as (C, H, W, N), contiguous; a copy only where the memory is laid out otherwise."""
+    y = x.transpose(1, 2, 3, 0)
+    return y if y.flags.c_contiguous else y.copy(order="C")
+
+
+def batch_first(y: Array) -> Array:
+    """The (C, H, W, N) array as (N, C, H, W), without a copy."""
+    return y.transpose(3, 0, 1, 2)
+
+
+def pad(y: Array, padding: Pair, value: float) -> Array:
+    """Surround the maps of (C, H, W, N) by `padding` rows and columns of `value`: (C, H + 2·pH, W + 2·pW, N)."""
+    (ph, pw), (c, h, w, n) = padding, y.shape
+    if ph == pw == 0:
+        return y
+    padded = np.full_like(y, value, shape=(c, h + 2 * ph, w + 2 * pw, n), order="C")
+    padded[:, ph : ph + h, pw : pw + w] = y
+    return padded
+
+
+def crop(y: Array, padding: Pair) -> Array:
+    """Undo `pad`: (C, H + 2·pH, W + 2·pW, N) to (C, H, W, N), a view."""
+    (ph, pw), (_, h, w, _) = padding, y.shape
+    return y[:, ph : h - ph, pw : w - pw]
+
+
+def output_size(layer: str, x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """How many windows fit, vertically and horizontally: ⌊(H + 2·pH - kH) / sH⌋ + 1 and likewise for W.
+
+    Raises:
+        ValueError: if the kernel is larger than the padded input, or the batch is empty.
+    """
+    n, _, h, w = x.shape
+    (kh, kw), (sh, sw), (ph, pw) = kernel, stride, padding
+    if kh > h + 2 * ph or kw > w + 2 * pw:
+        raise ValueError(
+            f"{layer}: kernel_size {kernel} must not be larger than the padded input {(h + 2 * ph, w + 2 * pw)}, "
+            f"got input shape {x.shape} with padding {padding}"
+        )
+    if n == 0:
+        raise ValueError(f"{layer}: input must hold at least one image, got shape {x.shape}")
+    return (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1
+
+
+def window_slices(kernel: Pair, stride: Pair, size: Pair) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:
+    """For each element (u, v) of a window: the slice of (C, H, W, N) that holds it, for all `size` windows at once."""
+    (kh, kw), (sh, sw), (h_out, w_out) = kernel, stride, size
+    for u in range(kh):
+        for v in range(kw):
+            rows = slice(u, u + sh * (h_out - 1) + 1, sh)
+            columns = slice(v, v + sw * (w_out - 1) + 1, sw)
+            yield u, v, (slice(None), rows, columns)
