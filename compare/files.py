@@ -47,6 +47,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 
 
+def require_writable(path: Path | None) -> None:
+    """Make sure, before the work is done, that its result can be written to `path`.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    make_folder(path.parent)
+
+
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Write `result` as strict JSON (no NaN, no Infinity), as `write_bytes` does."""
     write_bytes(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())

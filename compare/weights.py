@@ -18,6 +18,12 @@ from compare.files import write_bytes
 State = Mapping[str, scratch.Array]
 
 
+def scratch_state(module: scratch.Module) -> dict[str, scratch.Array]:
+    """The module's state_dict as NumPy arrays: copies, on the host."""
+    state = module.state_dict()
+    return {name: array.copy() if isinstance(array, np.ndarray) else array.get() for name, array in state.items()}
+
+
 def torch_state(module: nn.Module) -> dict[str, scratch.Array]:
     """The module's state_dict as NumPy arrays: copies, on the host."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
@@ -37,9 +43,9 @@ def torch_to_scratch(source: nn.Module, target: scratch.Module) -> None:
     load_scratch_state(target, torch_state(source))
 
 
-def load_scratch_state(target: scratch.Module, state: State) -> None:
-    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`."""
-    check_state(state, target.state_dict(), "the given weights", type(target).__name__)
+def load_scratch_state(target: scratch.Module, state: State, where: str = "the given weights") -> None:
+    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`, each beginning with `where`."""
+    check_state(state, target.state_dict(), where, type(target).__name__)
     target.load_state_dict(state)
 
 

@@ -5,8 +5,8 @@ finds the layer that is wrong. *End to end*: each twin works on its own intermed
 and some optimizer steps. This finds what is wrong between the layers.
 
 The gate end to end is measured, not guessed: the reference runs again with its weights and images moved by one unit in
-the last place. What that does to a tensor, and the rounding of the tensor itself, times what the roundings of the layers
-amount to (`tolerance.conditioning_factor`), is allowed there.
+the last place. What that does to a tensor, and the rounding of the tensor itself, times what the roundings of the
+layers amount to (`tolerance.conditioning_factor`), is allowed there.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from compare.observe import Tensors
 from scratch import Array
@@ -136,6 +137,19 @@ def compare(
         tensor = got[name]
         rows.append(Row(pair, case, name, str(tensor.dtype), tensor.shape, math.inf, 0.0, math.inf, None, problem))
     return rows
+
+
+def overview(report: Report) -> Table:
+    """One line for each pair: how many tensors, how many wrong, and the largest share of a bound in each dtype."""
+    table = Table()
+    for heading in ("pair", "tensors", "wrong", "float64: bound used", "float32: bound used"):
+        table.add_column(heading, justify="right" if heading != "pair" else "left")
+    for pair in dict.fromkeys(row.pair for row in report.rows):
+        rows = [row for row in report.rows if row.pair == pair]
+        shares = [max((row.budget for row in rows if row.dtype == d), default=0.0) for d in ("float64", "float32")]
+        wrong = sum(not row.ok for row in rows)
+        table.add_row(pair, f"{len(rows):,}", str(wrong or "-"), *(f"{share:.0%}" for share in shares))
+    return table
 
 
 def failure(pair: str, case: str, dtype: str, error: Exception) -> Row:

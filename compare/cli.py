@@ -1,0 +1,224 @@
+"""The command line: `gradtwin`, or `python -m compare`.
+
+Torch takes seconds to import, so each command imports what it needs itself; `--help`, mistyped options and `doctor` on
+a machine where torch does not even import answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from rich.console import Console
+
+from compare.errors import UserError
+from compare.files import require_writable, write_json
+from compare.training.settings import EPOCHS, Settings
+
+app = typer.Typer(
+    help="A CNN from scratch in NumPy and its torch twin: proven equal tensor by tensor, trained side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+# typer names the base of its errors in a private module only; it is the grandparent of a public one.
+CLI_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
+
+_EPOCHS = ", ".join(f"{number} for {name}" for name, number in EPOCHS.items())
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE as JSON.")]
+DatasetName = Annotated[
+    str,
+    typer.Option("--dataset", help="auto, mnist or digits. auto is MNIST if it is there or can be downloaded."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where MNIST is or goes.  [default: $GRADTWIN_DATA, else a cache folder]"),
+]
+Model = Annotated[str, typer.Option(help="cnn or lenet5.")]
+Epochs = Annotated[int | None, typer.Option(help=f"Times through the images.  [default: {_EPOCHS}]")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
+DeviceName = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Seed = Annotated[int, typer.Option(help="Draws the weights and the order of the images.")]
+RunDir = Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder for the logs.  [default: runs/...]")]
+
+
+@app.command()
+def run(
+    dataset: DatasetName = "auto",
+    data_dir: DataDir = None,
+    model: Model = Settings.model,
+    epochs: Epochs = None,
+    dtype: Dtype = Settings.dtype,
+    device: DeviceName = Settings.device,
+    seed: Seed = Settings.seed,
+    run_dir: RunDir = None,
+    json: Json = None,
+) -> None:
+    """The main job: prove that the twins agree, then train both."""
+    settings = Settings(model=model, epochs=epochs, dtype=dtype, device=device, seed=seed)
+    _train(settings, dataset, data_dir, run_dir, None, json)
+
+
+@app.command()
+def train(
+    dataset: DatasetName = "auto",
+    data_dir: DataDir = None,
+    model: Model = Settings.model,
+    epochs: Epochs = None,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = Settings.batch_size,
+    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = Settings.lr,
+    schedule: Annotated[str, typer.Option(help="cosine: the learning rate falls to 0; or constant.")] = (
+        Settings.schedule
+    ),
+    momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = Settings.momentum,
+    weight_decay: Annotated[float, typer.Option(help="L2 weight decay of SGD.")] = Settings.weight_decay,
+    dtype: Dtype = Settings.dtype,
+    device: DeviceName = Settings.device,
+    seed: Seed = Settings.seed,
+    threads: Annotated[int, typer.Option(help="Threads of each twin; on few cores, more than 1 slows both.")] = (
+        Settings.threads
+    ),
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Start both twins from this safetensors file.")
+    ] = None,
+    run_dir: RunDir = None,
+    json: Json = None,
+) -> None:
+    """Train both twins in lockstep; every setting is an option."""
+    settings = Settings(
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        schedule=schedule,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        threads=threads,
+    )
+    _train(settings, dataset, data_dir, run_dir, weights, json)
+
+
+@app.command()
+def check(
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Only this pair, cnn or conv2d for instance; may be repeated.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line for every tensor.")] = False,
+    json: Json = None,
+) -> None:
+    """Compare every layer, loss, optimizer and model with its twin.
+
+    Outputs, gradients and updates, in float64 and float32, each tensor against a bound that was derived.
+    """
+    from compare.pairs import chosen_pairs
+    from compare.verify.agreement import check as compare_pairs
+    from compare.verify.report import overview
+
+    require_writable(json)
+    report = compare_pairs(chosen_pairs(pair))
+    if verbose:
+        _print(str(report))
+    else:
+        _print(report.headline())
+        for row in report.wrong:
+            _print(str(row))
+        console.print(overview(report))
+    _finish(report.ok, report.as_json(), json)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, json: Json = None) -> None:
+    """Say what is wrong with this machine."""
+    from compare.doctor import examine, findings_table
+
+    require_writable(json)
+    findings = examine(data_dir)
+    console.print(findings_table(findings))
+    problems = [finding for finding in findings if finding.problem]
+    for finding in problems:
+        _print(f"{finding.name}: {finding.problem}")
+    _print("all is well" if not problems else f"{len(problems)} to mend, see above")
+    _finish(not problems, {"ok": not problems, "findings": [asdict(finding) for finding in findings]}, json)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and leave.")] = False,
+) -> None:
+    if show:
+        _print(f"gradtwin {version('gradtwin')}")
+        raise typer.Exit
+
+
+def _train(
+    settings: Settings,
+    dataset: str,
+    data_dir: Path | None,
+    run_dir: Path | None,
+    weights: Path | None,
+    json: Path | None,
+) -> NoReturn:
+    """What `run` and `train` have in common: everything after their options."""
+    from compare.data import load
+    from compare.pairs import model_pair
+    from compare.training.console import Display, summary
+    from compare.training.run import new_folder, run_twins
+
+    require_writable(json)
+    model_pair(settings.model)
+    data = load(dataset, data_dir)
+    images = len(data.train_images)
+    _print(f"data: {data.origin}: {images:,} training and {len(data.test_images):,} test images")
+    steps = settings.total_steps(data.name, images)
+    folder = new_folder(run_dir, settings, data)
+    with Display(console, steps) as display:
+        result = run_twins(settings, data, folder, weights, _print, display.show)
+    if result.last is not None:
+        console.print(summary(result.last))
+        _print(f"trained twins:   {result.after.headline()}")
+        _print(f"logs: {folder}    see them: tensorboard --logdir {folder}")
+        _print("then open http://localhost:6006/?smoothing=0#timeseries; gradtwin check compares every layer")
+    for row in (*result.before.wrong, *result.after.wrong):
+        _print(str(row))
+    _finish(result.ok, result.as_json(), json)
+
+
+def _finish(ok: bool, result: dict[str, Any], json: Path | None) -> NoReturn:
+    """Write the result where it was asked for, and leave with 0 if all is well, 1 if what was checked is wrong."""
+    if json is not None:
+        write_json(json, result)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _print(text: str) -> None:
+    """Print a line as it is: no markup, no wrapping."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked."""
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        _leave(2, str(error))
+    except CLI_ERROR as error:
+        _leave(2, error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        _leave(130, "interrupted")
+    sys.exit(status or 0)
+
+
+def _leave(status: int, message: str) -> NoReturn:
+    """Say on one line of the standard error why it ends here."""
+    print("gradtwin: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,120 @@
+"""A whole run: prove that the untrained twins agree, train them side by side, prove that the trained ones still do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from compare import weights
+from compare.data import Dataset, batches
+from compare.errors import UserError
+from compare.files import make_folder
+from compare.pairs import model_pair
+from compare.training.board import Board
+from compare.training.lockstep import TWINS, Both, Epoch, Step, Twins, lockstep
+from compare.training.settings import Settings
+from compare.verify.models import check_model
+from compare.verify.report import Report
+
+PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a run; `last` is None when the untrained twins did not agree and nothing was trained."""
+
+    settings: Settings
+    dataset: Dataset
+    folder: Path
+    before: Report
+    after: Report
+    last: Epoch | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the twins agreed before and after the training."""
+        return self.before.ok and self.after.ok
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values; null for what was not reached."""
+        unknown: Both | dict[str, None] = dict.fromkeys(TWINS)
+        last = self.last
+        chosen = asdict(self.settings)
+        return {
+            "dataset": self.dataset.name,
+            "train_images": len(self.dataset.train_images),
+            "test_images": len(self.dataset.test_images),
+            "model": chosen["model"],
+            "epochs": self.settings.epochs_on(self.dataset.name),
+            "dtype": chosen["dtype"],
+            "device": chosen["device"],
+            "seed": chosen["seed"],
+            "settings": chosen,
+            "run_dir": str(self.folder),
+            "test_accuracy": last.test_accuracy if last else unknown,
+            "final_loss": last.train_loss if last else unknown,
+            "images_per_second": last.images_per_second if last else unknown,
+            "agreement": {"ok": self.ok, "compared": self.before.compared + self.after.compared},
+        }
+
+
+def run_twins(
+    settings: Settings,
+    dataset: Dataset,
+    folder: Path,
+    weights_file: Path | None,
+    tell: Callable[[str], None],
+    watch: Callable[[Step | Epoch], None],
+) -> Result:
+    """Train both twins on `dataset`, from `weights_file` or fresh weights, with logs and final weights in `folder`.
+
+    Args:
+        tell: receives the verdicts on the way, a sentence each.
+        watch: receives every step and epoch.
+
+    Raises:
+        UserError: as `Twins`, `lockstep` and `make_folder` do.
+    """
+    twins = Twins(settings, weights_file)
+    make_folder(folder)
+    before = _prove(settings, twins, dataset)
+    tell(f"untrained twins: {before.headline()}")
+    last, after = None, Report([])
+    if before.ok:
+        with Board(folder, _description(settings, dataset, before)) as board:
+            for event in lockstep(twins, dataset, settings):
+                board.log(event)
+                watch(event)
+                last = event if isinstance(event, Epoch) else last
+        after = _prove(settings, twins, dataset)
+        for name, trained in twins.states().items():
+            weights.save_weights(folder / f"{name}.safetensors", trained)
+    return Result(settings, dataset, folder, before, after, last)
+
+
+def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path:
+    """The folder of a new run: `given`, or a new one under runs/ that says what it holds and since when.
+
+    Raises:
+        UserError: if `given` has something in it: the curves of two runs in one chart say nothing.
+    """
+    if given is None:
+        return Path("runs") / f"{settings.model}-{dataset.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    if given.is_dir() and any(given.iterdir()):
+        raise UserError(f"{given}: holds something already; choose a new folder for the run")
+    return given
+
+
+def _prove(settings: Settings, twins: Twins, dataset: Dataset) -> Report:
+    """Compare scratch and torch on test images, both with the weights that torch has now."""
+    images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, settings.dtype))
+    return Report(check_model(model_pair(settings.model), twins.states()["torch"], images, labels, settings.seed))
+
+
+def _description(settings: Settings, dataset: Dataset, before: Report) -> str:
+    """What TensorBoard's text page says of the run, in Markdown."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
+    return f"{dataset.origin}\n\nUntrained twins: {before.headline()}\n\n| setting | value |\n|---|---|\n{rows}"
