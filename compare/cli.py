@@ -29,6 +29,7 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 # typer names the base of its errors in a private module only; it is the grandparent of a public one.
+INTERRUPTED = 130
 CLI_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _EPOCHS = ", ".join(f"{number} for {name}" for name, number in EPOCHS.items())
@@ -214,7 +215,9 @@ def main() -> NoReturn:
     except CLI_ERROR as error:
         _leave(2, error.format_message())  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
-        _leave(130, "interrupted")
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # some versions of typer raise, some return this status
+        _leave(INTERRUPTED, "interrupted")
     sys.exit(status or 0)
 
 

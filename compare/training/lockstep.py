@@ -140,7 +140,7 @@ def equal_threads(threads: int) -> Iterator[None]:
     """Give NumPy's matrix library and torch the same number of threads.
 
     With more than one each, the two take turns in getting in each other's way: the threads of the one still wait busily
-    for work when those of the other want the cores. On two cores that made both three times slower.
+    for work when those of the other want the cores. On two cores that made both two to four times slower.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -16,8 +16,9 @@ from compare.pairs import model_pair
 from compare.training.board import Board
 from compare.training.lockstep import TWINS, Both, Epoch, Step, Twins, lockstep
 from compare.training.settings import Settings
+from compare.verify.agreement import DTYPES
 from compare.verify.models import check_model
-from compare.verify.report import Report
+from compare.verify.report import Report, Row
 
 PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
 
@@ -109,9 +110,13 @@ def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path
 
 
 def _prove(settings: Settings, twins: Twins, dataset: Dataset) -> Report:
-    """Compare scratch and torch on test images, both with the weights that torch has now."""
-    images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, settings.dtype))
-    return Report(check_model(model_pair(settings.model), twins.states()["torch"], images, labels, settings.seed))
+    """Compare scratch and torch on test images, in float64 and float32, both with the weights that torch has now."""
+    pair, state, rows = model_pair(settings.model), twins.states()["torch"], list[Row]()
+    for dtype in DTYPES:
+        images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
+        cast = {name: array.astype(dtype) for name, array in state.items()}
+        rows += check_model(pair, cast, images, labels, settings.seed)
+    return Report(rows)
 
 
 def _description(settings: Settings, dataset: Dataset, before: Report) -> str:

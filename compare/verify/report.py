@@ -103,7 +103,8 @@ class Report:
         tightest = max(self.rows, key=lambda row: row.budget)
         return (
             f"equal: {self.compared:,} tensors compared, none outside its bound; "
-            f"the closest call, {tightest.tensor} of {tightest.pair}, used {tightest.budget:.0%} of its bound"
+            f"the closest call, {tightest.tensor} of {tightest.pair} [{tightest.case}], "
+            f"used {tightest.budget:.0%} of its bound"
         )
 
     def __str__(self) -> str:

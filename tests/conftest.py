@@ -1,0 +1,42 @@
+"""What the tests share: fixed random examples, and the real MNIST where it lies on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+from compare import data
+from compare.data import Dataset
+
+# The same examples in every run: a test that fails now and then is believed by nobody.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder of the official MNIST files; where there are none, the tests that need them skip, visibly."""
+    folder = data.data_folder()
+    if data.find_mnist(folder) is None:
+        pytest.skip(f"MNIST is not in {folder}: set GRADTWIN_DATA to test on it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def best_digits(digits: Dataset) -> Dataset:
+    """MNIST where it is there, else the embedded digits."""
+    return data.load("mnist") if data.find_mnist(data.data_folder()) else digits
+
+
+@pytest.fixture(autouse=True)
+def _same_conditions() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)

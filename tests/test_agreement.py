@@ -1,0 +1,217 @@
+"""The registry agrees, the comparison covers it all, and whole models stay together over many steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import scratch
+import torch_ref
+from compare import weights
+from compare.data import Dataset, batches
+from compare.errors import UserError
+from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
+from compare.verify.agreement import check, check_pair
+from compare.verify.models import check_model, decided, record_calls
+from compare.verify.report import Report
+from scratch import Array
+from tests.mistakes import LinearUpdatesTooEarly, ReLUMaskFromUpstream
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return check()
+
+
+def test_everything_agrees(report: Report) -> None:
+    assert report.ok, report.headline()
+    assert report.compared >= 300
+
+
+def test_every_pair_is_compared_in_both_dtypes_and_all_its_tensors(report: Report) -> None:
+    for name, pair in REGISTRY.items():
+        rows = [row for row in report.rows if row.pair == name]
+        assert {row.dtype for row in rows} == {"float64", "float32"}
+        if isinstance(pair, LayerPair):
+            tensors = {row.tensor for row in rows}
+            assert {"output", "grad_input", "input after use", "output of call 2", "grad_input of call 1"} <= tensors
+            assert not pair.has_parameters or {"grad_weight", "grad_bias"} <= tensors
+            assert len({row.case for row in rows}) == len(pair.cases)
+        elif isinstance(pair, ModelPair):
+            cases = {row.case.split(",")[0] for row in rows}
+            layers = {f"{layer} isolated" for layer, _ in pair.scratch().named_children()}
+            assert cases == layers | {"loss isolated", "end to end"}
+            ends = {row.tensor for row in rows if "end to end" in row.case and row.dtype == "float64"}
+            assert {"logits", "loss", "conv1.grad_weight", "conv1.weight after 3 steps"} <= ends
+
+
+def test_the_sgd_case_of_every_option_is_compared(report: Report) -> None:
+    cases = {row.case for row in report.rows if row.pair == "sgd"}
+    for option in ("momentum", "dampening", "nesterov", "weight_decay"):
+        assert any(option in case for case in cases)
+
+
+def test_another_seed_agrees_too_and_draws_other_numbers() -> None:
+    pair = REGISTRY["linear"]
+    one, two = Report(list(check_pair(pair, 0))), Report(list(check_pair(pair, 1)))
+    assert two.ok
+    assert [row.max_abs for row in one.rows] != [row.max_abs for row in two.rows]
+
+
+def test_a_case_says_in_words_what_it_is() -> None:
+    case = Case((2, 3, 4, 5), {"kernel_size": (2, 3), "stride": 1}, "zeros", "fortran", 2)
+    assert case.name == "kernel_size=2x3, stride=1 | 2x3x4x5 zeros, fortran, 2 calls"
+    assert Case((4, 5)).name == "4x5 normal"
+
+
+def test_names_are_looked_up_or_refused() -> None:
+    assert [pair.name for pair in chosen_pairs(["relu", "conv2d"])] == ["conv2d", "relu"]
+    assert len(chosen_pairs(None)) == len(REGISTRY)
+    with pytest.raises(UserError, match="pair 'conv3d' is unknown; choose among conv2d"):
+        chosen_pairs(["conv3d"])
+    with pytest.raises(UserError, match="model 'vgg' is unknown; choose one of cnn, lenet5"):
+        model_pair("vgg")
+    with pytest.raises(UserError, match="GELU has no registered pair"):
+        layer_pair_of(nn.GELU())
+
+
+# Whole models.
+
+
+def model_rows(change: dict[str, type], dtype: str = "float64") -> Report:
+    """`CNN` with some of its layers replaced, against its twin."""
+
+    def broken(**options: Any) -> scratch.Module:
+        model = scratch.CNN(**options)
+        for name, layer in change.items():
+            getattr(model, name).__class__ = layer
+        return model
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((16, 1, 28, 28)).astype(dtype), rng.integers(0, 10, 16)
+    state = scratch.CNN(generator=rng, dtype=dtype).state_dict()
+    pair = dataclasses.replace(MODELS["cnn"], scratch=broken)
+    return Report(check_model(pair, state, images, labels))
+
+
+def test_an_untouched_model_agrees() -> None:
+    assert model_rows({}).ok
+    assert model_rows({}, "float32").ok
+
+
+def test_the_faulty_layer_of_a_model_is_named_alone_and_its_effect_beside_it() -> None:
+    report = model_rows({"relu1": ReLUMaskFromUpstream})
+    assert report.headline().startswith("wrong: grad_input of cnn [relu1 isolated, float64]")
+    assert {row.case for row in report.wrong if "isolated" in row.case} == {"relu1 isolated"}
+    assert {"conv1.grad_weight", "conv1.grad_bias"} <= {row.tensor for row in report.wrong}
+    assert "fc1.grad_weight" not in {row.tensor for row in report.wrong}
+
+
+def test_weights_changed_during_backward_show_in_the_layer_and_after_the_steps() -> None:
+    report = model_rows({"fc1": LinearUpdatesTooEarly})
+    assert report.wrong[0].case == "fc1 isolated"
+    assert "fc1.weight after 3 steps" in {row.tensor for row in report.wrong}
+
+
+def test_a_model_that_raises_is_a_finding() -> None:
+    class Raises(scratch.ReLU):
+        def forward(self, _: Array) -> Array:
+            raise IndexError("out of range")
+
+    report = model_rows({"relu1": Raises})
+    assert report.wrong[0].problem == "raised IndexError: out of range"
+    assert not report.ok
+
+
+def test_what_a_layer_is_given_is_recorded() -> None:
+    model = torch_ref.CNN(dtype=torch.float64)
+    images, labels = np.random.default_rng(0).random((3, 1, 28, 28)), np.array([1, 2, 3])
+    calls = record_calls(model, images, labels)
+    assert list(calls) == ["conv1", "relu1", "pool1", "flatten", "fc1", "loss"]
+    np.testing.assert_array_equal(calls["conv1"].inputs[0], images)
+    assert calls["fc1"].inputs[0].shape == (3, 1352)
+    np.testing.assert_allclose(calls["fc1"].grad_output.sum(axis=1), 0, atol=1e-15)
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_an_image_that_rounding_could_decide_is_left_out() -> None:
+    model = nn.Sequential(nn.MaxPool2d(2), nn.ReLU()).double()
+    clear = [[1.0, 2.0], [3.0, -4.0]]
+    images = np.array(
+        [[clear], [[[1.0, 3.0], [2.0, 3.0 - 1e-15]]], [[[-1.0, 1e-17], [-2, -3]]], [[[5.0, 5.0], [0, 0]]]]
+    )
+    np.testing.assert_array_equal(decided(model, images), [True, False, False, True])
+
+
+def test_blank_borders_do_not_make_an_image_undecided() -> None:
+    rng = np.random.default_rng(0)
+    images = np.zeros((4, 1, 28, 28))
+    images[:, :, 8:20, 8:20] = rng.random((4, 1, 12, 12))
+    assert decided(torch_ref.LeNet5(dtype=torch.float64), images).all()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_two_hundred_steps_in_float64_end_in_the_same_parameters(name: str, best_digits: Dataset) -> None:
+    """Momentum 0.9, learning rate 0.05, on MNIST where it is there: equal to 1e-10 of each tensor's largest element."""
+    own = MODELS[name].scratch(generator=np.random.default_rng(0), dtype="float64")
+    twin = MODELS[name].torch(dtype=torch.float64)
+    weights.scratch_to_torch(own, twin)
+    start = weights.torch_state(twin)
+    own_sgd = scratch.SGD(own.parameters(), lr=0.05, momentum=0.9)
+    twin_sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
+    own_loss, twin_loss, steps = scratch.CrossEntropyLoss(), nn.CrossEntropyLoss(), 0
+    rng, images, labels = np.random.default_rng(1), best_digits.train_images, best_digits.train_labels
+    while steps < 200:
+        for x, y in batches(images, labels, 32, "float64", rng.permutation(len(images))):
+            scratch.train_step(own, own_loss, own_sgd, x, y)
+            torch_ref.train_step(twin, twin_loss, twin_sgd, torch.tensor(x), torch.tensor(y))
+            steps += 1
+            if steps == 200:
+                break
+    for parameter, array in weights.torch_state(twin).items():
+        assert np.abs(array - start[parameter]).max() > 1e-3, "it did not train"
+        difference = np.abs(own.state_dict()[parameter] - array).max()
+        assert difference <= 1e-10 * np.abs(array).max(), parameter
+
+
+# Training functions.
+
+
+def test_a_step_returns_the_loss_and_the_right_answers_from_before_the_update() -> None:
+    rng = np.random.default_rng(0)
+    model = scratch.Sequential(scratch.Linear(4, 3, generator=rng, dtype="float64"))
+    x, y = rng.standard_normal((8, 4)), rng.integers(0, 3, 8)
+    logits, criterion = model(x), scratch.CrossEntropyLoss()
+    expected = float(criterion(logits, y)), int((logits.argmax(axis=1) == y).sum())
+    optimizer = scratch.SGD(model.parameters(), lr=0.1)
+    assert scratch.train_step(model, criterion, optimizer, x, y) == expected
+    assert scratch.train_step(model, criterion, optimizer, x, y)[0] < expected[0]
+
+
+def test_both_evaluate_alike_weighing_a_last_partial_batch_by_its_size() -> None:
+    rng = np.random.default_rng(0)
+    own, twin = scratch.CNN(generator=rng, dtype="float64"), torch_ref.CNN(dtype=torch.float64)
+    weights.scratch_to_torch(own, twin)
+    x, y = rng.random((7, 1, 28, 28)), rng.integers(0, 10, 7)
+    parts = [(x[:4], y[:4]), (x[4:], y[4:])]
+    whole = scratch.evaluate(own, scratch.CrossEntropyLoss(), [(x, y)])
+    pieces = scratch.evaluate(own, scratch.CrossEntropyLoss(), parts)
+    reference = torch_ref.evaluate(twin, nn.CrossEntropyLoss(), [(torch.tensor(a), torch.tensor(b)) for a, b in parts])
+    np.testing.assert_allclose(pieces, whole, rtol=1e-14)
+    np.testing.assert_allclose(pieces, reference, rtol=1e-14)
+    np.testing.assert_array_equal(scratch.predict(own, x, 3), torch_ref.predict(twin, torch.tensor(x), 3).numpy())
+    assert scratch.predict(own, x, 3).shape == (7,)
+    assert own.training
+    assert twin.training
+
+
+def test_evaluating_nothing_is_refused_by_both() -> None:
+    with pytest.raises(ValueError, match="evaluate: batches must hold at least one batch, got none"):
+        scratch.evaluate(scratch.CNN(), scratch.CrossEntropyLoss(), [])
+    with pytest.raises(ValueError, match="evaluate: batches must hold at least one batch, got none"):
+        torch_ref.evaluate(torch_ref.CNN(), nn.CrossEntropyLoss(), [])

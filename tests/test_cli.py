@@ -1,0 +1,287 @@
+"""The commands as their users run them: what they print, write, and exit with; and one line for everything refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compare import cli, doctor, weights
+from compare.pairs import REGISTRY
+from scratch import CNN, Array, ReLU
+from tests.test_data import write_mnist
+
+
+@dataclass
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def gradtwin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["gradtwin", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Outcome(left.value.code, captured.out, captured.err)
+
+    return run
+
+
+def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("run", "--dataset", "digits", "--epochs", 2, "--json", "result.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0] == (
+        "data: scikit-learn's 1,797 embedded digits, enlarged to 28x28 (asked for): 1,437 training and 360 test images"
+    )
+    assert lines[1].startswith("untrained twins: equal: 76 tensors compared")
+    assert lines[2].startswith("epoch 0: test accuracy")
+    assert "trained twins:   equal: 76 tensors compared" in outcome.out
+
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert {key: result[key] for key in ("dataset", "train_images", "test_images", "model", "epochs", "dtype")} == {
+        "dataset": "digits",
+        "train_images": 1437,
+        "test_images": 360,
+        "model": "cnn",
+        "epochs": 2,
+        "dtype": "float32",
+    }
+    assert (result["device"], result["seed"]) == ("cpu", 0)
+    for figure in ("test_accuracy", "final_loss", "images_per_second"):
+        assert set(result[figure]) == {"scratch", "torch"}
+    assert min(result["test_accuracy"].values()) > 0.85
+    assert result["agreement"] == {"ok": True, "compared": 152}
+    run_dir = tmp_path / result["run_dir"]
+    assert f"logs: {result['run_dir']}    see them: tensorboard --logdir {result['run_dir']}" in lines
+    assert sorted(path.name for path in run_dir.iterdir()) == [
+        "compare",
+        "scratch",
+        "scratch.safetensors",
+        "torch",
+        "torch.safetensors",
+    ]
+
+
+def test_train_takes_every_setting(gradtwin: Run, tmp_path: Path) -> None:
+    weights.save_weights(tmp_path / "start", CNN(dtype="float64").state_dict())
+    arguments = "--dataset digits --model cnn --epochs 1 --batch-size 200 --lr 0.01 --schedule constant --momentum 0.5"
+    more = (
+        "--weight-decay 0.001 --dtype float64 --seed 3 --threads 2 --weights start --run-dir here --json r/result.json"
+    )
+    outcome = gradtwin("train", *arguments.split(), *more.split())
+    assert (outcome.status, outcome.err) == (0, "")
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["settings"] == {
+        "model": "cnn",
+        "epochs": 1,
+        "batch_size": 200,
+        "lr": 0.01,
+        "schedule": "constant",
+        "momentum": 0.5,
+        "weight_decay": 0.001,
+        "dtype": "float64",
+        "device": "cpu",
+        "seed": 3,
+        "threads": 2,
+    }
+    assert result["run_dir"] == "here"
+    assert result["final_loss"]["scratch"] == pytest.approx(result["final_loss"]["torch"], rel=1e-12)
+
+
+def test_check_compares_all_pairs(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("check", "--json", "check.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    result = json.loads((tmp_path / "check.json").read_text())
+    assert result["ok"] is True
+    assert result["compared"] == len(result["rows"]) >= 300
+    assert outcome.out.startswith(f"equal: {result['compared']:,} tensors compared, none outside its bound")
+    for name in REGISTRY:
+        assert f"│ {name} " in outcome.out
+
+
+def test_check_can_be_narrowed_and_print_every_tensor(gradtwin: Run) -> None:
+    outcome = gradtwin("check", "--pair", "relu", "--pair", "flatten", "--verbose")
+    lines = outcome.out.splitlines()
+    assert outcome.status == 0
+    assert lines[0].startswith(f"equal: {len(lines) - 1} tensors compared")
+    assert all(line.startswith(("ok    relu [", "ok    flatten [")) for line in lines[1:])
+
+
+def test_check_exits_with_1_and_says_first_what_is_wrong(
+    gradtwin: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unmasked(_: ReLU, grad_output: Array) -> Array:
+        return grad_output
+
+    monkeypatch.setattr(ReLU, "backward", unmasked)
+    outcome = gradtwin("check", "--pair", "relu", "--json", "check.json")
+    assert outcome.status == 1
+    assert outcome.out.startswith("wrong: grad_input of relu [3x2x5x4 normal, float64]: ")
+    assert "\nWRONG relu [3x2x5x4 normal] float64 grad_input (3x2x5x4): max |difference|" in outcome.out
+    assert json.loads((tmp_path / "check.json").read_text())["ok"] is False
+
+    outcome = gradtwin("run", "--dataset", "digits", "--json", "run.json")
+    assert outcome.status == 1
+    assert "untrained twins: wrong: grad_input of cnn [relu1 isolated, float64]" in outcome.out
+    assert "epoch" not in outcome.out
+    assert json.loads((tmp_path / "run.json").read_text())["agreement"]["ok"] is False
+
+
+def test_doctor_finds_this_machine_well(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("doctor", "--data-dir", tmp_path / "none", "--json", "doctor.json")
+    assert outcome.status == 0, outcome.out
+    assert outcome.out.endswith("all is well\n")
+    result = json.loads((tmp_path / "doctor.json").read_text())
+    names = [finding["name"] for finding in result["findings"]]
+    assert result["ok"] is True
+    assert {"Python", "numpy", "torch", "tensorboard", "torchvision with torch", "CUDA", "threads", "MNIST"} <= set(
+        names
+    )
+
+
+def test_doctor_knows_the_official_files(gradtwin: Run, mnist_folder: Path) -> None:
+    outcome = gradtwin("doctor", "--data-dir", mnist_folder)
+    assert outcome.status == 0, outcome.out
+    assert "checksums match" in outcome.out
+
+
+def test_doctor_finds_foreign_and_damaged_data(gradtwin: Run, tmp_path: Path) -> None:
+    folder = write_mnist(tmp_path / "data")
+    outcome = gradtwin("doctor", "--data-dir", folder)
+    assert outcome.status == 1
+    assert "\nMNIST: not the official files: train-images-idx3-ubyte, " in outcome.out
+    (folder / "train-images-idx3-ubyte").write_bytes(b"")
+    outcome = gradtwin("doctor", "--data-dir", folder)
+    assert outcome.status == 1
+    assert "train-images-idx3-ubyte: empty or truncated" in outcome.out
+
+
+def test_doctor_recognises_packages_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "importlib.metadata.requires", lambda _: ["numpy>=99", "no-such-package>=1", "pytest; extra == 'dev'"]
+    )
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert findings["numpy"].problem == "pip install 'numpy>=99'"
+    assert (findings["no-such-package"].value, findings["no-such-package"].problem) == (
+        "missing",
+        "pip install 'no-such-package>=1'",
+    )
+    assert "pytest" not in findings
+
+
+def test_doctor_recognises_torch_and_torchvision_of_different_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "torchvision":
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.delitem(sys.modules, "torchvision")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert findings["torchvision with torch"].value == "built for another torch"
+    assert "pip install --force-reinstall torch torchvision" in findings["torchvision with torch"].problem
+
+
+def test_doctor_survives_whatever_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise OSError("no such thing")
+
+    monkeypatch.setattr("torch.cuda.is_available", broken)
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert findings["cuda"].problem == "OSError: no such thing"
+
+
+# What is refused: one line, exit status 2.
+
+REFUSED = [
+    ("run --dataset cifar", "dataset 'cifar' is unknown; choose one of auto, mnist, digits"),
+    ("run --model vgg", "model 'vgg' is unknown; choose one of cnn, lenet5"),
+    ("run --dtype float16", "dtype 'float16' is unknown; choose one of float32, float64"),
+    ("run --device tpu", "device 'tpu' is unknown; choose one of cpu, cuda"),
+    ("run --epochs 0", "--epochs must be at least 1, got 0"),
+    ("run --epochs many", "Invalid value for '--epochs': "),
+    ("train --batch-size 0", "--batch-size must be at least 1, got 0"),
+    ("train --dataset digits --batch-size 2000", "--batch-size must be at most the 1,437 training images, got 2000"),
+    ("train --lr nan", "--lr must be a number above 0, got nan"),
+    ("train --dataset digits --lr 1e30", "training diverged: the loss of scratch is"),
+    ("train --dataset digits --weights missing", "missing: cannot be read"),
+    ("train --dataset digits --weights text", "text: truncated, or not a safetensors file"),
+    ("train --dataset digits --weights cnn --model lenet5", "cnn: not the weights of LeNet5: missing"),
+    ("train --dataset digits --run-dir full", "full: holds something already; choose a new folder"),
+    ("train --dataset digits --run-dir text/below", "text/below: cannot be written"),
+    ("run --dataset digits --json full", "full: is a folder; give the name of a file"),
+    ("check --json text/below", "text: cannot be written"),
+    ("check --pair conv3d", "pair 'conv3d' is unknown"),
+    ("check --frobnicate", "No such option: --frobnicate"),
+    ("frobnicate", "No such command 'frobnicate'"),
+    ("run --dataset mnist --data-dir damaged", "t10k-labels-idx1-ubyte: empty or truncated, 0 bytes"),
+    ("run --data-dir damaged", "t10k-labels-idx1-ubyte: empty or truncated, 0 bytes"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[arguments for arguments, _ in REFUSED])
+def test_what_cannot_be_done_gets_one_line_and_status_2(
+    gradtwin: Run, tmp_path: Path, arguments: str, message: str
+) -> None:
+    (tmp_path / "text").write_text("hello " * 20)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").write_text("")
+    weights.save_weights(tmp_path / "cnn", CNN().state_dict())
+    (write_mnist(tmp_path / "damaged") / "t10k-labels-idx1-ubyte").write_bytes(b"")
+    outcome = gradtwin(*arguments.split())
+    assert outcome.status == 2
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("gradtwin: ")
+    assert message in line
+    assert "Traceback" not in outcome.out
+
+
+def test_cuda_without_a_device_is_refused(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = gradtwin("run", "--dataset", "digits", "--device", "cuda", "--run-dir", "new")
+    assert outcome.status == 2
+    assert outcome.err == "gradtwin: device cuda: torch sees no CUDA device on this machine; take --device cpu\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_help_and_version_leave_with_0(gradtwin: Run) -> None:
+    outcome = gradtwin("--help")
+    assert outcome.status == 0
+    for command in ("run", "train", "check", "doctor"):
+        assert f"  {command} " in outcome.out
+    assert gradtwin("--version").out == "gradtwin 0.1.0\n"
+
+
+def test_an_interruption_leaves_with_130(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compare.data.load", interrupt)
+    outcome = gradtwin("run")
+    assert (outcome.status, outcome.err) == (130, "gradtwin: interrupted\n")
+
+
+def test_the_module_is_the_same_program() -> None:
+    command = [sys.executable, "-m", "compare", "run", "--epochs", "0"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert (finished.returncode, finished.stderr) == (2, "gradtwin: --epochs must be at least 1, got 0\n")

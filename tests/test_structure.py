@@ -1,0 +1,92 @@
+"""Who imports whom: the promise that `scratch` can be taken alone, and the floors of `compare`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Each module may import only from floors below its own.
+FLOORS = [
+    {"__main__"},
+    {"cli"},
+    {"doctor"},
+    {"training.run", "training.console"},
+    {"training.board"},
+    {"training.lockstep"},
+    {"verify.agreement"},
+    {"verify.models"},
+    {"verify.report"},
+    {"pairs", "weights"},
+    {"tolerance", "devices"},
+    {"observe", "probes", "data"},
+    {"files", "training.settings"},
+    {"errors", "__init__", "verify.__init__", "training.__init__"},
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imported_packages(folder: str) -> set[str]:
+    return {name.split(".")[0] for path in (ROOT / folder).rglob("*.py") for name in imports(path)}
+
+
+def test_scratch_imports_numpy_and_the_standard_library_only() -> None:
+    assert imported_packages("scratch") - set(sys.stdlib_module_names) == {"numpy", "scratch"}
+
+
+def test_the_reference_imports_neither_scratch_nor_compare() -> None:
+    assert imported_packages("torch_ref") - set(sys.stdlib_module_names) == {"torch", "torchvision", "torch_ref"}
+
+
+@pytest.mark.parametrize("command", ["import scratch", "import scratch.naive", "import compare.cli"])
+def test_it_comes_without_torch(command: str) -> None:
+    code = f"import sys; {command}; assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "compare").with_suffix("").parts)
+
+
+def test_compare_imports_downwards_only() -> None:
+    paths = {module_name(path): path for path in (ROOT / "compare").rglob("*.py")}
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    assert floor.keys() == paths.keys(), "a module has no floor"
+    for name, path in paths.items():
+        for imported in imports(path):
+            below = imported.removeprefix("compare.")
+            if imported.startswith("compare.") and below in floor:
+                assert floor[below] > floor[name], f"{name} imports {below}"
+
+
+def test_the_top_level_is_as_agreed() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    top = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= {
+        "pyproject.toml",
+        "scratch",
+        "torch_ref",
+        "compare",
+        "tests",
+        "README.md",
+        "Makefile",
+        "LICENSE",
+    }
