@@ -172,6 +172,7 @@ def _train(
     """What `run` and `train` have in common: everything after their options."""
     from compare.data import load
     from compare.pairs import model_pair
+    from compare.training.board import page
     from compare.training.console import Display, summary
     from compare.training.run import new_folder, run_twins
 
@@ -187,8 +188,10 @@ def _train(
     if result.last is not None:
         console.print(summary(result.last))
         _print(f"trained twins:   {result.after.headline()}")
-        _print(f"logs: {folder}    see them: tensorboard --logdir {folder}")
-        _print("then open http://localhost:6006/?smoothing=0#timeseries; gradtwin check compares every layer")
+        _print(f"logs:            {folder}")
+        _print(f"see them:        tensorboard --logdir {folder}")
+        _print(f"then open:       {page()}")
+        _print("every layer:     gradtwin check")
     for row in (*result.before.wrong, *result.after.wrong):
         _print(str(row))
     _finish(result.ok, result.as_json(), json)

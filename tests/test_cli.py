@@ -72,7 +72,9 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
     assert min(result["test_accuracy"].values()) > 0.85
     assert result["agreement"] == {"ok": True, "compared": 152}
     run_dir = tmp_path / result["run_dir"]
-    assert f"logs: {result['run_dir']}    see them: tensorboard --logdir {result['run_dir']}" in lines
+    assert f"logs:            {result['run_dir']}" in lines
+    assert f"see them:        tensorboard --logdir {result['run_dir']}" in lines
+    assert "then open:       http://localhost:6006/?pinnedCards=%5B%7B%22plugin" in outcome.out
     assert sorted(path.name for path in run_dir.iterdir()) == [
         "compare",
         "scratch",
