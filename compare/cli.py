@@ -178,7 +178,7 @@ def _train(
 
     require_writable(json)
     model_pair(settings.model)
-    data = load(dataset, data_dir)
+    data = load(dataset, data_dir, _print)
     images = len(data.train_images)
     _print(f"data: {data.origin}: {images:,} training and {len(data.test_images):,} test images")
     steps = settings.total_steps(data.name, images)

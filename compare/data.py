@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def data_folder(given: Path | None = None) -> Path:
     return Path(from_environment) if from_environment else platformdirs.user_cache_path("gradtwin")
 
 
-def load(name: str = "auto", folder: Path | None = None) -> Dataset:
+def load(name: str = "auto", folder: Path | None = None, tell: Callable[[str], None] = lambda _: None) -> Dataset:
     """Load "mnist" or "digits"; "auto" is MNIST where it is or can be had, else digits.
 
     MNIST is read from `folder`/MNIST/raw, where torchvision puts it, or from `folder` itself, plain or gzipped. Where
@@ -57,9 +58,10 @@ def load(name: str = "auto", folder: Path | None = None) -> Dataset:
     raw = find_mnist(root)
     if raw is not None:
         return _mnist(raw, f"found in {raw}")
+    tell(f"data: MNIST is not in {root}: downloading it there")
     try:
         torch_ref.fetch_mnist(root)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = _first_line(error)
         if name == "auto":
             return load_digits(f"MNIST is not in {root} and cannot be downloaded: {reason}")

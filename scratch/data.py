@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -35,7 +36,7 @@ class IDXError(ValueError):
 def find_idx(folder: Path, name: str) -> Path | None:
     """The file `name` or `name`.gz in `folder`; the plain one where both are there, None where neither is."""
     candidates = (folder / name, folder / f"{name}.gz")
-    return next((path for path in candidates if path.exists()), None)
+    return next((path for path in candidates if os.path.exists(path)), None)  # False, too, where it may not look
 
 
 def read_idx(path: Path, ndim: int) -> Array:

@@ -148,6 +148,16 @@ def test_an_image_that_rounding_could_decide_is_left_out() -> None:
     np.testing.assert_array_equal(decided(model, images), [True, False, False, True])
 
 
+def test_images_that_rounding_could_all_decide_are_a_finding_not_an_agreement() -> None:
+    pair = MODELS["cnn"]
+    state = scratch.CNN(dtype="float64").state_dict()
+    state["conv1.weight"][...] = 0
+    state["conv1.bias"][...] = 1e-300  # every ReLU stands a hair above zero, in the scale of the larger channel
+    state["conv1.bias"][0] = 1
+    report = Report(check_model(pair, state, np.ones((2, 1, 28, 28)), np.array([1, 2])))
+    assert "take other images" in report.wrong[-1].problem
+
+
 def test_blank_borders_do_not_make_an_image_undecided() -> None:
     rng = np.random.default_rng(0)
     images = np.zeros((4, 1, 28, 28))

@@ -181,7 +181,9 @@ def test_mnist_never_falls_back(tmp_path: Path) -> None:
 
 def test_a_download_is_used_where_it_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_ref, "fetch_mnist", lambda root: write_mnist(root / "MNIST" / "raw"))
-    loaded = data.load("auto", tmp_path)
+    told: list[str] = []
+    loaded = data.load("auto", tmp_path, told.append)
+    assert told == [f"data: MNIST is not in {tmp_path}: downloading it there"]
     assert (loaded.name, loaded.origin) == ("mnist", f"MNIST, downloaded to {tmp_path}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets import MNIST
 
-PATIENCE = 20.0  # seconds without a byte before a mirror counts as out of reach
+PATIENCE = 10.0  # seconds without a byte before a mirror counts as out of reach
 
 
 def fetch_mnist(root: Path) -> None:

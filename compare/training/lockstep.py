@@ -109,13 +109,14 @@ class Twins:
     def evaluate(self, images: Array, labels: Array, dtype: str) -> tuple[Both, Both]:
         """Loss and accuracy of both twins on uint8 images: (loss, accuracy), each by twin."""
         to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
-        parts = list(batches(images, labels, EVALUATION_BATCH, dtype))
+        # Two passes over the images: each holds one batch of floats at a time.
+        own, twin = (batches(images, labels, EVALUATION_BATCH, dtype) for _ in range(2))
         results = {
             "scratch": scratch.evaluate(
-                self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in parts)
+                self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in own)
             ),
             "torch": torch_ref.evaluate(
-                self.torch, self.torch_criterion, ((to_torch(x), to_torch(y)) for x, y in parts)
+                self.torch, self.torch_criterion, ((to_torch(x), to_torch(y)) for x, y in twin)
             ),
         }
         return {name: loss for name, (loss, _) in results.items()}, {name: acc for name, (_, acc) in results.items()}
