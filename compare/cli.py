@@ -217,6 +217,8 @@ def main() -> NoReturn:
         _leave(2, str(error))
     except CLI_ERROR as error:
         _leave(2, error.format_message())  # type: ignore[attr-defined]
+    except OSError as error:  # a full disk under TensorBoard's feet, a folder that may not be listed ...
+        _leave(2, f"{error.filename or 'the system'}: {error.strerror or error}; free or choose another place")
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:  # some versions of typer raise, some return this status

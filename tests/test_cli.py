@@ -283,6 +283,16 @@ def test_an_interruption_leaves_with_130(gradtwin: Run, monkeypatch: pytest.Monk
     assert (outcome.status, outcome.err) == (130, "gradtwin: interrupted\n")
 
 
+def test_a_system_that_refuses_gets_one_line(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "events.out")
+
+    monkeypatch.setattr("compare.data.load", full)
+    outcome = gradtwin("run")
+    assert outcome.status == 2
+    assert outcome.err == "gradtwin: events.out: No space left on device; free or choose another place\n"
+
+
 def test_the_module_is_the_same_program() -> None:
     command = [sys.executable, "-m", "compare", "run", "--epochs", "0"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
