@@ -21,7 +21,6 @@ from compare.training.settings import EPOCHS, Settings
 
 app = typer.Typer(
     help="A CNN from scratch in NumPy and its torch twin: proven equal tensor by tensor, trained side by side.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -62,7 +61,10 @@ def run(
     run_dir: RunDir = None,
     json: Json = None,
 ) -> None:
-    """The main job: prove that the twins agree, then train both."""
+    """The main job: prove that the twins agree, then train both.
+
+    `gradtwin train` does the same with every setting an option.
+    """
     settings = Settings(model=model, epochs=epochs, dtype=dtype, device=device, seed=seed)
     _train(settings, dataset, data_dir, run_dir, None, json)
 
@@ -171,20 +173,20 @@ def _train(
 ) -> NoReturn:
     """What `run` and `train` have in common: everything after their options."""
     from compare.data import load
-    from compare.pairs import model_pair
     from compare.training.board import page
     from compare.training.console import Display, summary
+    from compare.training.lockstep import Twins
     from compare.training.run import new_folder, run_twins
 
     require_writable(json)
-    model_pair(settings.model)
+    twins = Twins(settings, weights)
     data = load(dataset, data_dir, _print)
     images = len(data.train_images)
     _print(f"data: {data.origin}: {images:,} training and {len(data.test_images):,} test images")
     steps = settings.total_steps(data.name, images)
     folder = new_folder(run_dir, settings, data)
     with Display(console, steps) as display:
-        result = run_twins(settings, data, folder, weights, _print, display.show)
+        result = run_twins(twins, data, folder, _print, display.show)
     if result.last is not None:
         console.print(summary(result.last))
         _print(f"trained twins:   {result.after.headline()}")
@@ -192,6 +194,8 @@ def _train(
         _print(f"see them:        tensorboard --logdir {folder}")
         _print(f"then open:       {page()}")
         _print("every layer:     gradtwin check")
+    else:
+        _print("nothing was trained: that makes sense when the twins agree")
     for row in (*result.before.wrong, *result.after.wrong):
         _print(str(row))
     _finish(result.ok, result.as_json(), json)
@@ -212,7 +216,7 @@ def _print(text: str) -> None:
 def main() -> NoReturn:
     """Run the command line. Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked."""
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _leave(2, str(error))
     except CLI_ERROR as error:

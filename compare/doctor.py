@@ -36,8 +36,16 @@ class Finding:
 def examine(data_dir: Path | None = None) -> list[Finding]:
     """Look at packages, torch, CUDA, CuPy, threads and data."""
     findings = [Finding("Python", platform.python_version())]
-    for look in (_packages, _torchvision, _cuda, _cupy, _threads, lambda: _data(data_dir)):
-        findings += _guarded(look)
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "packages": _packages,
+        "torchvision": _torchvision,
+        "CUDA": _cuda,
+        "CuPy": _cupy,
+        "threads": _threads,
+        "MNIST": lambda: _data(data_dir),
+    }
+    for name, look in looks.items():
+        findings += _guarded(name, look)
     return findings
 
 
@@ -49,9 +57,8 @@ def findings_table(findings: list[Finding]) -> Table:
     return table
 
 
-def _guarded(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """The findings of one look; a broken installation may raise anything at import, and that is a finding too."""
-    name = getattr(look, "__name__", "data").strip("_<>")
     try:
         yield from look()
     except Exception as error:
@@ -144,7 +151,7 @@ def _data(data_dir: Path | None) -> Iterator[Finding]:
         return
     paths = [path for name in NAMES.values() if (path := find_idx(raw, name))]
     foreign = [path.name for path in paths if hashlib.md5(path.read_bytes()).hexdigest() not in _official(path.name)]
-    problem = f"not the official files: {', '.join(foreign)}; delete them to have them downloaded" if foreign else ""
+    problem = f"not official: {', '.join(foreign)}; delete all four to have them downloaded" if foreign else ""
     yield Finding("MNIST", f"in {raw}, " + ("checksums differ" if foreign else "checksums match"), problem)
 
 

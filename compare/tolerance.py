@@ -177,8 +177,7 @@ def _softmax_error(x: Array, dim: int) -> tuple[Array, Array, Array]:
     """p, the relative error of p, and the absolute error of log p, both in units of u.
 
     Rounding d_i = x_i - max x costs |d_i|, which exp turns into a relative error; exp and log add LIBRARY each. The sum
-    of
-    K exponentials takes their errors, weighted by p, and K additions, and log makes that absolute:
+    of K exponentials takes their errors, weighted by p, and K additions, and log makes that absolute:
 
         sum:    e_Σ = Σ_j p_j·|d_j| + LIBRARY + K                        (relative)
         log p:  |d_i| + e_Σ + LIBRARY·|log Σ| + |log p_i|                (absolute)

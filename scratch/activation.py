@@ -15,14 +15,15 @@ class ReLU(Module):
 
         y = max(0, x)                                                                                       (1)
 
-    Backward. The slope is 1 where x > 0 and 0 where x < 0; at exactly 0 it is taken as 0, as in torch. The sign that
+    Backward, g = ∂L/∂y being given. The slope is 1 where x > 0 and 0 where x < 0; at exactly 0 it is taken as 0, as in
+    torch. The sign that
     decides is that of the *input*, never that of the gradient:
 
         ∂L/∂x = g where x > 0, else 0                                                                       (2)
 
     Shapes: any; output and gradient have the input's.
     Raises: ValueError for an input that is neither float32 nor float64.
-    Torch twin: `torch.nn.ReLU`.
+    Torch twin: `torch.nn.ReLU`. For finite numbers equal; where g is infinite and x is not above 0, (2) gives NaN here.
     Source: Nair & Hinton 2010, "Rectified Linear Units Improve Restricted Boltzmann Machines".
 
     >>> relu = ReLU()
@@ -46,7 +47,7 @@ class ReLU(Module):
 
 
 def log_softmax(x: Array, dim: int = -1) -> Array:
-    """The logarithm of `softmax`, without ever computing a number that could overflow or vanish.
+    """The logarithm of `softmax`, computed so that nothing overflows and no logarithm of zero is taken.
 
         log p_i = (x_i - m) - log Σ_j exp(x_j - m),   m = max_j x_j
 
@@ -82,7 +83,7 @@ class Softmax(Module):
 
         p_i = exp(x_i) / Σ_j exp(x_j)                                                                       (1)
 
-    Backward. ∂p_j/∂x_i = p_j·(δ_ij - p_i), so that ∂L/∂x_i = Σ_j g_j·p_j·(δ_ij - p_i):
+    Backward, g = ∂L/∂p being given. ∂p_j/∂x_i = p_j·(δ_ij - p_i), so that ∂L/∂x_i = Σ_j g_j·p_j·(δ_ij - p_i):
 
         ∂L/∂x_i = p_i·(g_i - Σ_j g_j·p_j)                                                                   (2)
 
@@ -121,7 +122,7 @@ class LogSoftmax(Module):
 
         y_i = x_i - log Σ_j exp(x_j)                                                                        (1)
 
-    Backward. ∂y_j/∂x_i = δ_ij - p_i with p = exp(y), so that
+    Backward, g = ∂L/∂y being given. ∂y_j/∂x_i = δ_ij - p_i with p = exp(y), so that
 
         ∂L/∂x_i = g_i - p_i·Σ_j g_j                                                                         (2)
 

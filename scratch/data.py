@@ -114,5 +114,6 @@ def load_mnist(folder: Path, num_classes: int = 10) -> dict[str, Array]:
 def _require(folder: Path, name: str) -> Path:
     path = find_idx(folder, name)
     if path is None:
-        raise IDXError(f"{folder}: neither {name} nor {name}.gz is there; put all four MNIST files into this folder")
+        mend = "put it there, or delete the others to have all four downloaded"
+        raise IDXError(f"{folder}: neither {name} nor {name}.gz is there; {mend}")
     return path

@@ -18,7 +18,7 @@ class Flatten(Module):
 
         y[n, (c·H + i)·W + j] = x[n,c,i,j]                                                                  (1)
 
-    Backward. Nothing is computed, so the gradient takes the way back:
+    Backward, g = ∂L/∂y being given. Nothing is computed, so the gradient takes the way back:
 
         ∂L/∂x[n,c,i,j] = g[n, (c·H + i)·W + j]                                                              (2)
 
@@ -51,7 +51,7 @@ class Linear(Module):
 
         y[n,o] = b[o] + Σ_i x[n,i] · w[o,i]                          in matrices: Y = X Wᵀ + b              (1)
 
-    Backward. Each quantity collects g over every place where (1) uses it:
+    Backward, g = ∂L/∂y being given. Each quantity collects g over every place where (1) uses it:
 
         ∂L/∂b[o]   = Σ_n g[n,o]                                                                             (2)
         ∂L/∂w[o,i] = Σ_n g[n,o] · x[n,i]                             ∂L/∂W = Gᵀ X                           (3)

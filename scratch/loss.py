@@ -18,7 +18,8 @@ class CrossEntropyLoss(Module):
         "mean": Σ_n L[n] / N     "sum": Σ_n L[n]     "none": all L[n]                                       (2)
 
     Backward. From (1), ∂L[n]/∂x[n,k] = p[n,k] - δ(k = t[n]): the probabilities, with 1 subtracted at the right class.
-    With s[n] = g/N for "mean", g for "sum", g[n] for "none":
+    With g the gradient of the output (1 unless something follows the loss), s[n] = g/N for "mean", g for "sum", g[n]
+    for "none":
 
         ∂L/∂x[n,k] = s[n] · (p[n,k] - δ(k = t[n]))                                                          (3)
 

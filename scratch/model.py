@@ -47,7 +47,7 @@ class CNN(Module):
 
 
 class LeNet5(Module):
-    """The classic of handwritten digits, with ReLU and max-pooling in place of the sigmoids and averages of 1998.
+    """The classic of handwritten digits, in today's parts: ReLU, max-pooling and a plain linear output.
 
     Shapes: images (N, 1, 28, 28) in, scores (logits) (N, num_classes) out.
     Torch twin: `torch_ref.LeNet5`.

@@ -16,11 +16,11 @@ class MaxPool2d(Module):
 
         y[n,c,i,j] = max_{u,v} x[n, c, i·s + u - p, j·s + v - p]                                            (1)
 
-    Backward. y equals the one element that won its window, so the whole gradient of the window goes to it and none to
-    the others. Where several elements tie for the maximum, the first in reading order wins, as in torch; the function
-    has no gradient there, and "the first" is a choice that has to be made and kept. An element that wins several
-    overlapping
-    windows collects from each:
+    Backward, g = ∂L/∂y being given. y equals the one element that won its window, so the whole gradient of the window
+    goes to it and none to the others. Where several elements tie for the maximum, the first in reading order wins, as
+    in torch; the function has no gradient there, and "the first" is a choice that has to be made and kept. An element
+    that wins several
+    overlapping windows collects from each:
 
         ∂L/∂x[n,c,k,l] = Σ_{(i,j) whose winner is (k,l)} g[n,c,i,j]                                         (2)
 
@@ -36,8 +36,8 @@ class MaxPool2d(Module):
     Raises:
         ValueError: for an unsupported option, an input that is not (N, C, H, W), a kernel larger than its input.
 
-    Torch twin: `torch.nn.MaxPool2d`, with dilation=1, return_indices=False, ceil_mode=False. NaN propagates in both; to
-    which element its gradient goes is torch's secret.
+    Torch twin: `torch.nn.MaxPool2d`, with dilation=1, return_indices=False, ceil_mode=False. NaN propagates in
+    both, but its gradient may go to another element.
     Source: Goodfellow, Bengio & Courville 2016, "Deep Learning", section 9.3.
 
     >>> pool = MaxPool2d(2)

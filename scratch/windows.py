@@ -1,8 +1,9 @@
 """Sliding windows, and the memory layout that makes them fast: what convolution and pooling have in common.
 
-Shapes are always (N, C, H, W), as in torch. In memory the batch lies innermost, (C, H, W, N), under that shape, as
-torch does with `channels_last`: element (u, v) of *every* window of the batch is then one plain slice with long
-contiguous runs, so that a loop over the few elements of a window replaces the loops over images and positions.
+Shapes are always (N, C, H, W), as in torch. In memory the batch lies innermost, (C, H, W, N), under that shape (torch's
+`channels_last` puts the channels there in the same way). Element (u, v) of *every* window of the batch is then one
+plain slice with long contiguous runs, and a loop over the few elements of a window replaces those over images and
+positions.
 """
 
 from __future__ import annotations

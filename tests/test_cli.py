@@ -146,6 +146,7 @@ def test_check_exits_with_1_and_says_first_what_is_wrong(
     assert outcome.status == 1
     assert "untrained twins: wrong: grad_input of cnn [relu1 isolated, float64]" in outcome.out
     assert "epoch" not in outcome.out
+    assert "nothing was trained" in outcome.out
     assert json.loads((tmp_path / "run.json").read_text())["agreement"]["ok"] is False
 
 
@@ -171,7 +172,7 @@ def test_doctor_finds_foreign_and_damaged_data(gradtwin: Run, tmp_path: Path) ->
     folder = write_mnist(tmp_path / "data")
     outcome = gradtwin("doctor", "--data-dir", folder)
     assert outcome.status == 1
-    assert "\nMNIST: not the official files: train-images-idx3-ubyte, " in outcome.out
+    assert "\nMNIST: not official: train-images-idx3-ubyte, " in outcome.out
     (folder / "train-images-idx3-ubyte").write_bytes(b"")
     outcome = gradtwin("doctor", "--data-dir", folder)
     assert outcome.status == 1
@@ -210,7 +211,7 @@ def test_doctor_survives_whatever_breaks(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("torch.cuda.is_available", broken)
     findings = {finding.name: finding for finding in doctor.examine()}
-    assert findings["cuda"].problem == "OSError: no such thing"
+    assert findings["CUDA"].problem == "OSError: no such thing"
 
 
 # What is refused: one line, exit status 2.
@@ -266,11 +267,15 @@ def test_cuda_without_a_device_is_refused(gradtwin: Run, monkeypatch: pytest.Mon
     assert not (tmp_path / "new").exists()
 
 
-def test_help_and_version_leave_with_0(gradtwin: Run) -> None:
-    outcome = gradtwin("--help")
-    assert outcome.status == 0
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_leaves_with_0(gradtwin: Run, arguments: list[str]) -> None:
+    outcome = gradtwin(*arguments)
+    assert (outcome.status, outcome.err) == (0, "")
     for command in ("run", "train", "check", "doctor"):
         assert f"  {command} " in outcome.out
+
+
+def test_the_version_is_told(gradtwin: Run) -> None:
     assert gradtwin("--version").out == "gradtwin 0.1.0\n"
 
 

@@ -109,7 +109,10 @@ def damage(name: str, array: Array) -> Callable[[Path], None]:
 
 
 BAD_SETS: list[tuple[Callable[[Path], None], str]] = [
-    (lambda folder: (folder / NAMES["test_labels"]).unlink(), "neither t10k-labels-idx1-ubyte nor .*gz is there"),
+    (
+        lambda folder: (folder / NAMES["test_labels"]).unlink(),
+        "neither t10k-labels-idx1-ubyte nor .*gz is there; put it there, or delete the others",
+    ),
     (damage("train_labels", np.zeros(5, np.uint8)), "holds 6 images but .* 5 labels"),
     (damage("test_labels", np.array([0, 1, 10, 2], np.uint8)), "label 10 at position 2 is outside 0 to 9"),
 ]

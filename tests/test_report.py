@@ -67,21 +67,28 @@ def test_nan_and_infinity_never_agree_even_with_themselves() -> None:
         both = np.array([[1.0, bad], [3.0, 4.0]])
         assert not verdict(both, expected=both).ok
         assert not verdict(EXPECTED.copy(), expected=both).ok
-        assert not verdict(EXPECTED.copy(), bound=np.array([[1e-15, bad], [1e-15, 1e-15]])).ok
+        assert not verdict(EXPECTED * (1 + 3e-16), bound=np.array([[1e-15, bad], [1e-15, 1e-15]])).ok
 
 
 def test_a_bound_that_cannot_tell_right_from_wrong_is_a_failure_itself() -> None:
-    assert "zeros, or no update, would pass" in verdict(EXPECTED.copy(), bound=np.full((2, 2), 5.0)).problem
-    assert "wider than 1e-09" in verdict(EXPECTED.copy(), bound=np.full((2, 2), 5e-9)).problem
-    assert "wider than 1e-09" in verdict(np.zeros((2, 2)), expected=np.zeros((2, 2))).problem
-    assert verdict(EXPECTED.astype("f4"), expected=EXPECTED.astype("f4"), bound=np.full((2, 2), 5e-9)).ok
-    assert not verdict(EXPECTED.copy(), bound=-BOUND).ok
+    near = EXPECTED * (1 + 1e-15)
+    assert "zeros, or no update, would pass" in verdict(near, bound=np.full((2, 2), 5.0)).problem
+    assert "wider than 1e-09" in verdict(near, bound=np.full((2, 2), 5e-9)).problem
+    assert "wider than 1e-09" in verdict(np.full((2, 2), 1e-300), expected=np.zeros((2, 2))).problem
+    assert verdict(near.astype("f4"), expected=EXPECTED.astype("f4"), bound=np.full((2, 2), 5e-9)).ok
+    assert not verdict(near, bound=-BOUND).ok
+
+
+def test_equality_needs_no_bound() -> None:
+    """A dead network's gradients are zero in both twins: equal, though no bound could tell them from anything."""
+    assert verdict(np.zeros((2, 2)), expected=np.zeros((2, 2))).ok
+    assert verdict(EXPECTED.copy(), bound=np.full((2, 2), 5.0)).ok
 
 
 def test_an_update_is_guarded_by_its_own_size_not_by_the_parameters() -> None:
     start = EXPECTED - 1e-12
     assert "no update, would pass" in verdict(start.copy(), start=start, bound=np.full((2, 2), 2e-12)).problem
-    assert verdict(EXPECTED.copy(), start=EXPECTED - 1, bound=BOUND).ok
+    assert verdict(EXPECTED * (1 + 1e-16), start=EXPECTED - 1, bound=BOUND).ok
 
 
 def test_nothing_compared_is_not_agreement() -> None:
@@ -112,9 +119,13 @@ def test_the_headline_names_the_first_wrong_tensor_and_how_many_there_are() -> N
     )
     lines = str(report).splitlines()
     assert lines[0] == report.headline()
-    assert lines[1].startswith("WRONG pair [case] float64 t (2x2): max |difference| 1, bound 1e-15")
+    assert lines[1].startswith(
+        "WRONG pair [case] float64 t (2x2): max |difference| 1; closest to its bound at [1, 1]: 1 of 1e-15, "
+    )
     assert lines[2].endswith("raised TypeError: no")
-    assert lines[3].startswith("ok    pair [case] float64 t (2x2): max |difference| 0, bound 1e-15, 0.0% of it used at")
+    assert lines[3] == (
+        "ok    pair [case] float64 t (2x2): max |difference| 0; closest to its bound at [0, 0]: 0 of 1e-15, 0.0%"
+    )
 
 
 def test_the_headline_of_agreement_names_the_closest_call() -> None:

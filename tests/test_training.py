@@ -19,8 +19,9 @@ from compare import data, weights
 from compare.data import Dataset
 from compare.devices import open_device
 from compare.errors import UserError
+from compare.threads import equal_threads
 from compare.training.console import Display, summary
-from compare.training.lockstep import Epoch, Step, Twins, equal_threads, lockstep
+from compare.training.lockstep import Epoch, Step, Twins, lockstep
 from compare.training.run import new_folder, run_twins
 from compare.training.settings import Settings
 from scratch import CNN
@@ -40,7 +41,8 @@ def few(digits: Dataset) -> Dataset:
 
 def events(dataset: Dataset, settings: Settings) -> tuple[list[Step], list[Epoch], Twins]:
     twins = Twins(settings)
-    told = list(lockstep(twins, dataset, settings))
+    with equal_threads(1):
+        told = list(lockstep(twins, dataset))
     steps = [event for event in told if isinstance(event, Step)]
     return steps, [event for event in told if isinstance(event, Epoch)], twins
 
@@ -177,7 +179,7 @@ def test_the_cpu_hands_arrays_on_without_a_copy() -> None:
 
 def test_weights_of_a_run_start_the_next_one(few: Dataset, tmp_path: Path) -> None:
     settings = Settings(epochs=1)
-    result = run_twins(settings, few, tmp_path / "run", None, lambda _: None, lambda _: None)
+    result = run_twins(Twins(settings), few, tmp_path / "run", lambda _: None, lambda _: None)
     assert result.ok
     saved = weights.load_weights(tmp_path / "run" / "torch.safetensors")
     twins = Twins(settings, tmp_path / "run" / "torch.safetensors")
@@ -204,10 +206,9 @@ def test_tensorboard_gets_both_twins_under_the_same_tags(few: Dataset, tmp_path:
     steps: list[Step] = []
     epochs: list[Epoch] = []
     result = run_twins(
-        Settings(epochs=6),
+        Twins(Settings(epochs=6)),
         few,
         tmp_path,
-        None,
         told.append,
         lambda event: steps.append(event) if isinstance(event, Step) else epochs.append(event),
     )
@@ -243,7 +244,7 @@ def test_tensorboard_gets_both_twins_under_the_same_tags(few: Dataset, tmp_path:
 
 def test_twins_that_disagree_are_not_trained(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scratch.activation.ReLU.backward", lambda _, g: g)
-    result = run_twins(Settings(epochs=1), few, tmp_path, None, lambda _: None, lambda _: None)
+    result = run_twins(Twins(Settings(epochs=1)), few, tmp_path, lambda _: None, lambda _: None)
     assert not result.ok
     assert result.last is None
     described = json.loads(json.dumps(result.as_json(), allow_nan=False))
@@ -261,13 +262,14 @@ def test_a_run_goes_into_a_folder_of_its_own(few: Dataset, tmp_path: Path) -> No
     with pytest.raises(UserError, match="holds something already; choose a new folder for the run"):
         new_folder(tmp_path, Settings(), few)
     with pytest.raises(UserError, match="cannot be written"):
-        run_twins(Settings(), few, tmp_path / "file", None, lambda _: None, lambda _: None)
+        run_twins(Twins(Settings()), few, tmp_path / "file", lambda _: None, lambda _: None)
 
 
 def test_three_epochs_of_mnist_reach_the_same_high_accuracy(mnist_folder: Path, tmp_path: Path) -> None:
     """The default run, on the real 60,000 and 10,000 images."""
     epochs: list[Step | Epoch] = []
-    result = run_twins(Settings(epochs=3), data.load("mnist", mnist_folder), tmp_path, None, print, epochs.append)
+    loaded = data.load("mnist", mnist_folder)
+    result = run_twins(Twins(Settings()), loaded, tmp_path, print, epochs.append)
     assert result.ok
     assert result.last is not None
     reached = result.last.test_accuracy

@@ -35,7 +35,7 @@ class CNN(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """The classic of handwritten digits, with ReLU and max-pooling in place of the sigmoids and averages of 1998.
+    """The classic of handwritten digits, in today's parts: ReLU, max-pooling and a plain linear output.
 
     Shapes: images (N, 1, 28, 28) in, scores (logits) (N, num_classes) out.
     NumPy twin: `scratch.LeNet5`.

@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 import scratch
@@ -73,6 +71,7 @@ class Twins:
     """
 
     def __init__(self, settings: Settings, weights_file: Path | None = None) -> None:
+        self.settings = settings
         pair, rng = model_pair(settings.model), np.random.default_rng(settings.seed)
         self.device: Device = open_device(settings.device)
         self.scratch = pair.scratch(generator=rng, dtype=settings.dtype)
@@ -106,11 +105,11 @@ class Twins:
         loss, right, seconds = ({name: float(result[i]) for name, result in results.items()} for i in range(3))
         return loss, right, seconds
 
-    def evaluate(self, images: Array, labels: Array, dtype: str) -> tuple[Both, Both]:
+    def evaluate(self, images: Array, labels: Array) -> tuple[Both, Both]:
         """Loss and accuracy of both twins on uint8 images: (loss, accuracy), each by twin."""
         to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
         # Two passes over the images: each holds one batch of floats at a time.
-        own, twin = (batches(images, labels, EVALUATION_BATCH, dtype) for _ in range(2))
+        own, twin = (batches(images, labels, EVALUATION_BATCH, self.settings.dtype) for _ in range(2))
         results = {
             "scratch": scratch.evaluate(
                 self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in own)
@@ -126,37 +125,16 @@ class Twins:
         return {"scratch": weights.scratch_state(self.scratch), "torch": weights.torch_state(self.torch)}
 
 
-def lockstep(twins: Twins, dataset: Dataset, settings: Settings) -> Iterator[Step | Epoch]:
+def lockstep(twins: Twins, dataset: Dataset) -> Iterator[Step | Epoch]:
     """Train both twins, and tell of every step and epoch as it is done; the first word is of epoch 0, untrained.
 
     Raises:
         UserError: if a batch is larger than the data set, or a loss stops being a number: said with the step.
     """
-    with equal_threads(settings.threads):
-        yield from _lockstep(twins, dataset, settings)
-
-
-@contextmanager
-def equal_threads(threads: int) -> Iterator[None]:
-    """Give NumPy's matrix library and torch the same number of threads.
-
-    With more than one each, the two take turns in getting in each other's way: the threads of the one still wait busily
-    for work when those of the other want the cores. On two cores that made both two to four times slower.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with threadpool_limits(threads, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _lockstep(twins: Twins, dataset: Dataset, settings: Settings) -> Iterator[Step | Epoch]:
-    images, labels = dataset.train_images, dataset.train_labels
+    settings, images, labels = twins.settings, dataset.train_images, dataset.train_labels
     order = np.random.default_rng([settings.seed, 1])  # another stream than the weights': given ones change no order
     number, total = 0, settings.total_steps(dataset.name, len(images))
-    yield Epoch(0, 0, *twins.evaluate(dataset.test_images, dataset.test_labels, settings.dtype))
+    yield Epoch(0, 0, *twins.evaluate(dataset.test_images, dataset.test_labels))
     for epoch in range(1, settings.epochs_on(dataset.name) + 1):
         steps = []
         for x, y in batches(images, labels, settings.batch_size, settings.dtype, order.permutation(len(images))):
@@ -167,7 +145,7 @@ def _lockstep(twins: Twins, dataset: Dataset, settings: Settings) -> Iterator[St
             _refuse_divergence(step, settings)
             steps.append(step)
             yield step
-        test_loss, test_accuracy = twins.evaluate(dataset.test_images, dataset.test_labels, settings.dtype)
+        test_loss, test_accuracy = twins.evaluate(dataset.test_images, dataset.test_labels)
         yield Epoch(
             epoch,
             number,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from compare.data import Dataset, batches
 from compare.errors import UserError
 from compare.files import make_folder
 from compare.pairs import model_pair
+from compare.threads import equal_threads
 from compare.training.board import Board
 from compare.training.lockstep import TWINS, Both, Epoch, Step, Twins, lockstep
 from compare.training.settings import Settings
@@ -49,7 +50,7 @@ class Result:
             "train_images": len(self.dataset.train_images),
             "test_images": len(self.dataset.test_images),
             "model": chosen["model"],
-            "epochs": self.settings.epochs_on(self.dataset.name),
+            "epochs": chosen["epochs"],
             "dtype": chosen["dtype"],
             "device": chosen["device"],
             "seed": chosen["seed"],
@@ -63,37 +64,37 @@ class Result:
 
 
 def run_twins(
-    settings: Settings,
+    twins: Twins,
     dataset: Dataset,
     folder: Path,
-    weights_file: Path | None,
     tell: Callable[[str], None],
     watch: Callable[[Step | Epoch], None],
 ) -> Result:
-    """Train both twins on `dataset`, from `weights_file` or fresh weights, with logs and final weights in `folder`.
+    """Train both twins on `dataset`, with the logs and the final weights in `folder`.
 
     Args:
         tell: receives the verdicts on the way, a sentence each.
         watch: receives every step and epoch.
 
     Raises:
-        UserError: as `Twins`, `lockstep` and `make_folder` do.
+        UserError: as `lockstep` and `make_folder` do.
     """
-    twins = Twins(settings, weights_file)
+    settings = replace(twins.settings, epochs=twins.settings.epochs_on(dataset.name))
     make_folder(folder)
-    before = _prove(settings, twins, dataset)
-    tell(f"untrained twins: {before.headline()}")
-    last, after = None, Report([])
-    if before.ok:
+    with equal_threads(settings.threads):
+        before = _prove(twins, dataset)
+        tell(f"untrained twins: {before.headline()}")
+        if not before.ok:
+            return Result(settings, dataset, folder, before, Report([]), None)
         with Board(folder, _description(settings, dataset, before)) as board:
-            for event in lockstep(twins, dataset, settings):
+            for event in lockstep(twins, dataset):
                 board.log(event)
                 watch(event)
-                last = event if isinstance(event, Epoch) else last
-        after = _prove(settings, twins, dataset)
+                if isinstance(event, Epoch):
+                    last = event
         for name, trained in twins.states().items():
             weights.save_weights(folder / f"{name}.safetensors", trained)
-    return Result(settings, dataset, folder, before, after, last)
+        return Result(settings, dataset, folder, before, _prove(twins, dataset), last)
 
 
 def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path:
@@ -109,17 +110,17 @@ def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path
     return given
 
 
-def _prove(settings: Settings, twins: Twins, dataset: Dataset) -> Report:
+def _prove(twins: Twins, dataset: Dataset) -> Report:
     """Compare scratch and torch on test images, in float64 and float32, both with the weights that torch has now.
 
     Every label is moved to the next class: a trained model is so sure of the right ones that hardly a gradient is left
     to compare.
     """
-    pair, state, rows = model_pair(settings.model), twins.states()["torch"], list[Row]()
+    pair, state, rows = model_pair(twins.settings.model), twins.states()["torch"], list[Row]()
     for dtype in DTYPES:
         images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
         cast = {name: array.astype(dtype) for name, array in state.items()}
-        rows += check_model(pair, cast, images, (labels + 1) % pair.num_classes, settings.seed)
+        rows += check_model(pair, cast, images, (labels + 1) % pair.num_classes, twins.settings.seed)
     return Report(rows)
 
 

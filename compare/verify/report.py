@@ -23,7 +23,7 @@ class Row:
     Attributes:
         pair, case, tensor, dtype, shape: what was compared; dtype and shape are the reference's.
         max_abs: the greatest |difference|, infinite where it could not be computed.
-        bound: how much was allowed where most of the allowance was used.
+        difference, bound: how much it was, and how much was allowed, where most of the allowance was used.
         budget: the share of the bound that was used there: 0 for equality, above 1 for a difference too large.
         worst: the index of that element; None where nothing could be compared.
         problem: what is wrong, empty if nothing is.
@@ -35,6 +35,7 @@ class Row:
     dtype: str
     shape: tuple[int, ...]
     max_abs: float
+    difference: float
     bound: float
     budget: float
     worst: tuple[int, ...] | None
@@ -50,7 +51,8 @@ class Row:
         where = "" if self.worst is None else f" at {list(self.worst)}"
         return (
             f"{'ok   ' if self.ok else 'WRONG'} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape}): "
-            f"max |difference| {self.max_abs:.2g}, bound {self.bound:.2g}, {self.budget:.1%} of it used{where}"
+            f"max |difference| {self.max_abs:.2g}; closest to its bound{where}: "
+            f"{self.difference:.2g} of {self.bound:.2g}, {self.budget:.1%}"
             + (f": {self.problem}" if self.problem else "")
         )
 
@@ -63,6 +65,7 @@ class Row:
             "dtype": self.dtype,
             "shape": list(self.shape),
             "max_abs": _finite(self.max_abs),
+            "difference": _finite(self.difference),
             "bound": _finite(self.bound),
             "budget": _finite(self.budget),
             "worst": None if self.worst is None else list(self.worst),
@@ -136,7 +139,9 @@ def compare(
     for name in got.keys() - expected.keys():
         problem = "the reference has no such tensor"
         tensor = got[name]
-        rows.append(Row(pair, case, name, str(tensor.dtype), tensor.shape, math.inf, 0.0, math.inf, None, problem))
+        rows.append(
+            Row(pair, case, name, str(tensor.dtype), tensor.shape, math.inf, math.inf, 0.0, math.inf, None, problem)
+        )
     return rows
 
 
@@ -155,8 +160,12 @@ def overview(report: Report) -> Table:
 
 def failure(pair: str, case: str, dtype: str, error: Exception) -> Row:
     """The row of a candidate that raised an exception instead of an answer."""
-    problem = f"raised {type(error).__name__}: {error}"
-    return Row(pair, case, "all tensors", dtype, (), math.inf, 0.0, math.inf, None, problem)
+    return nothing_compared(pair, case, dtype, f"raised {type(error).__name__}: {error}")
+
+
+def nothing_compared(pair: str, case: str, dtype: str, problem: str) -> Row:
+    """The row of a comparison that could not be made, and why."""
+    return Row(pair, case, "all tensors", dtype, (), math.inf, math.inf, 0.0, math.inf, None, problem)
 
 
 def _compare_tensor(
@@ -165,17 +174,29 @@ def _compare_tensor(
     dtype, shape = str(expected.dtype), expected.shape
     problem = _incomparable(got, expected)
     if problem or got is None:
-        return Row(pair, case, name, dtype, shape, math.inf, 0.0, math.inf, None, problem)
+        return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem)
     reference, bound = expected.astype(np.float64), np.broadcast_to(bound, shape)
     difference = np.abs(got.astype(np.float64) - reference)
     budget = np.divide(difference, bound, out=np.where(difference > 0, np.inf, 0.0), where=bound > 0)
     at = tuple(int(i) for i in np.unravel_index(budget.argmax(), shape))
-    problem = _untrustworthy(reference if start is None else reference - start, bound, dtype)
+    # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
+    guarded = reference if start is None else reference - start
+    problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""
     if not problem and budget[at] > 1:
         share = np.mean(budget > 1)
         problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"
     return Row(
-        pair, case, name, dtype, shape, float(difference.max()), float(bound[at]), float(budget[at]), at, problem
+        pair,
+        case,
+        name,
+        dtype,
+        shape,
+        float(difference.max()),
+        float(difference[at]),
+        float(bound[at]),
+        float(budget[at]),
+        at,
+        problem,
     )
 
 
