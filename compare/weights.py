@@ -67,7 +67,7 @@ def check_state(state: State, expected: State, where: str, model: str) -> None:
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unexpected:
         raise UserError(
-            f"{where}: not the weights of {model}: missing {missing}, unexpected {unexpected}; is it another model's file?"
+            f"{where}: not the weights of {model}: missing {missing}, unexpected {unexpected}; another model's file?"
         )
     for name, array in expected.items():
         given = state[name]

@@ -16,8 +16,7 @@ class ReLU(Module):
         y = max(0, x)                                                                                       (1)
 
     Backward, g = ∂L/∂y being given. The slope is 1 where x > 0 and 0 where x < 0; at exactly 0 it is taken as 0, as in
-    torch. The sign that
-    decides is that of the *input*, never that of the gradient:
+    torch. The sign that decides is that of the *input*, never that of the gradient:
 
         ∂L/∂x = g where x > 0, else 0                                                                       (2)
 

@@ -19,8 +19,7 @@ class MaxPool2d(Module):
     Backward, g = ∂L/∂y being given. y equals the one element that won its window, so the whole gradient of the window
     goes to it and none to the others. Where several elements tie for the maximum, the first in reading order wins, as
     in torch; the function has no gradient there, and "the first" is a choice that has to be made and kept. An element
-    that wins several
-    overlapping windows collects from each:
+    that wins several overlapping windows collects from each:
 
         ∂L/∂x[n,c,k,l] = Σ_{(i,j) whose winner is (k,l)} g[n,c,i,j]                                         (2)
 

@@ -48,10 +48,11 @@ class Row:
     def __str__(self) -> str:
         """One line: name, shape, greatest difference, bound, share of it, where; and the problem if there is one."""
         shape = "x".join(map(str, self.shape)) or "scalar"
-        where = "" if self.worst is None else f" at {list(self.worst)}"
+        name = f"{'ok   ' if self.ok else 'WRONG'} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape})"
+        if self.worst is None:
+            return f"{name}: {self.problem}"
         return (
-            f"{'ok   ' if self.ok else 'WRONG'} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape}): "
-            f"max |difference| {self.max_abs:.2g}; closest to its bound{where}: "
+            f"{name}: max |difference| {self.max_abs:.2g}; closest to its bound at {list(self.worst)}: "
             f"{self.difference:.2g} of {self.bound:.2g}, {self.budget:.1%}"
             + (f": {self.problem}" if self.problem else "")
         )
