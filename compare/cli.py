@@ -222,7 +222,7 @@ def main() -> NoReturn:
     except CLI_ERROR as error:
         _leave(2, error.format_message())  # type: ignore[attr-defined]
     except OSError as error:  # a full disk under TensorBoard's feet, a folder that may not be listed ...
-        _leave(2, f"{error.filename or 'the system'}: {error.strerror or error}; free or choose another place")
+        _leave(2, f"{error.filename or 'the system'}: {error.strerror or error}; gradtwin doctor may know more")
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:  # some versions of typer raise, some return this status

@@ -28,10 +28,16 @@ def make_folder(folder: Path) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file beside its place, flush it to the disk, then rename it: `path` is the old file or the new one whole.
 
+    A link is followed; what is no file (a pipe, /dev/stdout) is written to as it is, never replaced.
+
     Raises:
         UserError: if the folder cannot be written or the disk is full; the old file is untouched then.
     """
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
             try:

@@ -37,26 +37,43 @@ def call_names(calls: Sequence[Call]) -> list[str]:
 def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
     """Outputs, gradients, and whether the inputs were left alone, of `calls` made one after the other.
 
-    Gradients of parameters are those after the last call, accumulated; one that was never set is missing.
+    Between two calls all parameters change their sign, and the last of several calls is made in evaluation mode: of an
+    earlier call nothing may be remembered but the gradients of the parameters, which accumulate. One that was never set
+    is missing.
     """
     module.zero_grad()
     seen: Tensors = {}
-    for call, name in zip(calls, call_names(calls), strict=True):
-        seen[f"output{name}"] = np.array(module(*call.inputs))
-        seen[f"grad_input{name}"] = np.array(module.backward(call.grad_output))
-        seen[f"input after use{name}"] = np.array(call.inputs[0])
-        seen[f"grad_output after use{name}"] = np.array(call.grad_output)
+    for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
+        if number:
+            module.train(number < len(calls) - 1)
+            for parameter in module.parameters():
+                parameter.data = -parameter.data
+        seen[f"output{name}"] = np.asarray(module(*call.inputs))
+        seen[f"grad_input{name}"] = np.asarray(module.backward(call.grad_output))
+        seen |= arguments_after_use(call, name)
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
-            seen[gradient_name(name)] = np.array(parameter.grad)
-    return seen
+            seen[gradient_name(name)] = parameter.grad
+    # Copied only now: an array that a later call wrote into again no longer holds what it was returned for.
+    return {name: array.copy() for name, array in seen.items()}
+
+
+def arguments_after_use(call: Call, name: str) -> Tensors:
+    """The arrays that a call was given, under the names that say so."""
+    seen = {f"input {n} after use{name}" if n else f"input after use{name}": x for n, x in enumerate(call.inputs)}
+    return seen | {f"grad_output after use{name}": call.grad_output}
 
 
 def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
     """The same tensors of a torch module, by autograd."""
     module.zero_grad()
     seen: Tensors = {}
-    for call, name in zip(calls, call_names(calls), strict=True):
+    for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
+        if number:
+            module.train(number < len(calls) - 1)
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.neg_()
         # torch.tensor copies: the inputs may be read-only, and nothing of them may change.
         first, *rest = (torch.tensor(array) for array in call.inputs)
         first.requires_grad_()
@@ -65,8 +82,7 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
         assert first.grad is not None
         seen[f"output{name}"] = output.detach().numpy().copy()
         seen[f"grad_input{name}"] = first.grad.numpy().copy()
-        seen[f"input after use{name}"] = np.array(call.inputs[0])
-        seen[f"grad_output after use{name}"] = np.array(call.grad_output)
+        seen |= {argument: array.copy() for argument, array in arguments_after_use(call, name).items()}
     for parameter_name, parameter in module.named_parameters():
         if parameter.grad is not None:
             seen[gradient_name(parameter_name)] = parameter.grad.numpy().copy()
@@ -76,14 +92,23 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
 def observe_scratch_optimizer(
     make: Callable[[list[scratch.Parameter]], scratch.SGD], start: Tensors, gradients: Sequence[Tensors]
 ) -> Tensors:
-    """The parameters `start` after one optimizer step for each set of `gradients`."""
+    """The parameters `start` after one optimizer step for each set of `gradients`, and what became of the gradients.
+
+    A parameter that is missing in `gradients` has none. Before the last step the learning rate is halved, as a schedule
+    would, so that an optimizer that mixes it into its velocity shows.
+    """
     parameters = {name: scratch.Parameter(array.copy()) for name, array in start.items()}
+    arrays = {name: parameter.data for name, parameter in parameters.items()}  # to be updated in place
     optimizer = make(list(parameters.values()))
-    for step in gradients:
+    for number, step in enumerate(gradients, 1):
+        optimizer.lr *= 0.5 if number == len(gradients) else 1
         for name, parameter in parameters.items():
-            parameter.grad = step[name].copy()
+            parameter.grad = step[name].copy() if name in step else None
         optimizer.step()
-    return {name: parameter.data for name, parameter in parameters.items()}
+    used = {f"grad of {n} after use": p.grad for n, p in parameters.items() if p.grad is not None}
+    optimizer.zero_grad()
+    left = np.array(float(sum(parameter.grad is not None for parameter in parameters.values())))
+    return arrays | used | {"gradients left by zero_grad": left}
 
 
 def observe_torch_optimizer(
@@ -92,8 +117,13 @@ def observe_torch_optimizer(
     """The same of a torch optimizer."""
     tensors = {name: torch.tensor(array) for name, array in start.items()}
     optimizer = make(list(tensors.values()))
-    for step in gradients:
+    for number, step in enumerate(gradients, 1):
+        optimizer.param_groups[0]["lr"] *= 0.5 if number == len(gradients) else 1
         for name, tensor in tensors.items():
-            tensor.grad = torch.tensor(step[name])
+            tensor.grad = torch.tensor(step[name]) if name in step else None
         optimizer.step()
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    used = {f"grad of {n} after use": t.grad.numpy().copy() for n, t in tensors.items() if t.grad is not None}
+    optimizer.zero_grad()
+    left = np.array(float(sum(tensor.grad is not None for tensor in tensors.values())))
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return arrays | used | {"gradients left by zero_grad": left}

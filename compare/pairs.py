@@ -119,7 +119,7 @@ LINEARS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 5), {"in_features": 5, "out_features": 3}),
     ((4, 9), {"in_features": 9, "out_features": 2, "bias": False}),
 ]
-PLAIN = ("normal", "integers", "zeros", "post-relu")
+PLAIN = ("normal", "integers", "zeros", "post-relu", "magnitudes")
 
 REGISTRY: dict[str, Pair] = {
     pair.name: pair
@@ -151,7 +151,7 @@ REGISTRY: dict[str, Pair] = {
             scratch.Flatten,
             nn.Flatten,
             tolerance.exact,
-            _grid([((3, 2, 5, 4), {}), ((1, 4, 1, 1), {}), ((2, 3), {})], ("normal", "per-channel")),
+            _grid([((3, 2, 5, 4), {}), ((1, 4, 1, 1), {}), ((2, 3), {})], ("normal", "per-channel", "magnitudes")),
         ),
         LayerPair(
             "linear",

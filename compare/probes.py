@@ -25,6 +25,9 @@ VALUES: dict[str, Draw] = {
     "zeros": lambda _, shape: np.zeros(shape),  # nothing but ties; only the bias is left
     "post-relu": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0),  # pooling windows full of zeros
     "per-channel": _per_channel,  # exchanged channels
+    "magnitudes": lambda rng, shape: (
+        rng.standard_normal(shape) * 10.0 ** rng.uniform(-9, 3, shape)
+    ),  # hidden thresholds
     "large": lambda rng, shape: rng.choice([-1000.0, 1000.0], shape) + rng.integers(-3, 4, shape),  # exp overflows
 }
 

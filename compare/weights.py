@@ -92,12 +92,16 @@ def load_weights(path: Path) -> dict[str, scratch.Array]:
     """Read a safetensors file.
 
     Raises:
-        UserError: if it is missing, unreadable, truncated or not a safetensors file.
+        UserError: if it is missing, unreadable, truncated, no safetensors file, or holds a number that is not finite.
     """
     try:
-        return safetensors.numpy.load(path.read_bytes())
+        state = safetensors.numpy.load(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the name of the weights file") from None
     except (safetensors.SafetensorError, KeyError) as error:
         reason = str(error).removeprefix("Error while deserializing: ")
         raise UserError(f"{path}: truncated, or not a safetensors file ({reason}); save it again") from None
+    for name, array in state.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} holds NaN or infinity; take weights from before the training diverged")
+    return state

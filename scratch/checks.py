@@ -40,7 +40,7 @@ def only_default(layer: str, **options: tuple[Any, Any]) -> None:
     ValueError: Conv2d: dilation must be 1, the only value supported, got 2
     """
     for name, (value, supported) in options.items():
-        if not (value is supported or value == supported):
+        if not (value is supported or np.array_equal(value, supported)):
             raise ValueError(f"{layer}: {name} must be {supported!r}, the only value supported, got {value!r}")
 
 

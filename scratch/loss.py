@@ -70,7 +70,10 @@ class CrossEntropyLoss(Module):
         """The gradient of the scores, (N, K); `grad_output` is like the output, 1 by default as in torch."""
         log_p, targets = self.saved_for_backward
         n, k = log_p.shape
-        g = np.full_like(log_p, grad_output, shape=()) if isinstance(grad_output, float) else grad_output
+        if isinstance(grad_output, int | float):
+            g = np.full_like(log_p, grad_output, shape=(1,)).reshape(())
+        else:
+            g = grad_output
         checks.gradient_like("CrossEntropyLoss", g, (n,) if self.reduction == "none" else (), log_p.dtype)
         scale = g[:, None] if self.reduction == "none" else g / n if self.reduction == "mean" else g
         right = targets[:, None] == np.arange(k, like=targets)

@@ -94,8 +94,8 @@ class Module:
             yield from child.named_parameters(f"{prefix}{name}.")
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, in the order of `named_parameters`."""
-        return (parameter for _, parameter in self.named_parameters())
+        """All parameters, in the order of `named_parameters`; one that has several names comes once."""
+        return iter({id(parameter): parameter for _, parameter in self.named_parameters()}.values())
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -179,7 +179,10 @@ def uniform(
     The numbers are drawn in float64 and then rounded, so that one seed gives the same weights in every dtype. Without a
     generator each draw is a new one.
 
+    Raises ValueError for a dtype other than float32 and float64.
     Source: He et al. 2015, "Delving Deep into Rectifiers", as `kaiming_uniform_(a=√5)` in `torch.nn.Linear`.
     """
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
     generator = np.random.default_rng() if generator is None else generator
     return Parameter(generator.uniform(-bound, bound, shape).astype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from scratch.module import Array, Parameter
@@ -46,8 +47,10 @@ class SGD:
         nesterov: bool = False,
     ) -> None:
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise ValueError(f"SGD: {name} must be at least 0, got {value}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"SGD: {name} must be a number of at least 0, got {value}")
+        if not math.isfinite(dampening):
+            raise ValueError(f"SGD: dampening must be a number, got {dampening}")
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(
                 f"SGD: nesterov needs momentum above 0 and dampening 0, got momentum={momentum}, dampening={dampening}"

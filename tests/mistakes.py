@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scratch import SGD, Array, Conv2d, CrossEntropyLoss, Flatten, Linear, MaxPool2d, ReLU, windows
+from scratch import CNN, SGD, Array, Conv2d, CrossEntropyLoss, Flatten, Linear, MaxPool2d, ReLU, softmax, windows
 
 
 class ReLUMaskFromUpstream(ReLU):
@@ -210,6 +210,104 @@ class SGDDecoupledDecay(SGD):
     def step(self) -> None:
         decay, self.weight_decay = self.weight_decay, 0.0
         for parameter in self.parameters:
-            parameter.data *= 1 - self.lr * decay
+            parameter.data *= 1 if parameter.grad is None else 1 - self.lr * decay
         super().step()
         self.weight_decay = decay
+
+
+class SGDLearningRateInVelocity(SGD):
+    """v ← momentum·v + lr·g: the same until the learning rate changes."""
+
+    def step(self) -> None:
+        for index, parameter in enumerate(self.parameters):
+            if parameter.grad is not None:
+                v = self.velocity[index]
+                update = self.lr * (parameter.grad + self.weight_decay * parameter.data)
+                self.velocity[index] = v = update if v is None else self.momentum * v + update
+                parameter.data -= v
+
+
+class SGDDecaysIntoGradient(SGD):
+    """The decay is added into the gradient itself."""
+
+    def step(self) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad += self.weight_decay * parameter.data
+        decay, self.weight_decay = self.weight_decay, 0.0
+        super().step()
+        self.weight_decay = decay
+
+
+class SGDNeverZeroes(SGD):
+    def zero_grad(self) -> None:
+        pass
+
+
+class ReLU6(ReLU):
+    """Nothing above 6 gets through."""
+
+    def forward(self, x: Array) -> Array:
+        return np.minimum(super().forward(x), np.asarray(6, x.dtype))
+
+
+class ReLUReusesItsOutput(ReLU):
+    """One buffer for all outputs: the next call writes over the last one's."""
+
+    buffer: Array | None = None
+
+    def forward(self, x: Array) -> Array:
+        y = super().forward(x)
+        if self.buffer is None:
+            self.buffer = y.copy()
+        self.buffer[: len(y)] = y
+        return self.buffer[: len(y)]
+
+
+class ConvBrokenInEvaluation(Conv2d):
+    def forward(self, x: Array) -> Array:
+        y = super().forward(x)
+        return y if self.training else y * np.asarray(0.5, y.dtype)
+
+
+class LinearRemembersWeight(Linear):
+    """The weight of the first call is used for ever."""
+
+    first: Array | None = None
+
+    def forward(self, x: Array) -> Array:
+        self.first = self.weight.data.copy() if self.first is None else self.first
+        self.weight.data = self.first
+        return super().forward(x)
+
+
+class CrossEntropyRemembersBatchSize(CrossEntropyLoss):
+    """N is that of the first batch: wrong on the last, partial one."""
+
+    size = 0
+
+    def backward(self, grad_output: Array | float = 1.0) -> Array:
+        grad = super().backward(grad_output)
+        self.size = self.size or len(grad)
+        return grad * np.asarray(len(grad) / self.size, grad.dtype) if self.reduction == "mean" else grad
+
+
+class CrossEntropyOverwritesTargets(CrossEntropyLoss):
+    def forward(self, logits: Array, targets: Array) -> Array:
+        loss = super().forward(logits, targets)
+        self.save_for_backward(self.saved_for_backward[0], targets.copy())
+        targets[...] = 0
+        return loss
+
+
+class CNNWithoutGradInput(CNN):
+    def backward(self, grad_output: Array) -> Array:
+        return np.zeros_like(super().backward(grad_output))
+
+
+class CNNSoftmaxInEvaluation(CNN):
+    """Probabilities in evaluation, scores in training."""
+
+    def forward(self, x: Array) -> Array:
+        logits = super().forward(x)
+        return logits if self.training else softmax(logits, 1)

@@ -142,6 +142,14 @@ def test_cross_entropy_agrees_with_torch(case: Case, seed: int) -> None:
     agree("cross_entropy", case, seed)
 
 
+def test_the_loss_takes_a_plain_number_as_its_gradient() -> None:
+    loss, logits, targets = CrossEntropyLoss(), normal(3, 4), np.array([0, 1, 2])
+    loss(logits, targets)
+    one = loss.backward()
+    np.testing.assert_array_equal(loss.backward(2), 2 * one)
+    np.testing.assert_array_equal(loss.backward(np.array(2.0)), 2 * one)
+
+
 # Against the definitions in plain loops, without torch.
 
 
@@ -250,6 +258,8 @@ REFUSED_OPTIONS: list[tuple[Callable[[], object], str]] = [
     (lambda: MaxPool2d(2, ceil_mode=True), "MaxPool2d: ceil_mode must be False, .* got True"),
     (lambda: MaxPool2d(2, return_indices=True), "MaxPool2d: return_indices must be False, .* got True"),
     (lambda: Linear(3, 0), "Linear: out_features must be an int of at least 1, got 0"),
+    (lambda: Linear(3, 1, dtype=int), "dtype must be float32 or float64, got int64"),
+    (lambda: CrossEntropyLoss(weight=np.ones(3)), "CrossEntropyLoss: weight must be None, .* got array"),  # type: ignore[arg-type]
     (lambda: CrossEntropyLoss(reduction="max"), "CrossEntropyLoss: reduction must be .* got 'max'"),
     (lambda: CrossEntropyLoss(label_smoothing=0.1), "CrossEntropyLoss: label_smoothing must be 0.0, .* got 0.1"),
     (lambda: CrossEntropyLoss(ignore_index=0), "CrossEntropyLoss: ignore_index must be -100, .* got 0"),

@@ -33,6 +33,17 @@ PLANTED = [
     ("sgd", mistakes.SGDDampensFirstStep, "weight"),
     ("sgd", mistakes.SGDAlwaysNesterov, "weight"),
     ("sgd", mistakes.SGDDecoupledDecay, "weight"),
+    ("sgd", mistakes.SGDLearningRateInVelocity, "weight"),
+    ("sgd", mistakes.SGDDecaysIntoGradient, "grad of weight after use"),
+    ("sgd", mistakes.SGDNeverZeroes, "gradients left by zero_grad"),
+    ("relu", mistakes.ReLU6, "output"),
+    ("relu", mistakes.ReLUReusesItsOutput, "output of call 1"),
+    ("conv2d", mistakes.ConvBrokenInEvaluation, "output of call 2"),
+    ("linear", mistakes.LinearRemembersWeight, "output of call 2"),
+    ("cross_entropy", mistakes.CrossEntropyRemembersBatchSize, "grad_input of call 2"),
+    ("cross_entropy", mistakes.CrossEntropyOverwritesTargets, "input 1 after use"),
+    ("cnn", mistakes.CNNWithoutGradInput, "grad_input"),
+    ("cnn", mistakes.CNNSoftmaxInEvaluation, "logits in evaluation"),
 ]
 
 

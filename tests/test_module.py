@@ -47,6 +47,13 @@ def test_gradients_accumulate_until_they_are_zeroed() -> None:
     assert layer.weight.grad is None
 
 
+def test_a_parameter_with_two_names_is_updated_once() -> None:
+    shared = Linear(2, 2, bias=False)
+    model = Sequential(shared, shared)
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "1.weight"]
+    assert len(list(model.parameters())) == 1
+
+
 def test_training_mode_reaches_every_layer() -> None:
     model = Sequential(Sequential(ReLU()))
     assert all(not module.training for _, module in model.eval().named_modules())
@@ -140,10 +147,12 @@ def test_sgd_keeps_the_dtype() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": -1.0}, "SGD: lr must be at least 0, got -1.0"),
-        ({"lr": float("nan")}, "SGD: lr must be at least 0, got nan"),
-        ({"momentum": -0.1}, "SGD: momentum must be at least 0, got -0.1"),
-        ({"weight_decay": -0.1}, "SGD: weight_decay must be at least 0, got -0.1"),
+        ({"lr": float("inf")}, "SGD: lr must be a number of at least 0, got inf"),
+        ({"dampening": float("nan")}, "SGD: dampening must be a number, got nan"),
+        ({"lr": -1.0}, "SGD: lr must be a number of at least 0, got -1.0"),
+        ({"lr": float("nan")}, "SGD: lr must be a number of at least 0, got nan"),
+        ({"momentum": -0.1}, "SGD: momentum must be a number of at least 0, got -0.1"),
+        ({"weight_decay": -0.1}, "SGD: weight_decay must be a number of at least 0, got -0.1"),
         ({"nesterov": True}, "SGD: nesterov needs momentum above 0 and dampening 0, got momentum=0.0, dampening=0.0"),
         ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "SGD: nesterov needs .* dampening=0.1"),
     ],

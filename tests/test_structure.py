@@ -22,7 +22,7 @@ FLOORS = [
     {"verify.models"},
     {"verify.report"},
     {"pairs", "weights"},
-    {"tolerance", "devices", "threads"},
+    {"tolerance", "devices", "conditions"},
     {"observe", "probes", "data"},
     {"files", "training.settings"},
     {"errors", "__init__", "verify.__init__", "training.__init__"},

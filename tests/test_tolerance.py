@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compare import tolerance
-from compare.observe import Call, observe_torch
+from compare.observe import Call, observe_torch, observe_torch_optimizer
 from compare.pairs import REGISTRY, Case, LayerPair
 from compare.verify.agreement import draw_call, make_twins
 from compare.verify.report import LOOSEST, compare
@@ -95,17 +95,41 @@ def test_no_bound_in_float64_is_looser_than_a_billionth() -> None:
             assert bounds[name].max() <= LOOSEST * np.abs(tensor).max()
 
 
-@pytest.mark.parametrize("name", ["conv2d", "linear"])
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("conv2d", "grad_weight"),
+        ("linear", "grad_weight"),
+        ("softmax", "output"),
+        ("softmax", "grad_input"),
+        ("log_softmax", "output"),
+        ("log_softmax", "grad_input"),
+        ("cross_entropy", "output"),
+        ("cross_entropy", "grad_input"),
+    ],
+)
 @pytest.mark.parametrize("relative", [1e-9, 1e-12])
-def test_a_tiny_relative_error_in_one_gradient_element_is_caught(name: str, relative: float) -> None:
+def test_a_tiny_relative_error_in_one_element_is_caught(name: str, tensor: str, relative: float) -> None:
     pair = REGISTRY[name]
     assert isinstance(pair, LayerPair)
     rng = np.random.default_rng(0)
     _, twin = make_twins(pair, pair.cases[0], "float64", rng)
     call = draw_call(pair, pair.cases[0], twin, "float64", rng)
     expected, bounds = observe_torch(twin, [call]), pair.rule(twin, [call], "float64")
-    got = {tensor: array.copy() for tensor, array in expected.items()}
-    largest = np.unravel_index(np.abs(got["grad_weight"]).argmax(), got["grad_weight"].shape)
-    got["grad_weight"][largest] *= 1 + relative
+    got = {seen: array.copy() for seen, array in expected.items()}
+    largest = np.unravel_index(np.abs(got[tensor]).argmax(), got[tensor].shape)
+    got[tensor][largest] *= 1 + relative
     wrong = [row for row in compare(name, "", got, expected, bounds) if not row.ok]
-    assert [row.tensor for row in wrong] == ["grad_weight"]
+    assert [row.tensor for row in wrong] == [tensor]
+
+
+@pytest.mark.parametrize("relative", [1e-9, 1e-12])
+def test_a_tiny_relative_error_in_an_updated_parameter_is_caught(relative: float) -> None:
+    start, gradients = {"w": np.ones(3)}, [{"w": np.array([1.0, -2.0, 3.0])} for _ in range(5)]
+    options = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
+    expected = observe_torch_optimizer(lambda tensors: torch.optim.SGD(tensors, **options), start, gradients)  # type: ignore[arg-type]
+    bounds = tolerance.sgd(torch.optim.SGD, options, start, gradients, "float64")
+    got = {name: array.copy() for name, array in expected.items()}
+    got["w"][1] *= 1 + relative
+    wrong = [row for row in compare("sgd", "", got, expected, bounds, start=start) if not row.ok]
+    assert [row.tensor for row in wrong] == ["w"]

@@ -14,12 +14,13 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from threadpoolctl import threadpool_info
 
 from compare import data, weights
+from compare.conditions import equal_threads
 from compare.data import Dataset
 from compare.devices import open_device
 from compare.errors import UserError
-from compare.threads import equal_threads
 from compare.training.console import Display, summary
 from compare.training.lockstep import Epoch, Step, Twins, lockstep
 from compare.training.run import new_folder, run_twins
@@ -102,6 +103,7 @@ def test_threads_are_equal_during_a_run_and_as_before_after_it() -> None:
     torch.set_num_threads(2)
     with equal_threads(1):
         assert torch.get_num_threads() == 1
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
     assert torch.get_num_threads() == 2
 
 
@@ -111,6 +113,7 @@ def test_threads_are_equal_during_a_run_and_as_before_after_it() -> None:
         ({"epochs": 0}, "--epochs must be at least 1, got 0"),
         ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
         ({"batch_size": -5}, "--batch-size must be at least 1, got -5"),
+        ({"threads": 10**6}, "--threads must be at most the [0-9]+ cores of this machine, got 1000000"),
         ({"threads": 0}, "--threads must be at least 1, got 0"),
         ({"lr": 0.0}, "--lr must be a number above 0, got 0.0"),
         ({"lr": -0.1}, "--lr must be a number above 0, got -0.1"),
@@ -144,6 +147,11 @@ def test_a_batch_larger_than_the_data_is_refused(few: Dataset) -> None:
 def test_a_run_that_blows_up_says_which_twin_and_when(few: Dataset) -> None:
     with pytest.raises(UserError, match=r"training diverged: the loss of scratch is \w+ at step \d+; lower --lr"):
         events(few, Settings(lr=1e30, epochs=20, schedule="constant"))
+
+
+def test_a_run_that_blows_up_in_its_last_step_is_found_out_too(few: Dataset) -> None:
+    with pytest.raises(UserError, match=r"training diverged: the loss of scratch is \w+ at step 1; lower --lr"):
+        events(few, Settings(lr=1e30, epochs=1, batch_size=200, schedule="constant"))
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -87,6 +87,25 @@ def test_a_file_that_is_not_weights_is_refused_by_name(tmp_path: Path) -> None:
         weights.load_weights(tmp_path)
 
 
+def test_weights_that_are_not_numbers_are_refused_by_name(tmp_path: Path) -> None:
+    weights.save_weights(tmp_path / "w", {"a": np.ones(2), "b": np.array([1.0, np.nan])})
+    with pytest.raises(UserError, match=f"{tmp_path / 'w'}: b holds NaN or infinity"):
+        weights.load_weights(tmp_path / "w")
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    files.write_bytes(tmp_path / "link", b"one")
+    assert (tmp_path / "target").read_bytes() == b"one"
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_bytes(tmp_path / "pipe", b"two")
+    assert os.read(reader, 10) == b"two"
+    assert (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

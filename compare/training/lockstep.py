@@ -72,6 +72,7 @@ class Twins:
 
     def __init__(self, settings: Settings, weights_file: Path | None = None) -> None:
         self.settings = settings
+        self.first = "torch"  # whose turn came first in the last step
         pair, rng = model_pair(settings.model), np.random.default_rng(settings.seed)
         self.device: Device = open_device(settings.device)
         self.scratch = pair.scratch(generator=rng, dtype=settings.dtype)
@@ -94,14 +95,13 @@ class Twins:
         """One step of both twins on NumPy images and labels: (loss, right answers, seconds), each by twin."""
         to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
         own, twin = (to_scratch(images), to_scratch(labels)), (to_torch(images), to_torch(labels))
-        results = {
-            "scratch": _timed(
-                lambda: scratch.train_step(self.scratch, self.scratch_criterion, self.scratch_optimizer, *own)
-            ),
-            "torch": _timed(
-                lambda: torch_ref.train_step(self.torch, self.torch_criterion, self.torch_optimizer, *twin)
-            ),
+        steps = {
+            "scratch": lambda: scratch.train_step(self.scratch, self.scratch_criterion, self.scratch_optimizer, *own),
+            "torch": lambda: torch_ref.train_step(self.torch, self.torch_criterion, self.torch_optimizer, *twin),
         }
+        self.first = "torch" if self.first == "scratch" else "scratch"  # who comes second finds the batch in the cache
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that blows up is told of in words
+            results = {name: _timed(steps[name]) for name in sorted(TWINS, key=lambda name: name != self.first)}
         loss, right, seconds = ({name: float(result[i]) for name, result in results.items()} for i in range(3))
         return loss, right, seconds
 
@@ -110,14 +110,15 @@ class Twins:
         to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
         # Two passes over the images: each holds one batch of floats at a time.
         own, twin = (batches(images, labels, EVALUATION_BATCH, self.settings.dtype) for _ in range(2))
-        results = {
-            "scratch": scratch.evaluate(
-                self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in own)
-            ),
-            "torch": torch_ref.evaluate(
-                self.torch, self.torch_criterion, ((to_torch(x), to_torch(y)) for x, y in twin)
-            ),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            results = {
+                "scratch": scratch.evaluate(
+                    self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in own)
+                ),
+                "torch": torch_ref.evaluate(
+                    self.torch, self.torch_criterion, ((to_torch(x), to_torch(y)) for x, y in twin)
+                ),
+            }
         return {name: loss for name, (loss, _) in results.items()}, {name: acc for name, (_, acc) in results.items()}
 
     def states(self) -> dict[str, dict[str, Array]]:
@@ -140,12 +141,12 @@ def lockstep(twins: Twins, dataset: Dataset) -> Iterator[Step | Epoch]:
         for x, y in batches(images, labels, settings.batch_size, settings.dtype, order.permutation(len(images))):
             number += 1
             twins.set_lr(settings.lr_at(number, total))
-            with np.errstate(over="ignore", invalid="ignore"):  # a run that blows up is told of below, in words
-                step = Step(number, len(y), *twins.train_step(x, y))
-            _refuse_divergence(step, settings)
+            step = Step(number, len(y), *twins.train_step(x, y))
+            _refuse_divergence(step.loss, number, settings)
             steps.append(step)
             yield step
         test_loss, test_accuracy = twins.evaluate(dataset.test_images, dataset.test_labels)
+        _refuse_divergence(test_loss, number, settings)
         yield Epoch(
             epoch,
             number,
@@ -157,11 +158,11 @@ def lockstep(twins: Twins, dataset: Dataset) -> Iterator[Step | Epoch]:
         )
 
 
-def _refuse_divergence(step: Step, settings: Settings) -> None:
+def _refuse_divergence(loss: Both, step: int, settings: Settings) -> None:
     for name in TWINS:
-        if not math.isfinite(step.loss[name]):
+        if not math.isfinite(loss[name]):
             raise UserError(
-                f"training diverged: the loss of {name} is {step.loss[name]} at step {step.number}; "
+                f"training diverged: the loss of {name} is {loss[name]} at step {step}; "
                 f"lower --lr (now {settings.lr:g})"
             )
 

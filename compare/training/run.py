@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from compare import weights
+from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset, batches
 from compare.errors import UserError
 from compare.files import make_folder
 from compare.pairs import model_pair
-from compare.threads import equal_threads
 from compare.training.board import Board
 from compare.training.lockstep import TWINS, Both, Epoch, Step, Twins, lockstep
 from compare.training.settings import Settings
@@ -120,7 +120,8 @@ def _prove(twins: Twins, dataset: Dataset) -> Report:
     for dtype in DTYPES:
         images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
         cast = {name: array.astype(dtype) for name, array in state.items()}
-        rows += check_model(pair, cast, images, (labels + 1) % pair.num_classes, twins.settings.seed)
+        with direct_convolutions():
+            rows += check_model(pair, cast, images, (labels + 1) % pair.num_classes, twins.settings.seed)
     return Report(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from compare.errors import UserError
@@ -41,6 +42,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.threads > (cores := os.cpu_count() or 1):
+            raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
         if not 0 < self.lr < math.inf:
             raise UserError(f"--lr must be a number above 0, got {self.lr}")
         if not 0 <= self.momentum < 1:

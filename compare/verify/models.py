@@ -31,25 +31,36 @@ from scratch import Array
 PERTURBATIONS = 8  # how often the reference runs again, one ulp away
 CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie
 STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
+CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us
 SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 
 
-def check_model(pair: ModelPair, state: weights.State, images: Array, labels: Array, seed: int = 0) -> list[Row]:
+def check_model(
+    pair: ModelPair, state: weights.State, images: Array, labels: Array, seed: int = 0, *, blank_free: bool = False
+) -> list[Row]:
     """Compare a model with its twin, both with the weights `state`, on images (N, 1, H, W) and labels (N).
 
-    The dtype is that of the images and the state; `seed` draws the perturbations.
+    The dtype is that of the images and the state; `seed` draws the perturbations. `blank_free` says that no two patches
+    of an image are equal: only then do two correct implementations agree on the winner of every pooling window, and
+    with it on the gradient of the images.
     """
     dtype = str(images.dtype)
-    candidate, reference = pair.scratch(dtype=dtype), pair.torch(dtype=getattr(torch, dtype))
-    weights.load_scratch_state(candidate, state)
+    reference = pair.torch(dtype=getattr(torch, dtype))
     weights.load_torch_state(reference, state)
+    try:
+        candidate = pair.scratch(dtype=dtype)
+        weights.load_scratch_state(candidate, state)
+    except CANDIDATE_ERRORS as error:
+        return [failure(pair.name, "all layers", dtype, error)]
     calls = record_calls(reference, images, labels)
     rows = [row for name in calls for row in _check_isolated(pair, candidate, reference, name, calls[name])]
     clear = decided(reference, images)
     if not clear.any():
         problem = "not proven: rounding could decide a ReLU or a pooling of every image; take other images"
         return [*rows, nothing_compared(pair.name, "end to end", dtype, problem)]
-    return rows + _check_end_to_end(pair, candidate, reference, images[clear], labels[clear], seed)
+    return rows + _check_end_to_end(
+        pair, candidate, reference, images[clear], labels[clear], seed, blank_free=blank_free
+    )
 
 
 def check_calls(
@@ -66,7 +77,7 @@ def check_calls(
     bounds, expected = pair.rule(reference, calls, dtype), observe_torch(reference, calls)
     try:
         got = observe_scratch(candidate, calls)
-    except Exception as error:  # a candidate may be anybody's code: whatever it raises is a finding about it
+    except CANDIDATE_ERRORS as error:
         return [failure(name, case, dtype, error)]
     return compare(name, case, got, expected, bounds)
 
@@ -128,7 +139,10 @@ def _distance_to_tie(layer: nn.Module, x: Tensor) -> Tensor:
         (v, v) if isinstance(v, int) else v for v in (layer.kernel_size, layer.stride, layer.padding)
     )
     padded = nn.functional.pad(x, (pw, pw, ph, ph), value=-torch.inf)
-    first, second = padded.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2).topk(2).values.unbind(-1)
+    windows = padded.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2)
+    if windows.shape[-1] == 1:
+        return torch.full_like(windows, torch.inf)
+    first, second = windows.topk(2).values.unbind(-1)
     return first - second
 
 
@@ -141,12 +155,22 @@ def _check_isolated(
         own: scratch.Module = scratch.CrossEntropyLoss()
         twin: nn.Module = nn.CrossEntropyLoss()
     else:
-        own, twin = dict(candidate.named_modules())[name], reference.get_submodule(name)
+        layers, twin = dict(candidate.named_modules()), reference.get_submodule(name)
+        if name not in layers:
+            return [nothing_compared(pair.name, f"{name} isolated", dtype, "the model has no such layer")]
+        own = layers[name]
     return check_calls(layer_pair_of(twin), pair.name, f"{name} isolated", own, twin, [call], dtype)
 
 
 def _check_end_to_end(
-    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, images: Array, labels: Array, seed: int
+    pair: ModelPair,
+    candidate: scratch.Module,
+    reference: nn.Module,
+    images: Array,
+    labels: Array,
+    seed: int,
+    *,
+    blank_free: bool,
 ) -> list[Row]:
     """Logits, loss, all gradients and the updated parameters, each twin on its own."""
     dtype, rng = str(images.dtype), np.random.default_rng(seed)
@@ -154,19 +178,20 @@ def _check_end_to_end(
     start = _after(weights.torch_state(reference), steps)
     rounding_layers = sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1  # and the loss
     factor = tolerance.conditioning_factor(rounding_layers)
-    expected = _run_torch(copy.deepcopy(reference), images, labels, steps)
+    expected = _run_torch(copy.deepcopy(reference), images, labels, steps, blank_free=blank_free)
     changes = dict.fromkeys(expected, 0.0)
     for _ in range(PERTURBATIONS):
         moved = _moved_reference(reference, len(images), rng)
         moved_start = _after(weights.torch_state(moved), steps)
-        for name, tensor in _run_torch(moved, _one_ulp_away(images, rng), labels, steps).items():
+        moved_images = _one_ulp_away(images, rng)
+        for name, tensor in _run_torch(moved, moved_images, labels, steps, blank_free=blank_free).items():
             change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
             changes[name] = max(changes[name], float(np.abs(change).max()))
     own = _own_rounding(reference, images, labels, steps)
     bounds = {name: factor * change + own[name] for name, change in changes.items()}
     try:
-        got = _run_scratch(candidate, images, labels, steps)
-    except Exception as error:  # as in check_calls
+        got = _run_scratch(candidate, images, labels, steps, blank_free=blank_free)
+    except CANDIDATE_ERRORS as error:
         return [failure(pair.name, case, dtype, error)]
     return compare(pair.name, case, got, expected, bounds, start=start)
 
@@ -204,7 +229,10 @@ def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int
         layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
         bounds = layer_pair_of(layer).rule(layer, [call], dtype)
         own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
+        if "grad_input" not in own:
+            own["grad_input"] = bounds["grad_input"]  # the first layer's
         own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
+    own |= {"logits in evaluation": own["logits"], "logits of one image": own["logits"][:1]}
     roundings = 2 * tolerance.growth(np.asarray(8.0 * steps), dtype)
     for name, array in weights.torch_state(reference).items():
         gradients = SGD["lr"] * steps * (steps + 1) / 2 * own[gradient_name(name)]
@@ -222,9 +250,15 @@ def _one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
     return np.where(x == 0, x, np.nextafter(x, direction))
 
 
-def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int) -> Tensors:
+def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
     criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
-    seen: Tensors = {"logits": np.array(model(images))}
+    seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
+    model.eval()
+    seen["logits in evaluation"] = np.array(model(images))
+    model.train()
+    if blank_free:
+        criterion(model(images), labels)
+        seen["grad_input"] = np.array(model.backward(criterion.backward()))
     for step in range(steps):
         loss, _ = scratch.train_step(model, criterion, optimizer, images, labels)
         if step == 0:
@@ -237,11 +271,19 @@ def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int
     return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
 
 
-def _run_torch(model: nn.Module, images: Array, labels: Array, steps: int) -> Tensors:
+def _run_torch(model: nn.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
     inputs, targets = torch.tensor(images), torch.tensor(labels)
     with torch.no_grad():
-        seen: Tensors = {"logits": model(inputs).numpy()}
+        seen: Tensors = {"logits": model(inputs).numpy(), "logits of one image": model(inputs[:1]).numpy()}
+        model.eval()
+        seen["logits in evaluation"] = model(inputs).numpy()
+        model.train()
+    if blank_free:
+        images_with_grad = inputs.clone().requires_grad_()
+        criterion(model(images_with_grad), targets).backward()
+        assert images_with_grad.grad is not None
+        seen["grad_input"] = images_with_grad.grad.numpy()
     for step in range(steps):
         loss, _ = torch_ref.train_step(model, criterion, optimizer, inputs, targets)
         if step == 0:

@@ -137,7 +137,7 @@ def compare(
         _compare_tensor(pair, case, name, got.get(name), expected[name], bounds[name], start.get(name))
         for name in expected
     ]
-    for name in got.keys() - expected.keys():
+    for name in sorted(got.keys() - expected.keys()):
         problem = "the reference has no such tensor"
         tensor = got[name]
         rows.append(
@@ -159,7 +159,7 @@ def overview(report: Report) -> Table:
     return table
 
 
-def failure(pair: str, case: str, dtype: str, error: Exception) -> Row:
+def failure(pair: str, case: str, dtype: str, error: BaseException) -> Row:
     """The row of a candidate that raised an exception instead of an answer."""
     return nothing_compared(pair, case, dtype, f"raised {type(error).__name__}: {error}")
 

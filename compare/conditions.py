@@ -1,4 +1,4 @@
-"""The same number of threads for both twins."""
+"""Under which conditions the twins may be compared: the same threads, and convolutions computed as defined."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def equal_threads(threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def direct_convolutions() -> Iterator[None]:
+    """Keep torch from computing convolutions by Winograd's algorithm, as NNPACK does where oneDNN is missing.
+
+    Its error is bounded relative to the largest element only; the bounds here are relative to each element.
+    """
+    with torch.backends.nnpack.flags(enabled=False):
+        yield
