@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Any, NoReturn, cast
 
 import typer
@@ -191,7 +192,9 @@ def _train(
         console.print(summary(result.last))
         _print(f"trained twins:   {result.after.headline()}")
         _print(f"logs:            {folder}")
-        _print(f"see them:        tensorboard --logdir {folder}")
+        # Without an activated environment the command is beside the Python that runs this.
+        tensorboard = "tensorboard" if which("tensorboard") else Path(sys.executable).with_name("tensorboard")
+        _print(f"see them:        {tensorboard} --logdir {folder}")
         _print(f"then open:       {page()}")
         _print("every layer:     gradtwin check")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,7 +74,10 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
     assert result["agreement"] == {"ok": True, "compared": 164}
     run_dir = tmp_path / result["run_dir"]
     assert f"logs:            {result['run_dir']}" in lines
-    assert f"see them:        tensorboard --logdir {result['run_dir']}" in lines
+    (seen,) = (line for line in lines if line.startswith("see them: "))
+    command, *rest = seen.removeprefix("see them:").split()
+    assert shutil.which(command)
+    assert rest == ["--logdir", result["run_dir"]]
     assert "then open:       http://localhost:6006/?pinnedCards=%5B%7B%22plugin" in outcome.out
     assert sorted(path.name for path in run_dir.iterdir()) == [
         "compare",
