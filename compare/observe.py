@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import scratch
 from scratch import Array
@@ -127,3 +127,29 @@ def observe_torch_optimizer(
     left = np.array(float(sum(tensor.grad is not None for tensor in tensors.values())))
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     return arrays | used | {"gradients left by zero_grad": left}
+
+
+def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str, Call]:
+    """What every layer of the reference, and the loss, is given in one forward and backward pass, by name."""
+    inputs: dict[str, Array] = {}
+    grads: dict[str, Array] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name] = args[0].detach().numpy().copy()
+            output.register_hook(lambda grad: grads.__setitem__(name, grad.numpy().copy()))
+
+        return hook
+
+    handles = [layer.register_forward_hook(remember(name)) for name, layer in leaves(reference)]
+    logits = reference(torch.tensor(images))
+    nn.CrossEntropyLoss()(logits, torch.tensor(labels)).backward()
+    for handle in handles:
+        handle.remove()
+    calls = {name: Call((inputs[name],), grads[name]) for name in inputs}
+    return calls | {"loss": Call((logits.detach().numpy(), labels), np.ones((), images.dtype))}
+
+
+def leaves(reference: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers of a torch model that have no layers inside, with their dotted names."""
+    return [(name, layer) for name, layer in reference.named_modules() if not list(layer.children())]

@@ -15,9 +15,11 @@ import torch_ref
 from compare import weights
 from compare.data import Dataset, batches
 from compare.errors import UserError
+from compare.observe import record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
 from compare.verify.agreement import check, check_pair
-from compare.verify.models import check_model, decided, record_calls
+from compare.verify.end_to_end import decided
+from compare.verify.models import check_model
 from compare.verify.report import Report
 from scratch import Array
 from tests.mistakes import LinearUpdatesTooEarly, ReLUMaskFromUpstream

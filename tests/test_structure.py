@@ -20,6 +20,7 @@ FLOORS = [
     {"training.lockstep"},
     {"verify.agreement"},
     {"verify.models"},
+    {"verify.end_to_end"},
     {"verify.report"},
     {"pairs", "weights"},
     {"tolerance", "devices", "conditions"},

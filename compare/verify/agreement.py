@@ -23,8 +23,8 @@ from compare.observe import (
     observe_torch_optimizer,
 )
 from compare.pairs import REGISTRY, Case, LayerPair, OptimizerPair, Pair
-from compare.verify.models import CANDIDATE_ERRORS, check_calls, check_model
-from compare.verify.report import Report, Row, compare, failure
+from compare.verify.models import check_calls, check_model
+from compare.verify.report import CANDIDATE_ERRORS, Report, Row, compare, failure
 
 DTYPES = ("float64", "float32")
 

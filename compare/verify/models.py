@@ -3,36 +3,20 @@
 *Isolated*: each layer is fed the reference's own input and upstream gradient, and held to the bound of its kind. This
 finds the layer that is wrong. *End to end*: each twin works on its own intermediate results, through the loss, backward
 and some optimizer steps. This finds what is wrong between the layers.
-
-The gate end to end is measured, not guessed: the reference runs again with its weights and images moved by one unit in
-the last place. What that does to a tensor, times what the roundings of the layers before it amount to
-(`tolerance.conditioning_factor`), is allowed there, and the bound of the one layer that computes it.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import scratch
-import torch_ref
-from compare import tolerance, weights
-from compare.observe import Call, Tensors, gradient_name, observe_scratch, observe_torch
+from compare import weights
+from compare.observe import Call, observe_scratch, observe_torch, record_calls
 from compare.pairs import LayerPair, ModelPair, layer_pair_of
-from compare.verify.report import Row, compare, failure, nothing_compared
+from compare.verify.end_to_end import check_end_to_end, decided
+from compare.verify.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
 from scratch import Array
-
-PERTURBATIONS = 8  # how often the reference runs again, one ulp away
-CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie
-STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
-CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us
-SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 
 
 def check_model(
@@ -58,7 +42,7 @@ def check_model(
     if not clear.any():
         problem = "not proven: rounding could decide a ReLU or a pooling of every image; take other images"
         return [*rows, nothing_compared(pair.name, "end to end", dtype, problem)]
-    return rows + _check_end_to_end(
+    return rows + check_end_to_end(
         pair, candidate, reference, images[clear], labels[clear], seed, blank_free=blank_free
     )
 
@@ -82,70 +66,6 @@ def check_calls(
     return compare(name, case, got, expected, bounds)
 
 
-def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str, Call]:
-    """What every layer of the reference, and the loss, is given in one forward and backward pass, by name."""
-    inputs: dict[str, Array] = {}
-    grads: dict[str, Array] = {}
-
-    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            inputs[name] = args[0].detach().numpy().copy()
-            output.register_hook(lambda grad: grads.__setitem__(name, grad.numpy().copy()))
-
-        return hook
-
-    handles = [layer.register_forward_hook(remember(name)) for name, layer in leaves(reference)]
-    logits = reference(torch.tensor(images))
-    nn.CrossEntropyLoss()(logits, torch.tensor(labels)).backward()
-    for handle in handles:
-        handle.remove()
-    calls = {name: Call((inputs[name],), grads[name]) for name in inputs}
-    return calls | {"loss": Call((logits.detach().numpy(), labels), np.ones((), images.dtype))}
-
-
-def leaves(reference: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers of a torch model that have no layers inside, with their dotted names."""
-    return [(name, layer) for name, layer in reference.named_modules() if not list(layer.children())]
-
-
-def decided(reference: nn.Module, images: Array) -> npt.NDArray[np.bool_]:
-    """Which images (N) no ReLU and no max-pooling of the reference decides by less than rounding could turn: a mask.
-
-    Where a decision turns, two correct implementations differ by a whole gradient, not by a rounding. Exact ties count
-    as decided: they come from equal patches (a blank border), which both twins tie in the same way.
-    """
-    wide = copy.deepcopy(reference).double()
-    ulp = float(np.finfo(images.dtype).eps)
-    clear = torch.ones(len(images), dtype=torch.bool)
-
-    def judge(layer: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
-        distance = _distance_to_tie(layer, args[0])
-        sure = (distance == 0) | (distance > CLEARANCE * ulp * args[0].abs().max())
-        clear.logical_and_(sure.flatten(1).all(dim=1))
-
-    for _, layer in leaves(wide):
-        if isinstance(layer, nn.ReLU | nn.MaxPool2d):
-            layer.register_forward_hook(judge)
-    with torch.no_grad():
-        wide(torch.tensor(images, dtype=torch.float64))
-    return clear.numpy()
-
-
-def _distance_to_tie(layer: nn.Module, x: Tensor) -> Tensor:
-    """How far the input of a ReLU is from 0; how far the maximum of a pooling window is from the second."""
-    if not isinstance(layer, nn.MaxPool2d):
-        return x.abs()
-    (kh, kw), (sh, sw), (ph, pw) = (
-        (v, v) if isinstance(v, int) else v for v in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    padded = nn.functional.pad(x, (pw, pw, ph, ph), value=-torch.inf)
-    windows = padded.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2)
-    if windows.shape[-1] == 1:
-        return torch.full_like(windows, torch.inf)
-    first, second = windows.topk(2).values.unbind(-1)
-    return first - second
-
-
 def _check_isolated(
     pair: ModelPair, candidate: scratch.Module, reference: nn.Module, name: str, call: Call
 ) -> list[Row]:
@@ -160,137 +80,3 @@ def _check_isolated(
             return [nothing_compared(pair.name, f"{name} isolated", dtype, "the model has no such layer")]
         own = layers[name]
     return check_calls(layer_pair_of(twin), pair.name, f"{name} isolated", own, twin, [call], dtype)
-
-
-def _check_end_to_end(
-    pair: ModelPair,
-    candidate: scratch.Module,
-    reference: nn.Module,
-    images: Array,
-    labels: Array,
-    seed: int,
-    *,
-    blank_free: bool,
-) -> list[Row]:
-    """Logits, loss, all gradients and the updated parameters, each twin on its own."""
-    dtype, rng = str(images.dtype), np.random.default_rng(seed)
-    case, steps = f"end to end, {len(images)} images", STEPS[str(images.dtype)]
-    start = _after(weights.torch_state(reference), steps)
-    rounding_layers = sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1  # and the loss
-    factor = tolerance.conditioning_factor(rounding_layers)
-    expected = _run_torch(copy.deepcopy(reference), images, labels, steps, blank_free=blank_free)
-    changes = dict.fromkeys(expected, 0.0)
-    for _ in range(PERTURBATIONS):
-        moved = _moved_reference(reference, len(images), rng)
-        moved_start = _after(weights.torch_state(moved), steps)
-        moved_images = _one_ulp_away(images, rng)
-        for name, tensor in _run_torch(moved, moved_images, labels, steps, blank_free=blank_free).items():
-            change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
-            changes[name] = max(changes[name], float(np.abs(change).max()))
-    own = _own_rounding(reference, images, labels, steps)
-    bounds = {name: factor * change + own[name] for name, change in changes.items()}
-    try:
-        got = _run_scratch(candidate, images, labels, steps, blank_free=blank_free)
-    except CANDIDATE_ERRORS as error:
-        return [failure(pair.name, case, dtype, error)]
-    return compare(pair.name, case, got, expected, bounds, start=start)
-
-
-def _moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
-    """A copy of the reference with its weights one ulp away.
-
-    So is the loss's gradient, (p - δ)/N: p was rounded before δ was subtracted, so that where p is near 1 the error is
-    an ulp of 1/N however small the difference is, and no change of the weights would show it.
-    """
-    moved = copy.deepcopy(reference)
-    with torch.no_grad():
-        for parameter in moved.parameters():
-            parameter.copy_(torch.tensor(_one_ulp_away(parameter.numpy(), rng)))
-
-    def move_gradient(_: nn.Module, _args: tuple[Tensor, ...], logits: Tensor) -> None:
-        if logits.requires_grad:
-            ulp = torch.finfo(logits.dtype).eps / images
-            signs = torch.tensor(rng.choice([-1.0, 1.0], tuple(logits.shape)), dtype=logits.dtype)
-            logits.register_hook(lambda grad: grad + ulp * signs)
-
-    moved.register_forward_hook(move_gradient)
-    return moved
-
-
-def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int) -> Tensors:
-    """How far each tensor may be off by the rounding of the one layer that computes it, by the rule of its kind.
-
-    An updated parameter takes that of its gradients (with momentum, the gradient of step k counts at most steps - k + 1
-    times) and of the optimizer's own operations.
-    """
-    dtype = str(images.dtype)
-    own: Tensors = {}
-    for name, call in record_calls(reference, images, labels).items():
-        layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
-        bounds = layer_pair_of(layer).rule(layer, [call], dtype)
-        own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
-        if "grad_input" not in own:
-            own["grad_input"] = bounds["grad_input"]  # the first layer's
-        own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
-    own |= {"logits in evaluation": own["logits"], "logits of one image": own["logits"][:1]}
-    roundings = 2 * tolerance.growth(np.asarray(8.0 * steps), dtype)
-    for name, array in weights.torch_state(reference).items():
-        gradients = SGD["lr"] * steps * (steps + 1) / 2 * own[gradient_name(name)]
-        own |= _after({name: gradients + roundings * np.abs(array)}, steps)
-    return own
-
-
-def _after(state: weights.State, steps: int) -> Tensors:
-    return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
-
-
-def _one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
-    """Every element moved to the next number above or below, by chance; zeros stay."""
-    direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
-    return np.where(x == 0, x, np.nextafter(x, direction))
-
-
-def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
-    criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
-    seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
-    model.eval()
-    seen["logits in evaluation"] = np.array(model(images))
-    model.train()
-    if blank_free:
-        criterion(model(images), labels)
-        seen["grad_input"] = np.array(model.backward(criterion.backward()))
-    for step in range(steps):
-        loss, _ = scratch.train_step(model, criterion, optimizer, images, labels)
-        if step == 0:
-            seen["loss"] = np.array(loss, images.dtype)
-            seen |= {
-                gradient_name(name): np.array(parameter.grad)
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-    return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
-
-
-def _run_torch(model: nn.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
-    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
-    inputs, targets = torch.tensor(images), torch.tensor(labels)
-    with torch.no_grad():
-        seen: Tensors = {"logits": model(inputs).numpy(), "logits of one image": model(inputs[:1]).numpy()}
-        model.eval()
-        seen["logits in evaluation"] = model(inputs).numpy()
-        model.train()
-    if blank_free:
-        images_with_grad = inputs.clone().requires_grad_()
-        criterion(model(images_with_grad), targets).backward()
-        assert images_with_grad.grad is not None
-        seen["grad_input"] = images_with_grad.grad.numpy()
-    for step in range(steps):
-        loss, _ = torch_ref.train_step(model, criterion, optimizer, inputs, targets)
-        if step == 0:
-            seen["loss"] = np.array(loss, images.dtype)
-            seen |= {
-                gradient_name(name): parameter.grad.numpy().copy()
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-    return seen | _after(weights.torch_state(model), steps)

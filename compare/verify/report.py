@@ -13,6 +13,7 @@ from rich.table import Table
 from compare.observe import Tensors
 from scratch import Array
 
+CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us
 LOOSEST = 1e-9  # in float64, no bound may exceed this share of the greatest element it guards
 
 
