@@ -169,6 +169,18 @@ def test_a_dead_network_agrees_with_its_twin() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_dead_relus_leave_only_the_rounding_of_the_last_layers_and_that_is_allowed(dtype: str) -> None:
+    """Nothing that is moved by an ulp reaches the loss then: its own rounding has to be allowed for by itself."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        state = scratch.CNN(generator=rng, dtype=dtype).state_dict()
+        state["conv1.weight"][...] = state["conv1.bias"][...] = -1
+        images, labels = rng.random((32, 1, 28, 28)).astype(dtype), rng.integers(0, 10, 32)
+        report = Report(check_model(MODELS["cnn"], state, images, labels, seed))
+        assert report.ok, report.headline()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_network_sure_of_its_answers_agrees_with_its_twin(dtype: str) -> None:
     """Large weights saturate the softmax: gradients cancel, and rounding is all that is left of some."""
     rng = np.random.default_rng(0)

@@ -191,7 +191,7 @@ def test_maxpool2d_is_what_the_loops_define(case: Case, seed: int) -> None:
     np.testing.assert_array_equal(layer.backward(g), naive.max_pool2d_backward(x, g, *windows_of))
 
 
-def test_naive_convolution_leaves_integers_and_shapes_alone() -> None:
+def test_the_loops_keep_the_dtype_and_leave_out_what_fills_no_window() -> None:
     assert naive.conv2d(np.ones((1, 1, 3, 3), np.float32), np.ones((2, 1, 2, 2), np.float32)).dtype == np.float32
     assert naive.max_pool2d(np.ones((1, 1, 5, 4)), (2, 2)).shape == (1, 1, 2, 2)
 

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from threadpoolctl import threadpool_info
 
 from compare import data, weights
-from compare.conditions import equal_threads
+from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset
 from compare.devices import open_device
 from compare.errors import UserError
@@ -25,6 +25,7 @@ from compare.training.console import Display, summary
 from compare.training.lockstep import Epoch, Step, Twins, lockstep
 from compare.training.run import new_folder, run_twins
 from compare.training.settings import Settings
+from compare.verify.models import check_model
 from scratch import CNN
 
 
@@ -105,6 +106,30 @@ def test_threads_are_equal_during_a_run_and_as_before_after_it() -> None:
         assert torch.get_num_threads() == 1
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
     assert torch.get_num_threads() == 2
+
+
+def test_torch_convolves_directly_while_it_is_the_reference() -> None:
+    flags: Any = torch.backends.nnpack.set_flags
+    (before,) = flags(True)
+    with direct_convolutions():
+        assert flags(False) == (False,)
+    assert flags(before) == (True,)
+
+
+def test_trained_twins_are_proven_on_labels_that_leave_a_gradient(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs: list[Any] = []
+
+    def spy(pair: Any, state: Any, images: Any, labels: Any, seed: int) -> Any:
+        proofs.append((str(images.dtype), labels))
+        return check_model(pair, state, images, labels, seed)
+
+    monkeypatch.setattr("compare.training.run.check_model", spy)
+    run_twins(Twins(Settings(epochs=1)), few, tmp_path, lambda _: None, lambda _: None)
+    assert [dtype for dtype, _ in proofs] == ["float64", "float32"] * 2
+    for _, labels in proofs:
+        np.testing.assert_array_equal(labels, (few.test_labels[:64] + 1) % 10)
 
 
 @pytest.mark.parametrize(
