@@ -1,0 +1,38 @@
+"""All catalogued mistakes, by name and by the pair that they belong to."""
+
+from __future__ import annotations
+
+import difflib
+
+from compare.errors import UserError
+from compare.faults.activation import LOG_SOFTMAX, RELU, SOFTMAX
+from compare.faults.convolution import CONVOLUTION
+from compare.faults.fault import Fault
+from compare.faults.linear import FLATTEN, LINEAR
+from compare.faults.loss import LOSS
+from compare.faults.optimizer import SGD
+from compare.faults.pooling import POOLING
+from compare.faults.program import PROGRAM
+
+_ALL = (*CONVOLUTION, *POOLING, *RELU, *FLATTEN, *LINEAR, *SOFTMAX, *LOG_SOFTMAX, *LOSS, *SGD, *PROGRAM)
+CATALOGUE: dict[str, Fault] = {fault.name: fault for fault in _ALL}
+if len(CATALOGUE) < len(_ALL):
+    raise RuntimeError("two catalogued mistakes have one name")
+
+
+def faults_of(pair: str) -> list[Fault]:
+    """The catalogued mistakes of a registered pair, in the order of the catalogue."""
+    return [fault for fault in CATALOGUE.values() if fault.pair == pair]
+
+
+def find_fault(name: str) -> Fault:
+    """The catalogued mistake of this name.
+
+    Raises:
+        UserError: for an unknown name, with the names that are close to it.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    close = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
+    mean = f"did you mean {', '.join(close)}?" if close else "gradtwin faults lists them all"
+    raise UserError(f"mistake {name!r} is not in the catalogue; {mean}")

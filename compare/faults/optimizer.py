@@ -1,0 +1,151 @@
+"""Mistakes in optimizers."""
+
+from __future__ import annotations
+
+from compare.faults.fault import Fault
+
+
+def _sgd(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -> Fault:
+    return Fault(f"sgd-{name}", "sgd", "scratch.optim.SGD", made, hint, shows, edits)
+
+
+_DECAY = "g = g + self.weight_decay * parameter.data  # (1)"
+_VELOCITY = "v = g.copy() if v is None else self.momentum * v + (1 - self.dampening) * g"
+_LOOK = "g = g + self.momentum * v if self.nesterov else v"
+_UPDATE = "parameter.data -= self.lr * g  # (4)"
+
+SGD: tuple[Fault, ...] = (
+    _sgd(
+        "velocity-averaged",
+        "The velocity is a moving average, μ·v + (1 - μ)·g; torch's adds the whole gradient, μ·v + g.",
+        "How large is the first step, with momentum and without?",
+        "The first step is (1 - μ) times as large; hidden without momentum.",
+        (
+            _VELOCITY,
+            "v = (1 - self.momentum) * g if v is None else self.momentum * v + (1 - self.momentum) * g",
+        ),
+    ),
+    _sgd(
+        "first-step-dampened",
+        "Dampening is applied to the first step too; torch leaves it alone.",
+        "How large is the first step, with dampening and without?",
+        "The first step is (1 - dampening) times as large; hidden without dampening.",
+        (
+            _VELOCITY,
+            "v = (1 - self.dampening) * g if v is None else self.momentum * v + (1 - self.dampening) * g",
+        ),
+    ),
+    _sgd(
+        "dampening-ignored",
+        "Dampening has no effect.",
+        "Try two steps with dampening.",
+        "Wrong from the second step on; hidden without dampening.",
+        (_VELOCITY, "v = g.copy() if v is None else self.momentum * v + g"),
+    ),
+    _sgd(
+        "always-nesterov",
+        "Nesterov's look-ahead is made although plain momentum was asked for.",
+        "How large is the first step, with momentum and without?",
+        "The first step is (1 + μ) times as large; hidden without momentum.",
+        (_LOOK, "g = g + self.momentum * v"),
+    ),
+    _sgd(
+        "never-nesterov",
+        "Nesterov's look-ahead is never made.",
+        "Compare a first step with Nesterov to one without.",
+        "Plain momentum; hidden if Nesterov is never tried.",
+        (_LOOK, "g = v"),
+    ),
+    _sgd(
+        "decay-decoupled",
+        "Weight decay is taken off the weights directly, as in AdamW; torch's SGD adds it to the gradient.",
+        "Try weight decay together with momentum, for two steps.",
+        "With momentum, wrong from the second step on; hidden without weight decay.",
+        (_DECAY, "parameter.data *= 1 - self.lr * self.weight_decay  # (1)"),
+    ),
+    _sgd(
+        "decay-after-velocity",
+        "Weight decay is added after the velocity; it has to go through it.",
+        "Try weight decay together with momentum, for two steps.",
+        "With momentum, wrong from the second step on; hidden without weight decay.",
+        ("if self.weight_decay:", "if self.weight_decay and not self.momentum:"),
+        (_UPDATE, "parameter.data -= self.lr * (g + bool(self.momentum) * self.weight_decay * parameter.data)  # (4)"),
+    ),
+    _sgd(
+        "decay-skipped-on-biases",
+        "Weight decay leaves vectors (biases) alone; torch's decays every parameter it is given.",
+        "Give all gradients the value 0.",
+        "Biases are wrong; hidden by zero biases.",
+        ("if self.weight_decay:", "if self.weight_decay and parameter.data.ndim > 1:"),
+    ),
+    _sgd(
+        "decay-sign",
+        "Weight decay makes the weights grow.",
+        "Give all gradients the value 0: do the weights shrink?",
+        "The weights move away from 0; hidden without weight decay.",
+        (_DECAY, _DECAY.replace("g + self", "g - self")),
+    ),
+    _sgd(
+        "decay-into-gradient",
+        "Weight decay is added into the gradient array itself, in place.",
+        "Look at the gradients after a step.",
+        "The gradients after use differ, the weights are right; hidden if only the weights are looked at.",
+        (_DECAY, "g += self.weight_decay * parameter.data  # (1)"),
+    ),
+    _sgd(
+        "rate-in-velocity",
+        "The learning rate is multiplied into the velocity; torch's stands outside it.",
+        "Change the learning rate between two steps.",
+        "Wrong once the learning rate changes; hidden by a constant one.",
+        (
+            _VELOCITY,
+            "v = self.lr * g if v is None else self.momentum * v + self.lr * (1 - self.dampening) * g",
+        ),
+        (_LOOK, "g = self.lr * g + self.momentum * v if self.nesterov else v"),
+        (_UPDATE, "parameter.data -= g if self.momentum else self.lr * g  # (4)"),
+    ),
+    _sgd(
+        "rate-of-start",
+        "The learning rate of the start is used for ever: a schedule has no effect.",
+        "Change the learning rate between two steps.",
+        "Wrong once the learning rate changes; hidden by a constant one.",
+        ("        self.lr = lr\n        self.momentum = momentum", "        self.lr = self.start_lr = lr\n        self.momentum = momentum"),
+        (_UPDATE, _UPDATE.replace("self.lr", "self.start_lr")),
+    ),
+    _sgd(
+        "velocity-forgotten",
+        "The velocity is never stored: each step begins at rest.",
+        "Take two equal steps with momentum: is the second one longer?",
+        "Wrong from the second step on; hidden by a single step.",
+        ("self.velocity[index] = v\n", "self.velocity[index] = None\n"),
+    ),
+    _sgd(
+        "ascent",
+        "The gradient is added to the weights: the loss is climbed.",
+        "Does the loss fall?",
+        "The update has the wrong sign.",
+        (_UPDATE, _UPDATE.replace("-=", "+=")),
+    ),
+    _sgd(
+        "not-in-place",
+        "A new array is made and the parameter's own one stays unchanged: the model never learns.",
+        "Keep a reference to the weight's array before the step, and look at it afterwards.",
+        "The weights stay as they were; hidden by a tolerance larger than the update.",
+        (_UPDATE, "parameter = Parameter(parameter.data - self.lr * g)  # (4)"),
+    ),
+    _sgd(
+        "rate-twice",
+        "The update is multiplied by the learning rate twice.",
+        "How long is a step for a gradient of 1?",
+        "The ratio of the update to the right one is lr.",
+        (_UPDATE, _UPDATE.replace("self.lr * g", "self.lr * self.lr * g")),
+    ),
+    _sgd(
+        "sign-only",
+        "Only the sign of the gradient is used.",
+        "Try gradients of very different sizes.",
+        "All updates are equally long.",
+        (_UPDATE, _UPDATE.replace("self.lr * g", "self.lr * np.sign(g)")),
+        ("import math\n", "import math\n\nimport numpy as np\n"),
+    ),
+)
