@@ -16,6 +16,7 @@ import scratch
 import torch_ref
 from compare import tolerance
 from compare.errors import UserError
+from compare.observe import Tensors
 from compare.tolerance import Rule
 
 
@@ -40,6 +41,19 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Random:
+    """How two sides of a random layer come to the same choices: both take those of a candidate that has run already.
+
+    Attributes:
+        reference: the reference with the choices that these tensors show, in float64 and float32.
+        repeat: makes a scratch module choose as these tensors show.
+    """
+
+    reference: Callable[[nn.Module, Tensors], nn.Module]
+    repeat: Callable[[scratch.Module, Tensors], None]
+
+
+@dataclass(frozen=True)
 class LayerPair:
     """A layer or loss and its twin; both factories take the options of a case."""
 
@@ -50,6 +64,7 @@ class LayerPair:
     cases: tuple[Case, ...]
     has_parameters: bool = False
     takes_targets: bool = False
+    random: Random | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class OptimizerPair:
     scratch: Callable[..., scratch.SGD]
     torch: Callable[..., torch.optim.Optimizer]
     options: tuple[dict[str, Any], ...]
+    rule: Callable[..., Tensors] = tolerance.sgd
 
 
 @dataclass(frozen=True)

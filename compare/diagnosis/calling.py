@@ -1,0 +1,264 @@
+"""Constructing and calling what somebody wrote: which of our values belongs to which of their arguments."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis import names
+from scratch import Array
+
+RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
+
+
+class Undrivable(ValueError):
+    """It cannot be told how to call this code; the message says what is missing and how to say it."""
+
+
+class Unsupported(ValueError):
+    """This code does not take an option that a case needs: nothing wrong, but nothing to compare."""
+
+
+class Functions:
+    """`conv_forward(x, w, b, {"stride": 1, "pad": 1}) -> out, cache` and `conv_backward(dout, cache) -> dx, dw, db`.
+
+    Attributes:
+        arguments: the weights by the names of the arguments that take them; filled in by the adapter.
+        settings: the options under every usual key, given to an argument that takes a dictionary.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Any], backward: Callable[..., Any] | None, options: Mapping[str, Any]
+    ) -> None:
+        self.forward_function, self.backward_function = forward, backward
+        self.options = dict(options)
+        self.arguments: dict[str, Array] = {}
+        self.settings = settings_of(options)
+
+
+def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options under every usual key, pairs of equal numbers as one number.
+
+    >>> settings_of({"stride": (2, 2), "padding": 1})
+    {'stride': 2, 'strides': 2, 'pad': 1, 'padding': 1}
+    """
+    settings: dict[str, Any] = {}
+    for option, value in options.items():
+        for key in names.SETTINGS_KEYS.get(option, (option,)):
+            settings[key] = single(value)
+    if "kernel_size" in options:
+        value = options["kernel_size"]
+        height, width = value if isinstance(value, tuple) else (value, value)
+        settings |= {"pool_height": height, "pool_width": width, "kernel_height": height, "kernel_width": width}
+        settings.setdefault("stride", single(value))
+    return settings
+
+
+def single(value: Any) -> Any:
+    """A pair of equal numbers as one number: most code takes only that."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, Any], dtype: str) -> Any:
+    """Make their object with torch's `options`, passed under their own names; an object is copied instead.
+
+    Args:
+        defaults: torch's own defaults: an option that they do not take may have this value.
+
+    Raises:
+        Undrivable: if it cannot be told what a required argument means.
+        Unsupported: if they do not take an option that is not at its default.
+    """
+    if isinstance(factory, tuple):
+        return Functions(factory[0], factory[1] if len(factory) > 1 else None, options)
+    if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
+        return _copy(factory)
+    parameters = inspect.signature(factory).parameters
+    given: dict[str, Any] = {}
+    positional: list[str] = []
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        option = names.option_of(name, set(options) | {"dtype"})
+        if option == "dtype":
+            given[name] = np.dtype(dtype)
+        elif option is not None:
+            given[name] = single(options[option])
+        elif parameter.default is parameter.empty:
+            positional.append(name)
+    used = {names.option_of(name, set(options)) for name in given}
+    left = [option for option in options if option not in used]
+    required = [option for option in left if option not in defaults]
+    if positional and len(positional) <= len(required):  # unknown names: torch's order
+        for name, option in zip(positional, required, strict=False):
+            given[name] = single(options[option])
+            left.remove(option)
+    elif positional:
+        raise Undrivable(
+            f"{_name(factory)}: cannot tell what to pass as {', '.join(positional)}; write the call out, "
+            f'FILE.py:"{_name(factory)}(...)", and say which torch module it is like'
+        )
+    for option in left:
+        if option in defaults and _same(options[option], defaults[option]):
+            continue
+        raise Unsupported(f"{option}={options[option]}")
+    return factory(**given)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return bool(single(value) == single(default))
+
+
+def _copy(subject: Any) -> Any:
+    try:
+        return copy.deepcopy(subject)
+    except Exception:  # an open file, a lock ...: then the one there is must do
+        return subject
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def call_forward(
+    function: Callable[..., Any], inputs: tuple[Any, ...], training: bool, functions: Functions | None
+) -> Any:
+    """Call their forward with the input (a loss: and the targets), and what else it asks for by name.
+
+    Raises Undrivable if it asks for something unknown.
+    """
+    main = list(inputs)
+    wanted = _required(function)
+    plain_words = [names.plain(name) for name in wanted]
+    if len(main) == 2 and len(wanted) >= 2:
+        first, second = plain_words[:2]
+        if first in names.TARGET_WORDS - names.INPUT_WORDS and second in names.INPUT_WORDS - names.TARGET_WORDS:
+            main.reverse()
+    return _call(function, main, training, functions, {})
+
+
+def call_backward(
+    function: Callable[..., Any],
+    grad_output: Any,
+    inputs: tuple[Any, ...],
+    cache: Any,
+    training: bool,
+    functions: Functions | None,
+) -> tuple[Any, bool]:
+    """Call their backward with the upstream gradient, and what else it asks for by name.
+
+    Returns what it returned, and whether it took the gradient at all (a loss may not).
+    """
+    known = {word: RATE for word in names.RATE_WORDS} | {word: cache for word in names.CACHE_WORDS}
+    wanted = _required(function)
+    others = [name for name in wanted if names.plain(name) not in known and not _is_mode(name)]
+    gradients = [name for name in others if _is_gradient(name)]
+    main = gradients[0] if gradients else None
+    if main is None:
+        unknown = [name for name in others if names.plain(name) not in names.INPUT_WORDS | names.TARGET_WORDS]
+        main = unknown[0] if unknown else others[0] if len(others) == 1 and len(inputs) == 1 else None
+    for name in others:
+        word = names.plain(name)
+        if name == main:
+            known[word] = grad_output
+        elif word in names.TARGET_WORDS and len(inputs) > 1 and word not in names.INPUT_WORDS:
+            known[word] = inputs[1]
+        elif word in names.INPUT_WORDS:
+            known[word] = inputs[0]
+    return _call(function, [], training, functions, known), main is not None
+
+
+def _call(
+    function: Callable[..., Any],
+    main: list[Any],
+    training: bool,
+    functions: Functions | None,
+    known: Mapping[str, Any],
+) -> Any:
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    waiting = list(main)
+    by_name = False  # after an argument that was left at its default
+    for name, parameter in _parameters(function, len(main)).items():
+        word = names.plain(name)
+        if parameter.kind == parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind == parameter.VAR_POSITIONAL:
+            positional += waiting
+            waiting = []
+            continue
+        optional = parameter.default is not parameter.empty
+        if word in known:
+            value = known[word]
+        elif _is_mode(name) and (optional or not waiting):
+            value = _mode(name, parameter.default, training)
+        elif functions is not None and _from_functions(functions, name) is not None:
+            value = _from_functions(functions, name)
+        elif waiting:
+            value = waiting.pop(0)
+        elif optional:
+            by_name = True
+            continue
+        else:
+            raise Undrivable(
+                f"{_name(function)}: cannot tell what to pass as {name}; give that argument a default, "
+                "or wrap the call in a function of your own"
+            )
+        if by_name or parameter.kind == parameter.KEYWORD_ONLY:
+            named[name] = value
+        else:
+            positional.append(value)
+    return function(*positional, **named)
+
+
+def _parameters(function: Callable[..., Any], inputs: int) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a function; one of compiled code, which says nothing of them, takes the inputs."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        return {f"x{index}": inspect.Parameter(f"x{index}", kind) for index in range(inputs)}
+
+
+def _from_functions(functions: Functions, name: str) -> Any:
+    """What an argument of this name takes of the weights and options that functions are given; None if nothing."""
+    if name in functions.arguments:
+        return functions.arguments[name]
+    if names.plain(name) in names.SETTINGS_WORDS:
+        return functions.settings
+    option = names.option_of(name, set(functions.options))
+    return None if option is None else single(functions.options[option])
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments without a default (and those with one that we know), but not *args and **kwargs."""
+    return [
+        name
+        for name, parameter in _parameters(function, 1).items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and (parameter.default is parameter.empty or names.plain(name) in names.RATE_WORDS)
+    ]
+
+
+def asks_for_rate(function: Callable[..., Any]) -> bool:
+    """Whether a backward takes a learning rate: then it updates the weights itself."""
+    return any(names.plain(name) in names.RATE_WORDS for name in _required(function))
+
+
+def _is_mode(name: str) -> bool:
+    return names.plain(name) in names.MODE_WORDS
+
+
+def _mode(name: str, default: Any, training: bool) -> Any:
+    if isinstance(default, str) or (name == "mode" and not isinstance(default, bool)):
+        return "train" if training else "test"
+    return training
+
+
+def _is_gradient(name: str) -> bool:
+    word = names.plain(name)
+    return word in names.GRADIENT_WORDS or "grad" in word or names.gradient_of(name) in names.OUTPUT_WORDS

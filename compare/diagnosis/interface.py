@@ -1,0 +1,58 @@
+"""What somebody says about their code, where it cannot be found out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compare.errors import UserError
+
+TARGETS = ("classes", "one-hot")
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How to drive a class, an object or functions that were not written for this.
+
+    Everything is optional: what is empty is found by the usual names, by shapes, and by trying.
+
+    Attributes:
+        forward, backward: the names of the methods.
+        parameters: what their weights are in torch: {"filters": "weight"}; a layout may follow: {"W": "weight:HWIO"}.
+            A path goes into dictionaries and lists: "params['W1']", "layers[0].W".
+        gradients: where the gradients are after backward: {"dW": "weight", "grads['b']": "bias", "dx": "input"}.
+        layout: the axes of the input, "NHWC" or "HWC" (one image at a time) for instance; "" is torch's "NCHW".
+        output_layout: those of the output, where they are others.
+        output_from: the attribute that holds the output, where forward returns something else.
+        targets: what a loss takes: "classes" (whole numbers) or "one-hot" rows.
+    """
+
+    forward: str = ""
+    backward: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    gradients: Mapping[str, str] = field(default_factory=dict)
+    layout: str = ""
+    output_layout: str = ""
+    output_from: str = ""
+    targets: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("layout", "output_layout"):
+            value = getattr(self, name)
+            if not re.fullmatch(r"[A-Z]*", value) or len(set(value)) != len(value):
+                raise UserError(f"{name} {value!r} must be capital letters such as NCHW, NHWC, HWC or HW, each once")
+        if self.targets not in ("", *TARGETS):
+            raise UserError(f"targets {self.targets!r} must be one of {', '.join(TARGETS)}")
+
+    def layout_of(self, parameter: str) -> str:
+        """The layout that was given for torch's `parameter`; empty if none was."""
+        for given in self.parameters.values():
+            name, _, layout = given.partition(":")
+            if name == parameter:
+                return layout
+        return ""
+
+    def own_parameters(self) -> dict[str, str]:
+        """Torch's names of the parameters that were named, and the paths to theirs."""
+        return {given.partition(":")[0]: own for own, given in self.parameters.items()}

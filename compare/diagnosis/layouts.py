@@ -1,0 +1,64 @@
+"""Axes by letter: how somebody else orders the axes of an array, and the way there and back.
+
+A layout is a word with one letter for each axis: "NCHW" is torch's order for images, "HWC" one image with the channels
+last, "HW" one image of one channel. Weights have "OIHW" (convolution) and "OI" (linear). An axis that a layout leaves
+out has length 1 there.
+"""
+
+from __future__ import annotations
+
+from scratch import Array
+
+IMAGES = {1: "F", 2: "NF", 3: "NCL", 4: "NCHW", 5: "NCDHW"}  # torch's order by number of axes
+WEIGHTS = {1: "O", 2: "OI", 3: "OIL", 4: "OIHW"}
+
+
+class LayoutError(ValueError):
+    """An array has not the axes that its layout says."""
+
+
+def to_own(array: Array, canonical: str, own: str) -> Array:
+    """Reorder the axes of `array` from `canonical` to `own`, without the axes that `own` has not.
+
+    Raises:
+        LayoutError: if `own` has other axes, or an axis that it leaves out is longer than 1.
+
+    >>> import numpy as np
+    >>> to_own(np.zeros((1, 2, 3, 4)), "NCHW", "HWC").shape
+    (3, 4, 2)
+    """
+    if set(own) - set(canonical) or len(set(own)) != len(own):
+        raise LayoutError(f"layout {own!r} must be made of the letters of {canonical!r}, each at most once")
+    for axis, letter in enumerate(canonical):
+        if letter not in own and array.shape[axis] != 1:
+            raise LayoutError(f"layout {own!r} has no axis {letter}, which is {array.shape[axis]} long, not 1")
+    kept = array.reshape([n for n, letter in zip(array.shape, canonical, strict=True) if letter in own])
+    letters = [letter for letter in canonical if letter in own]
+    return kept.transpose([letters.index(letter) for letter in own])
+
+
+def from_own(array: Array, own: str, canonical: str) -> Array:
+    """The way back: the axes of `array` from `own` to `canonical`, those left out with length 1.
+
+    Raises:
+        LayoutError: if `array` has another number of axes.
+    """
+    if array.ndim != len(own):
+        raise LayoutError(f"shape {array.shape} instead of {len(own)} axes {own!r}")
+    letters = [letter for letter in canonical if letter in own]
+    ordered = array.transpose([own.index(letter) for letter in letters])
+    lengths = dict(zip(letters, ordered.shape, strict=True))
+    return ordered.reshape([lengths.get(letter, 1) for letter in canonical])
+
+
+def for_axes(own: str, canonical: str) -> str:
+    """`own` where it fits an array of the axes `canonical`; else what it says about the batch, for those axes.
+
+    >>> for_axes("HWC", "NF"), for_axes("NHWC", "NF"), for_axes("", "NCHW")
+    ('F', 'NF', 'NCHW')
+    """
+    if not own:
+        return canonical
+    if not set(own) - set(canonical):
+        return own
+    return canonical if "N" in own else canonical.replace("N", "")

@@ -1,0 +1,255 @@
+"""What they did: every catalogued mistake is replayed on the inputs where the candidate went wrong.
+
+What coincides with the candidate to rounding, in every tensor on every input, has its name. Several mistakes that touch
+different tensors, or different layers, are found together. What no replay explains is described by its form
+(`patterns`), and never guessed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis.calling import RATE
+from compare.diagnosis.likeness import Likeness
+from compare.diagnosis.patterns import Evidence, recognise
+from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.faults.catalogue import faults_of
+from compare.faults.fault import Fault, plant
+from compare.observe import Tensors
+from compare.verify.probe import drive
+from scratch import Array
+
+SAME = {"float64": 1e-10, "float32": 1e-5}  # of the greatest element: mistakes differ by more, roundings by less
+FIRST = 4  # so many inputs decide which mistakes are replayed on all
+RAISED = "all tensors"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake of a candidate.
+
+    Attributes:
+        kinds: the tensors that it makes wrong, in reading order.
+        layer: the name of the layer that it is in, empty if there is only one.
+        name: the catalogued name, or that of a form; empty if nothing fits.
+        catalogued: whether a replay of a catalogued mistake coincides with it.
+        made: what they did, one sentence; for what has no name, how the difference looks.
+        hint: where to look, without the answer.
+        evidence: what the finding rests on.
+        also: other catalogued mistakes that cannot be told from it on these inputs.
+    """
+
+    kinds: tuple[str, ...]
+    layer: str
+    name: str
+    catalogued: bool
+    made: str
+    hint: str
+    evidence: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass
+class _Replayed:
+    """A mistake (or two) in some layers of the twin, and what it gives on each trial; None where it raises."""
+
+    faults: tuple[tuple[str, Fault], ...]
+    tensors: list[Tensors | None]
+    affected: set[str]
+    matched: set[str]
+
+    def explains(self, present: set[str]) -> set[str]:
+        """The kinds of tensors that it changes, if the candidate has them all just so; else nothing."""
+        if RAISED in self.affected - self.matched:
+            return set()
+        changed = self.affected & present
+        return changed if changed and changed <= self.matched else set()
+
+
+def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
+    """The mistakes behind the wrong tensors of `trials`, first tensor first."""
+    double = [trial for trial in trials if trial.probe.dtype == "float64"]
+    judged = [trial for trial in (double or trials)] if any(not t.ok for t in double) else list(trials)
+    wrong = set().union(*(trial.wrong() for trial in judged))
+    present = set().union(*({kind_of(name) for name in trial.got} for trial in judged if trial.got is not None))
+    present |= wrong
+    findings: list[Finding] = []
+    left = set(wrong)
+    replayed = _replay_all(likeness, judged) if likeness.build is not None else []
+    chosen = _choose(replayed, present, left)
+    if left - set().union(*(kinds for _, kinds in chosen)) and len(likeness.parts) > 1:
+        chosen = _choose_two(likeness, judged, replayed, present, left) or chosen
+    for replay, kinds in chosen:
+        for part, fault in replay.faults:
+            findings.append(_finding(part, fault, kinds, judged, likeness, replayed, replay))
+        left -= kinds
+    findings += [_described(kind, judged) for kind in in_order(left)]
+    return sorted(_together(findings), key=lambda finding: in_order(wrong).index(finding.kinds[0]))
+
+
+def _finding(
+    part: str,
+    fault: Fault,
+    kinds: set[str],
+    trials: Sequence[Trial],
+    likeness: Likeness,
+    replayed: Sequence[_Replayed],
+    replay: _Replayed,
+) -> Finding:
+    several = len(likeness.parts) > 1
+    twins = [r.faults[0][1].name for r in replayed if r is not replay and _identical(r, replay) and len(r.faults) == 1]
+    evidence = f"the catalogued mistake, replayed, coincides with it on {_inputs(len(trials))}"
+    layer = f"{part} ({likeness.parts[part].name})" if several and part in likeness.parts else ""
+    return Finding(
+        tuple(in_order(kinds)), layer, fault.name, True, fault.made, fault.hint, evidence, tuple(twins)
+    )
+
+
+def _identical(a: _Replayed, b: _Replayed) -> bool:
+    return a.affected == b.affected and all(
+        (x is None) == (y is None) and (x is None or y is None or all(n in y and _same(x[n], y[n], 1e-12) for n in x))
+        for x, y in zip(a.tensors, b.tensors, strict=True)
+    )
+
+
+def _inputs(count: int) -> str:
+    return f"all {count} inputs" if count > 1 else "the one input"
+
+
+def _described(kind: str, trials: Sequence[Trial]) -> Finding:
+    if kind == RAISED:
+        broken = [trial for trial in trials if trial.got is None]
+        share = "every case" if len(broken) == len(trials) else f"{len(broken)} of {len(trials)} cases"
+        made = f"On {share} there is no answer: {broken[0].problem}."
+        hint = f"Run it on [{broken[0].probe.case}] alone and read the traceback."
+        return Finding((kind,), "", "no-answer", False, made, hint, f"first on [{broken[0].probe.case}]")
+    evidence = [
+        Evidence(kind, name, trial)
+        for trial in trials
+        for name in (trial.got or {})
+        if kind_of(name) == kind and name in trial.expected
+    ]
+    form = recognise(evidence)
+    return Finding((kind,), "", form.name, False, form.made, form.hint, form.evidence)
+
+
+def _together(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of the same mistake as one."""
+    merged: dict[tuple[str, str, str], Finding] = {}
+    for finding in findings:
+        key = finding.layer, finding.name, finding.made
+        if key in merged:
+            old = merged[key]
+            kinds = tuple(in_order({*old.kinds, *finding.kinds}))
+            merged[key] = Finding(kinds, *(getattr(old, f) for f in list(old.__dataclass_fields__)[1:]))
+        else:
+            merged[key] = finding
+    return list(merged.values())
+
+
+def _choose(
+    replayed: Sequence[_Replayed], present: set[str], wrong: set[str]
+) -> list[tuple[_Replayed, set[str]]]:
+    """The fewest replayed mistakes that explain the most wrong tensors."""
+    chosen: list[tuple[_Replayed, set[str]]] = []
+    left = set(wrong)
+    while left:
+        best = max(replayed, key=lambda r: len(r.explains(present) & left), default=None)
+        if best is None or not best.explains(present) & left:
+            return chosen
+        kinds = best.explains(present)
+        chosen.append((best, kinds & left))
+        left -= kinds
+    return chosen
+
+
+def _choose_two(
+    likeness: Likeness,
+    trials: Sequence[Trial],
+    replayed: Sequence[_Replayed],
+    present: set[str],
+    wrong: set[str],
+) -> list[tuple[_Replayed, set[str]]]:
+    """Two mistakes in two layers that together explain everything; nothing if there are none."""
+    some = [trial for trial in trials if not trial.ok][:FIRST]
+    for first, second in itertools.combinations(replayed, 2):
+        parts = dict([*first.faults, *second.faults])
+        if len(parts) != 2:
+            continue
+        both = _replay(likeness, parts, some)
+        if both.explains(present) >= wrong:
+            both = _replay(likeness, parts, trials)
+            if both.explains(present) >= wrong:
+                return [(both, wrong)]
+    return []
+
+
+def _replay_all(likeness: Likeness, trials: Sequence[Trial]) -> list[_Replayed]:
+    """Every catalogued mistake of every layer, replayed on all trials where it explains anything on the first."""
+    wrong = [trial for trial in trials if not trial.ok][:FIRST]
+    found = []
+    candidates = [(part, fault) for part, pair in likeness.parts.items() for fault in faults_of(pair.name)]
+    for part, fault in candidates:
+        replay = _replay(likeness, {part: fault}, wrong)
+        if replay.matched & replay.affected or len(likeness.parts) > 1:
+            found.append(_replay(likeness, {part: fault}, trials) if replay.matched else replay)
+    return found
+
+
+def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial]) -> _Replayed:
+    assert likeness.build is not None
+    make = likeness.build({part: plant(fault, RATE) for part, fault in faults.items()})
+    tensors: list[Tensors | None] = []
+    affected: set[str] = set()
+    unmatched: set[str] = set()
+    kinds: set[str] = set()
+    for trial in trials:
+        given = _run(make, trial, likeness)
+        tensors.append(given)
+        tolerance = SAME[trial.probe.dtype]
+        if given is None or trial.got is None:
+            affected |= {RAISED} if given is None else set()
+            unmatched |= {RAISED} if (given is None) != (trial.got is None) else set()
+            kinds |= {RAISED}
+            continue
+        for name in trial.expected:
+            kind = kind_of(name)
+            kinds.add(kind)
+            replayed = given.get(name)
+            if not _same(replayed, trial.expected[name], tolerance):
+                affected.add(kind)
+            if not _same(replayed, trial.got.get(name), tolerance):
+                unmatched.add(kind)
+    return _Replayed(tuple(faults.items()), tensors, affected, kinds - unmatched)
+
+
+def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | None:
+    """What a mistaken twin gives; None where it raises."""
+    try:
+        with np.errstate(all="ignore"):
+            return drive(likeness.pair, make, trial.probe, trial.got)
+    except (Exception, SystemExit):
+        return None
+
+
+def _same(a: Array | None, b: Array | None, tolerance: float) -> bool:
+    """Whether two tensors coincide to rounding; both missing coincide, NaN coincides with NaN."""
+    if a is None or b is None:
+        return a is None and b is None
+    if a.shape != b.shape:
+        return False
+    if a.size == 0:
+        return True
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    if not np.array_equal(np.isfinite(x), np.isfinite(y)):
+        return False
+    finite = np.isfinite(x)
+    if not finite.any():
+        return True
+    scale = max(float(np.abs(x[finite]).max()), float(np.abs(y[finite]).max()))
+    return bool(np.abs(x[finite] - y[finite]).max() <= tolerance * scale)

@@ -1,0 +1,179 @@
+"""One probe, tried on a candidate: what it gave, what it should have given, and a row for every tensor."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from compare import tolerance
+from compare.conditioning import measured
+from compare.diagnosis.calling import RATE
+from compare.diagnosis.isolation import Outcome
+from compare.observe import Tensors
+from compare.pairs import LayerPair, OptimizerPair
+from compare.tolerance import LAMBDA, unit_roundoff
+from compare.verify.probe import Probe, bounds, expected
+from compare.verify.report import Report, Row, compare, nothing_compared
+from scratch import Array
+
+ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
+NORMWISE = "normwise accurate: another algorithm than the definition (FFT or Winograd, perhaps)"
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What a candidate gave for a probe, as it comes from its process.
+
+    Attributes:
+        tensors: outputs and gradients, by name.
+        recovered: the parameters whose gradient was taken from an update of the weights.
+    """
+
+    tensors: Tensors
+    recovered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One probe on one candidate.
+
+    Attributes:
+        got: None where the candidate raised, crashed or ran out of time; `problem` says so then.
+        rows: one for every tensor that was compared.
+        missing: the tensors that the candidate does not provide.
+        notes: what else was noticed.
+    """
+
+    probe: Probe
+    got: Tensors | None
+    expected: Tensors
+    bounds: Tensors
+    rows: tuple[Row, ...]
+    problem: str = ""
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that was compared is wrong."""
+        return all(row.ok for row in self.rows)
+
+    def wrong(self) -> set[str]:
+        """The kinds of tensors that are wrong."""
+        return {kind_of(row.tensor) for row in self.rows if not row.ok}
+
+
+def kind_of(tensor: str) -> str:
+    """The name of a tensor without the number of the call that it belongs to.
+
+    >>> kind_of("grad_input of call 2")
+    'grad_input'
+    """
+    return re.sub(r" of call \\d+$", "", tensor)
+
+
+def in_order(kinds: set[str]) -> list[str]:
+    """Kinds of tensors in the order in which a reader would look: the output first, then the gradients."""
+
+    def place(kind: str) -> tuple[int, str]:
+        leaf = kind.rpartition(".")[2]
+        return (ORDER.index(leaf) if leaf in ORDER else len(ORDER)), kind
+
+    return sorted(kinds, key=place)
+
+
+def try_probe(
+    pair: LayerPair | OptimizerPair, probe: Probe, answer: Callable[[Probe], Outcome], *, lenient: bool
+) -> Trial:
+    """Try one probe.
+
+    Args:
+        answer: runs the candidate; the outcome's value is `Driven`.
+        lenient: for code that was not written for this: what it does not provide is not compared, and another float
+            type is converted, and noted.
+    """
+    outcome = answer(probe)
+    if outcome.value is None:
+        reference = expected(pair, probe)
+        row = nothing_compared(pair.name, probe.case, probe.dtype, outcome.problem)
+        return Trial(probe, None, reference, {}, (row,), outcome.problem, (), outcome.notes)
+    driven: Driven = outcome.value
+    got = driven.tensors
+    reference, allowed = expected(pair, probe, got), bounds(pair, probe, got)
+    for name in driven.recovered:
+        allowed = allowed | _of_updates(name, probe, allowed, reference)
+    notes = list(outcome.notes)
+    missing: tuple[str, ...] = ()
+    if lenient:
+        got, converted = _same_floats(got, reference)
+        notes += converted
+        missing = tuple(name for name in reference if name not in got and "output" not in name)
+        reference = {name: array for name, array in reference.items() if name not in missing}
+    rows = compare(pair.name, probe.case, got, reference, allowed)
+    if lenient and pair.rule in (tolerance.sum_of_products, measured):
+        rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
+    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes))
+
+
+def report_of(trials: Sequence[Trial]) -> Report:
+    """All rows of some trials."""
+    return Report([row for trial in trials for row in trial.rows])
+
+
+def _of_updates(parameter: str, probe: Probe, allowed: Tensors, reference: Tensors) -> Tensors:
+    """The bound of a gradient that was taken from an update, (w - w') / lr: the update rounded it twice more."""
+    holder, dot, leaf = parameter.rpartition(".")
+    name = f"{holder}{dot}grad_{leaf}"
+    calls = max(len(probe.calls), 1)
+    scale = np.abs(probe.state[parameter]) + RATE * np.abs(reference[name])
+    return {name: allowed[name] + calls * 4 * unit_roundoff(probe.dtype) * scale / RATE}
+
+
+def _same_floats(got: Tensors, reference: Tensors) -> tuple[Tensors, list[str]]:
+    converted: Tensors = {}
+    notes = []
+    for name, array in got.items():
+        wanted = reference.get(name)
+        if wanted is None or array.dtype == wanted.dtype or array.dtype.kind != "f" or wanted.dtype.kind != "f":
+            converted[name] = array
+            continue
+        converted[name] = array.astype(wanted.dtype)
+        notes.append(f"{array.dtype} for {wanted.dtype}")
+    return converted, sorted(set(notes))
+
+
+def _normwise(row: Row, got: Tensors, reference: Tensors, allowed: Tensors, probe: Probe) -> Row:
+    """The row, passed where its error is small beside the greatest element, and of one size all over the tensor.
+
+    Transforms (FFT, Winograd) mix all elements, so that each carries the error of the greatest. In place of the bound of
+    the element stands that of the greatest, times log2 M for the M elements that a transform goes through. A mistake in
+    single elements does not look like that: the differences of a transform lie everywhere.
+    """
+    if row.ok or not math.isfinite(row.max_abs) or "after use" in row.tensor:
+        return row
+    error = np.abs(got[row.tensor].astype(np.float64) - reference[row.tensor])
+    size = max(error.size, *(call.inputs[0].size for call in probe.calls), 2)
+    widest = float(np.max(allowed[row.tensor])) * math.log2(2 * size)
+    floor = LAMBDA * unit_roundoff(probe.dtype) * float(np.abs(reference[row.tensor]).max(initial=0))
+    everywhere = np.mean(error > 0) >= 0.5 and error.max() <= max(64 * np.median(error), floor)
+    if error.max() > widest or not everywhere:
+        return row
+    return replace(row, problem="", budget=float(error.max() / widest), bound=widest)
+
+
+def remarks_on_rows(trials: Sequence[Trial]) -> list[str]:
+    """What is to be said about rows that pass only normwise."""
+    outside = any(
+        row.ok and row.worst is not None and row.bound > float(np.max(trial.bounds[row.tensor]))
+        for trial in trials
+        for row in trial.rows
+        if row.tensor in trial.bounds
+    )
+    return [NORMWISE] if outside else []
+
+

@@ -1,0 +1,131 @@
+"""The verdict on a candidate: what is wrong, where first, and what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compare.diagnosis.naming import RAISED, Finding
+from compare.diagnosis.shrink import Example
+from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.verify.report import Report
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found out about a candidate.
+
+    Attributes:
+        candidate, like: what was examined, and what it was compared with.
+        trials: every probe that was tried.
+        findings: the mistakes, first wrong tensor first; empty if nothing is wrong.
+        example: the smallest input that shows the first of them.
+        missing: the tensors that the candidate does not provide.
+        remarks: what is no mistake, and should be known.
+        problem: why nothing could be compared; empty if something was.
+    """
+
+    candidate: str
+    like: str
+    trials: tuple[Trial, ...]
+    findings: tuple[Finding, ...]
+    example: Example | None
+    missing: tuple[str, ...]
+    remarks: tuple[str, ...]
+    problem: str = ""
+
+    @property
+    def report(self) -> Report:
+        """One row for every tensor that was compared."""
+        return Report([row for trial in self.trials for row in trial.rows])
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared, and nothing of it is wrong."""
+        return not self.problem and not self.findings and self.report.ok
+
+    @property
+    def name(self) -> str:
+        """The name of the first mistake; empty if there is none, or it has no name."""
+        return self.findings[0].name if self.findings else ""
+
+    @property
+    def first_wrong(self) -> str:
+        """The first wrong tensor; empty if none is."""
+        return self.findings[0].kinds[0] if self.findings else ""
+
+    def kinds(self) -> list[tuple[str, int, int]]:
+        """Every kind of tensor in reading order, with how many were compared and how many of them are wrong."""
+        rows = self.report.rows
+        return [
+            (
+                kind,
+                sum(kind_of(row.tensor) == kind for row in rows),
+                sum(kind_of(row.tensor) == kind and not row.ok for row in rows),
+            )
+            for kind in in_order({kind_of(row.tensor) for row in rows})
+        ]
+
+    def headline(self, *, hint_only: bool = False) -> str:
+        """The verdict in one sentence."""
+        if self.problem:
+            return f"wrong: {self.problem}"
+        if self.ok:
+            report = self.report
+            worst = max(row.budget for row in report.rows)
+            return (
+                f"right: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
+                f"{len(self.trials)} inputs, none outside its bound (at most {worst:.0%} of it used)"
+            )
+        first = self.findings[0]
+        where = f" of {self.like}" if not first.layer else f", layer {first.layer}"
+        tensors = ", ".join("no answer" if kind == RAISED else kind for kind in first.kinds)
+        more = len(self.findings) - 1
+        others = f" (and {more} more mistake{'s' if more > 1 else ''}, below)" if more else ""
+        if hint_only:
+            return f"wrong: {tensors}{where}{others}"
+        return f"wrong: {tensors}{where}: {first.made}{others}"
+
+    def as_json(self, *, hint_only: bool = False) -> dict[str, Any]:
+        """The verdict as plain values; `hint_only` leaves out expected values and what the mistake is."""
+        findings = [
+            {
+                "tensors": list(f.kinds),
+                "layer": f.layer,
+                "hint": f.hint,
+                **(
+                    {}
+                    if hint_only
+                    else {
+                        "name": f.name,
+                        "catalogued": f.catalogued,
+                        "made": f.made,
+                        "evidence": f.evidence,
+                        "also": list(f.also),
+                    }
+                ),
+            }
+            for f in self.findings
+        ]
+        result: dict[str, Any] = {
+            "ok": self.ok,
+            "candidate": self.candidate,
+            "like": self.like,
+            "headline": self.headline(hint_only=hint_only),
+            "findings": findings,
+            "tensors": [{"name": k, "compared": n, "wrong": w} for k, n, w in self.kinds()],
+            "missing": list(self.missing),
+            "remarks": list(self.remarks),
+        }
+        if not hint_only:
+            result["example"] = None if self.example is None else self.example.as_json()
+            result["rows"] = [row.as_json() for row in self.report.rows]
+        return result
+
+
+def missing_of(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """The kinds of tensors that no trial has."""
+    missing = {kind_of(name) for trial in trials for name in trial.missing}
+    there = {kind_of(name) for trial in trials for name in trial.got or {}}
+    return tuple(in_order(missing - there))
