@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,11 +36,11 @@ def call_names(calls: Sequence[Call]) -> list[str]:
 
 
 def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
-    """Outputs, gradients, and whether the inputs were left alone, of `calls` made one after the other.
+    """Outputs, gradients, buffers, and whether the inputs were left alone, of `calls` made one after the other.
 
     Between two calls all parameters change their sign, and the last of several calls is made in evaluation mode: of an
-    earlier call nothing may be remembered but the gradients of the parameters, which accumulate. One that was never set
-    is missing.
+    earlier call nothing may be remembered but the gradients of the parameters, which accumulate (one that was never set
+    is missing), and the buffers, which are seen as all the calls left them.
     """
     module.zero_grad()
     seen: Tensors = {}
@@ -54,6 +55,7 @@ def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             seen[gradient_name(name)] = parameter.grad
+    seen |= {name: np.asarray(buffer.data) for name, buffer in module.named_buffers()}
     # Not copied on the way: an array that a later call wrote into again no longer holds what it was returned for.
     return seen
 
@@ -65,7 +67,8 @@ def arguments_after_use(call: Call, name: str) -> Tensors:
 
 
 def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
-    """The same tensors of a torch module, by autograd."""
+    """The same tensors of a torch module, by autograd; of a copy: the module itself stays as it was."""
+    module = copy.deepcopy(module)
     module.zero_grad()
     seen: Tensors = {}
     for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
@@ -86,22 +89,27 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
     for parameter_name, parameter in module.named_parameters():
         if parameter.grad is not None:
             seen[gradient_name(parameter_name)] = parameter.grad.numpy().copy()
-    return seen
+    return seen | {buffer_name: buffer.numpy().copy() for buffer_name, buffer in module.named_buffers()}
+
+
+def learning_rates(lr: float, steps: int) -> list[float]:
+    """The learning rate of every step: before the last one it is halved, as a schedule would."""
+    return [lr] * (steps - 1) + [0.5 * lr]
 
 
 def observe_scratch_optimizer(
-    make: Callable[[list[scratch.Parameter]], scratch.SGD], start: Tensors, gradients: Sequence[Tensors]
+    make: Callable[[list[scratch.Parameter]], scratch.Optimizer], start: Tensors, gradients: Sequence[Tensors]
 ) -> Tensors:
     """The parameters `start` after one optimizer step for each set of `gradients`, and what became of the gradients.
 
-    A parameter that is missing in `gradients` has none. Before the last step the learning rate is halved, as a schedule
-    would, so that an optimizer that mixes it into its velocity shows.
+    A parameter that is missing in `gradients` has none. The learning rate is that of `learning_rates`, so that an
+    optimizer that mixes it into its velocity shows.
     """
     parameters = {name: scratch.Parameter(array.copy()) for name, array in start.items()}
     arrays = {name: parameter.data for name, parameter in parameters.items()}  # to be updated in place
     optimizer = make(list(parameters.values()))
-    for number, step in enumerate(gradients, 1):
-        optimizer.lr *= 0.5 if number == len(gradients) else 1
+    for step, lr in zip(gradients, learning_rates(optimizer.lr, len(gradients)), strict=True):
+        optimizer.lr = lr
         for name, parameter in parameters.items():
             parameter.grad = step[name].copy() if name in step else None
         optimizer.step()
@@ -117,8 +125,9 @@ def observe_torch_optimizer(
     """The same of a torch optimizer."""
     tensors = {name: torch.tensor(array) for name, array in start.items()}
     optimizer = make(list(tensors.values()))
-    for number, step in enumerate(gradients, 1):
-        optimizer.param_groups[0]["lr"] *= 0.5 if number == len(gradients) else 1
+    settings = optimizer.param_groups[0]
+    for step, lr in zip(gradients, learning_rates(settings["lr"], len(gradients)), strict=True):
+        settings["lr"] = lr
         for name, tensor in tensors.items():
             tensor.grad = torch.tensor(step[name]) if name in step else None
         optimizer.step()

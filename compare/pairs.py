@@ -17,7 +17,7 @@ import torch_ref
 from compare import tolerance
 from compare.errors import UserError
 from compare.observe import Tensors
-from compare.tolerance import Rule
+from compare.tolerance import OptimizerRule, Rule
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,11 @@ class Random:
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A layer or loss and its twin; both factories take the options of a case."""
+    """A layer or loss and its twin; both factories take the options of a case.
+
+    With parameters they take a dtype too, and that of scratch the generator that draws its weights. A layer that begins
+    with ones and zeros has no use for one (`takes_generator`), and gets other weights for the comparison.
+    """
 
     name: str
     scratch: Callable[..., scratch.Module]
@@ -63,6 +67,7 @@ class LayerPair:
     rule: Rule
     cases: tuple[Case, ...]
     has_parameters: bool = False
+    takes_generator: bool = True
     takes_targets: bool = False
     random: Random | None = None
 
@@ -72,10 +77,10 @@ class OptimizerPair:
     """An optimizer and its twin: both are made from parameters and the options, and fed the same gradients."""
 
     name: str
-    scratch: Callable[..., scratch.SGD]
+    scratch: Callable[..., scratch.Optimizer]
     torch: Callable[..., torch.optim.Optimizer]
     options: tuple[dict[str, Any], ...]
-    rule: Callable[..., Tensors] = tolerance.sgd
+    rule: OptimizerRule = tolerance.sgd
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,14 @@ LINEARS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 5), {"in_features": 5, "out_features": 3}),
     ((4, 9), {"in_features": 9, "out_features": 2, "bias": False}),
 ]
+NORMS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((4, 3, 5, 6), {"num_features": 3}),
+    ((1, 2, 6, 5), {"num_features": 2, "momentum": 0.3}),  # the values of one image
+    ((7, 4, 1, 1), {"num_features": 4, "eps": 1e-3}),  # one value of each image
+    ((3, 3, 3, 3), {"num_features": 3, "affine": False}),  # exchanged axes fit by their shapes
+    ((2, 1, 4, 7), {"num_features": 1, "eps": 0.1, "momentum": 1.0}),  # an eps that shows where it stands
+    ((2, 5, 3, 2), {"num_features": 5, "eps": 0.5, "momentum": 0.0}),
+]
 PLAIN = ("normal", "integers", "zeros", "post-relu", "magnitudes")
 
 REGISTRY: dict[str, Pair] = {
@@ -168,6 +181,19 @@ REGISTRY: dict[str, Pair] = {
             nn.Flatten,
             tolerance.exact,
             _grid([((3, 2, 5, 4), {}), ((1, 4, 1, 1), {}), ((2, 3), {})], ("normal", "per-channel", "magnitudes")),
+        ),
+        LayerPair(
+            "batchnorm2d",
+            scratch.BatchNorm2d,
+            nn.BatchNorm2d,
+            tolerance.batch_norm,
+            (
+                *_grid(NORMS, (*PLAIN, "per-channel")),
+                Case((5, 2, 4, 3), {"num_features": 2}, "per-channel", calls=3),  # two in training
+                Case((4, 2, 3, 3), {"num_features": 2, "affine": False, "momentum": 0.7, "eps": 1e-2}, calls=3),
+            ),
+            has_parameters=True,
+            takes_generator=False,
         ),
         LayerPair(
             "linear",
@@ -215,6 +241,20 @@ REGISTRY: dict[str, Pair] = {
                 {"lr": 0.05, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1},
                 {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
             ),
+        ),
+        OptimizerPair(
+            "adam",
+            scratch.Adam,
+            torch.optim.Adam,
+            (
+                {"lr": 0.001},
+                {"lr": 0.05, "betas": (0.5, 0.75)},
+                {"lr": 0.01, "betas": (0.0, 0.99)},
+                {"lr": 0.01, "eps": 1e-3},  # an eps as large as many gradients shows where it stands
+                {"lr": 0.01, "weight_decay": 0.1},
+                {"lr": 0.02, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.5},
+            ),
+            tolerance.adam,
         ),
         ModelPair("cnn", scratch.CNN, torch_ref.CNN),
         ModelPair("lenet5", scratch.LeNet5, torch_ref.LeNet5),

@@ -23,19 +23,37 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from compare.observe import Call, Tensors, arguments_after_use, call_names, observe_torch, observe_torch_optimizer
+from compare.observe import (
+    Call,
+    Tensors,
+    arguments_after_use,
+    call_names,
+    learning_rates,
+    observe_torch,
+    observe_torch_optimizer,
+)
 from scratch import Array, log_softmax
 
 LAMBDA = 4.0
 LIBRARY = 8.0  # units of u that exp and log of a mathematical library may be off, each: 4 ulp, NumPy documents 3.83
 
 Rule = Callable[[nn.Module, Sequence[Call], str], Tensors]
+OptimizerRule = Callable[
+    [Callable[..., torch.optim.Optimizer], dict[str, Any], Tensors, Sequence[Tensors], str], Tensors
+]
+
+
+class _Estimate(NamedTuple):
+    """What is exact, and how far a computed one may be from it."""
+
+    value: Array
+    error: Array
 
 
 def unit_roundoff(dtype: str) -> float:
@@ -194,6 +212,118 @@ def _softmax_error(x: Array, dim: int) -> tuple[Array, Array, Array]:
     return p, relative, absolute
 
 
+def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+    """x̂ = s·(x - μ) with s = 1/√(v + eps), y = w·x̂ + b, and their gradients, by channels of m values each.
+
+    The errors are carried from tensor to tensor; G(n) is `growth`, E the mean over the m values, Σ their sum. Every
+    correct algorithm must pass: v in two passes, as E (x - μ)², or in one, as E x² - μ², which keeps the errors of what
+    it cancels; y also as (w·s)·x + (b - w·s·μ), and Σ g·x̂ also as s·(Σ g·x - μ·Σ g), for which |x| + |μ| takes the
+    place of |x - μ|. With r the relative error of s, s' = s·(1 + r), and a multiple of u for the operations in between:
+
+        e_μ = G(m)·E|x|                              m - 1 additions, and a division
+        e_v = 3·G(m + 3)·E x²                        once for E x², twice for μ², as |μ|·E|x| ≤ E x²
+        r   = 3u and what e_v does to s, v being never below 0
+        e_x̂ = r·|x̂| + s'·(e_μ + 4u·(|x| + |μ|))
+        e_y = |w|·e_x̂ + 4u·|b|
+
+    In evaluation, the moving averages a stand for μ and v, with the errors from all calls in training before:
+
+        e_a ← |1 - momentum|·e_a + |momentum|·e_new + 4u·(|a| + |momentum|·(|a| + |new|))
+
+    The gradients, those of the parameters summed over k calls, with q = E g·x̂ and i = g - E g - x̂·q:
+
+        grad_bias:   e_b = G(m + k)·Σ|g|
+        grad_weight: e_w = r·|Σ g·x̂| + s'·(e_μ·|Σ g| + G(m + k + 4)·Σ |g|·(|x| + |μ|))
+        grad_input:  |w|·(s·r·|i| + s'·e_i),
+                     e_i = e_b/m + |x̂|·e_w/m + (|q| + e_w/m)·e_x̂ + 6u·(|g| + |E g| + |x̂·q|)
+
+    and i = g, e_i = 6u·|g| in evaluation.
+    """
+    layer, u = module_with(reference, torch.abs), unit_roundoff(dtype)  # |w| and |b|: their signs change between calls
+    assert isinstance(reference, nn.BatchNorm2d)
+    momentum, eps = float(reference.momentum or 0), reference.eps
+    state = {name: tensor.numpy()[:, None] for name, tensor in layer.state_dict().items() if tensor.ndim}
+    weight, bias = state.get("weight", np.ones(1)), state.get("bias", np.zeros(1))
+    averages = [_Estimate(state[name], np.zeros_like(state[name])) for name in ("running_mean", "running_var")]
+    bounds, grad_weight, grad_bias = _inputs_left_alone(calls), np.zeros(1), np.zeros(1)
+    for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
+        x, g = (_rows(array.astype(np.float64)) for array in (call.inputs[0], call.grad_output))
+        m, mean, var = x.shape[1], *averages
+        training = number < len(calls) - 1 if number else reference.training
+        if training:
+            mean, var = _mean_and_variance(x, dtype)
+            unbiased = _Estimate(var.value * m / (m - 1), var.error * m / (m - 1))
+            averages = [_moved(a, new, momentum, u) for a, new in zip(averages, (mean, unbiased), strict=True)]
+        s, r = 1 / np.sqrt(var.value + eps), 3 * u + _inverse_root_error(var, eps)
+        most = s * (1 + r)
+        normal, extent = s * (x - mean.value), np.abs(x) + np.abs(mean.value)
+        normal_error = r * np.abs(normal) + most * (mean.error + 4 * u * extent)
+        total, product = _sum(g), _sum(g * normal)
+        total_error = growth(np.asarray(m + len(calls)), dtype) * _sum(np.abs(g))
+        product_error = r * np.abs(product) + most * (
+            mean.error * np.abs(total) + growth(np.asarray(m + len(calls) + 4), dtype) * _sum(np.abs(g) * extent)
+        )
+        inner, inner_error = g, 6 * u * np.abs(g)
+        if training:
+            q, q_error = product / m, product_error / m
+            inner = g - total / m - normal * q
+            inner_error = total_error / m + np.abs(normal) * q_error + (np.abs(q) + q_error) * normal_error
+            inner_error += 6 * u * (np.abs(g) + np.abs(total / m) + np.abs(normal * q))
+        grad_weight, grad_bias = grad_weight + product_error, grad_bias + total_error
+        for tensor, error in (
+            ("output", weight * normal_error + 4 * u * bias),
+            ("grad_input", weight * (s * r * np.abs(inner) + most * inner_error)),
+        ):
+            shaped = np.moveaxis(error.reshape(-1, *np.delete(call.grad_output.shape, 1)), 0, 1)
+            bounds[f"{tensor}{name}"] = _either_way(shaped / u, dtype)
+    if "weight" in state:
+        bounds |= {"grad_weight": _either_way(grad_weight[:, 0] / u, dtype)}
+        bounds |= {"grad_bias": _either_way(grad_bias[:, 0] / u, dtype)}
+    bounds |= {
+        name: _either_way(average.error[:, 0] / u, dtype)
+        for name, average in zip(("running_mean", "running_var"), averages, strict=True)
+    }
+    return bounds | {"num_batches_tracked": np.zeros(())}
+
+
+def _rows(x: Array) -> Array:
+    """(N, C, H, W) as one row for each channel."""
+    return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+
+
+def _sum(rows: Array) -> Array:
+    return np.asarray(rows.sum(axis=1, keepdims=True))
+
+
+def _mean_and_variance(x: Array, dtype: str) -> tuple[_Estimate, _Estimate]:
+    """Those of each row of x, with the errors e_μ and e_v of `batch_norm`."""
+    m = x.shape[1]
+    mean = _sum(x) / m
+    return (
+        _Estimate(mean, growth(np.asarray(m), dtype) * _sum(np.abs(x)) / m),
+        _Estimate(_sum((x - mean) ** 2) / m, 3 * growth(np.asarray(m + 3), dtype) * _sum(x * x) / m),
+    )
+
+
+def _moved(average: _Estimate, new: _Estimate, momentum: float, u: float) -> _Estimate:
+    """The moving average after one more batch, with the error e_a of `batch_norm`."""
+    rounded = np.abs(average.value) + abs(momentum) * (np.abs(average.value) + np.abs(new.value))
+    return _Estimate(
+        (1 - momentum) * average.value + momentum * new.value,
+        abs(1 - momentum) * average.error + abs(momentum) * new.error + 4 * u * rounded,
+    )
+
+
+def _inverse_root_error(var: _Estimate, eps: float) -> Array:
+    """The greatest relative change of 1/√(v + eps) when v changes by its error and stays at 0 or above.
+
+    With a = v + eps and b = a ± e that is |√a - √b|/√b = e/(b + √(a·b)), where nothing cancels.
+    """
+    a, fall = var.value + eps, np.minimum(var.error, var.value)
+    below, above = a - fall, a + var.error
+    return np.maximum(fall / (below + np.sqrt(a * below)), var.error / (above + np.sqrt(a * above)))
+
+
 def _either_way(error: Array, dtype: str) -> Array:
     """The bound on a difference from errors in units of u; what falls below the smallest normal number may vanish."""
     return np.asarray(2 * (error * unit_roundoff(dtype) + float(np.finfo(dtype).tiny)))
@@ -234,9 +364,71 @@ def sgd(
     after = observe_torch_optimizer(turned, magnitudes, steps)
     # Gradients are not changed by a step, nor is a parameter without one.
     return {
-        name: 2 * roundings * after[name] if name in gradients[0] else np.zeros(array.shape)
+        name: 2 * roundings * after[name] if any(name in step for step in gradients) else np.zeros(array.shape)
         for name, array in after.items()
     }
+
+
+def adam(
+    optimizer: Callable[..., torch.optim.Optimizer],
+    options: dict[str, Any],
+    parameters: Tensors,
+    gradients: Sequence[Tensors],
+    dtype: str,
+) -> Tensors:
+    """Parameters after some steps of Adam, whose square root and quotient leave no sum of products.
+
+    The errors are carried through the recursion, element by element. A step does to them, with h = √(v/(1 - β₂ᵗ)) and
+    the step p = lr/(1 - β₁ᵗ)·m/(h + eps):
+
+        g:  e_g ← weight_decay·(e_θ + 2u·|θ|) + u·|g|              0 without decay
+        m:  e_m ← β₁·e_m + (1 - β₁)·e_g + u·(|m'| + 3·(|m| + (1 - β₁)·|g|))
+        v:  e_v ← β₂·e_v + (1 - β₂)·(2·|g| + e_g)·e_g + 4u·v'      all terms are positive
+        h:  e_h = what e_v does to it + (4u + c₂)·h
+        p:  e_p = lr/(1 - β₁ᵗ)·(e_m + |m'|·e_d/(h + eps))/d + (4u + c₁)·|p|,   e_d = e_h + u·(h + 2·eps),
+        θ:  e_θ ← e_θ + e_p + u·|θ'|                               d = the least that h + eps may come out as
+
+    m', v' and θ' are the new ones; m' may also be computed as m + (1 - β₁)·(g - m). 1 - βᵗ is a plain number, computed
+    in float64 in whatever way: c = t·2⁻⁵³/(1 - βᵗ) is what the t products in βᵗ may do to it.
+    """
+    settings = optimizer([torch.zeros(1)], **options).defaults
+    rates = learning_rates(settings["lr"], len(gradients))
+    after = observe_torch_optimizer(lambda tensors: optimizer(tensors, **options), parameters, gradients)
+    bounds = {name: np.zeros(array.shape) for name, array in after.items()}
+    for name, start in parameters.items():
+        steps = [(lr, step[name].astype(np.float64)) for lr, step in zip(rates, gradients, strict=True) if name in step]
+        if steps:
+            error = _adam_error(start.astype(np.float64), steps, settings, dtype)
+            bounds[name] = _either_way(error / unit_roundoff(dtype), dtype)
+    return bounds
+
+
+def _adam_error(theta: Array, steps: Sequence[tuple[float, Array]], settings: dict[str, Any], dtype: str) -> Array:
+    """The error e_θ of `adam` after steps of (learning rate, gradient)."""
+    u, tiny = unit_roundoff(dtype), float(np.finfo(dtype).tiny)
+    (beta1, beta2), eps, decay = settings["betas"], settings["eps"], settings["weight_decay"]
+    m, m_error, v, v_error, theta_error = (np.zeros_like(theta) for _ in range(5))
+    for t, (lr, gradient) in enumerate(steps, 1):
+        g = gradient + decay * theta
+        g_error = decay * (theta_error + 2 * u * np.abs(theta)) + u * np.abs(g) * (decay > 0)
+        m_error = beta1 * m_error + (1 - beta1) * g_error + 3 * u * (np.abs(m) + (1 - beta1) * np.abs(g))
+        m = beta1 * m + (1 - beta1) * g
+        m_error += u * np.abs(m)
+        v = beta2 * v + (1 - beta2) * g * g
+        v_error = beta2 * v_error + (1 - beta2) * (2 * np.abs(g) + g_error) * g_error + 4 * u * v + tiny
+        rest1, rest2 = 1 - beta1**t, 1 - beta2**t
+        h = np.sqrt(v / rest2)
+        # |√v - √(v - e)| = e/(√v + √(v - e)), where nothing cancels; √e where v itself is less than e.
+        roots = np.sqrt(np.maximum(v, v_error)) + np.sqrt(np.maximum(v - v_error, 0))
+        h_error = v_error / roots / np.sqrt(rest2) + (4 * u + t * 2.0**-53 / rest2) * h
+        d_error = h_error + u * (h + 2 * eps)
+        least = np.maximum(h + eps - d_error, eps * (1 - 2 * u))
+        p = lr / rest1 * m / (h + eps)
+        p_error = lr / rest1 * (m_error + np.abs(m) * d_error / (h + eps)) / least
+        p_error += (4 * u + t * 2.0**-53 / rest1) * np.abs(p)
+        theta = theta - p
+        theta_error = theta_error + p_error + u * np.abs(theta)
+    return theta_error
 
 
 def conditioning_factor(rounding_layers: int) -> float:

@@ -30,7 +30,7 @@ def torch_state(module: nn.Module) -> dict[str, scratch.Array]:
 
 
 def scratch_to_torch(source: scratch.Module, target: nn.Module) -> None:
-    """Copy every parameter of `source` into its twin.
+    """Copy every parameter and buffer of `source` into its twin.
 
     Raises:
         UserError: naming the keys, or the first array of another shape or dtype. `target` is untouched then.
@@ -39,23 +39,23 @@ def scratch_to_torch(source: scratch.Module, target: nn.Module) -> None:
 
 
 def torch_to_scratch(source: nn.Module, target: scratch.Module) -> None:
-    """Copy every parameter of `source` into its twin; errors as in `scratch_to_torch`."""
+    """Copy every parameter and buffer of `source` into its twin; errors as in `scratch_to_torch`."""
     load_scratch_state(target, torch_state(source))
 
 
 def load_scratch_state(target: scratch.Module, state: State, where: str = "the given weights") -> None:
-    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`, each beginning with `where`."""
+    """Copy `state` into `target`; errors as in `scratch_to_torch`, each beginning with `where`."""
     check_state(state, target.state_dict(), where, type(target).__name__)
     target.load_state_dict(state)
 
 
 def load_torch_state(target: nn.Module, state: State) -> None:
-    """Copy `state` into the parameters of `target`; errors as in `scratch_to_torch`.
+    """Copy `state` into `target`; errors as in `scratch_to_torch`.
 
     torch's own strict loading would cast another dtype in silence.
     """
     check_state(state, torch_state(target), "the given weights", type(target).__name__)
-    target.load_state_dict({name: torch.tensor(np.ascontiguousarray(array)) for name, array in state.items()})
+    target.load_state_dict({name: torch.tensor(_in_order(array)) for name, array in state.items()})
 
 
 def check_state(state: State, expected: State, where: str, model: str) -> None:
@@ -85,7 +85,12 @@ def save_weights(path: Path, state: State) -> None:
         UserError: if it cannot be written.
     """
     # safetensors writes the memory as it lies: a transposed view would come back scrambled.
-    write_bytes(path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in state.items()}))
+    write_bytes(path, safetensors.numpy.save({name: _in_order(array) for name, array in state.items()}))
+
+
+def _in_order(array: scratch.Array) -> scratch.Array:
+    """`array` contiguous; `np.ascontiguousarray` would give a scalar an axis."""
+    return np.asarray(array, order="C")
 
 
 def load_weights(path: Path) -> dict[str, scratch.Array]:

@@ -7,20 +7,26 @@ departure is the missing autograd: every layer has a `backward(grad_output) -> g
 from scratch.activation import LogSoftmax, ReLU, Softmax, log_softmax, softmax
 from scratch.conv import Conv2d
 from scratch.data import IDXError, load_mnist, read_idx
+from scratch.dropout import Dropout
 from scratch.linear import Flatten, Linear
 from scratch.loss import CrossEntropyLoss
 from scratch.model import CNN, LeNet5
-from scratch.module import Array, Module, Parameter, Sequential
-from scratch.optim import SGD
+from scratch.module import Array, Buffer, Module, Parameter, Sequential
+from scratch.norm import BatchNorm2d
+from scratch.optim import SGD, Adam, Optimizer
 from scratch.pool import MaxPool2d
 from scratch.train import evaluate, predict, train_step
 
 __all__ = [
     "CNN",
     "SGD",
+    "Adam",
     "Array",
+    "BatchNorm2d",
+    "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
+    "Dropout",
     "Flatten",
     "IDXError",
     "LeNet5",
@@ -28,6 +34,7 @@ __all__ = [
     "LogSoftmax",
     "MaxPool2d",
     "Module",
+    "Optimizer",
     "Parameter",
     "ReLU",
     "Sequential",

@@ -1,4 +1,4 @@
-"""What every layer is made of: parameters that own a gradient, and modules that own parameters.
+"""What every layer is made of: parameters that own a gradient, buffers that have none, and modules that own both.
 
 There is no graph and no tape. A module remembers in `forward` what its own `backward` will need, and a model calls the
 `backward` of its layers in reverse order; that is all that autograd does for these networks.
@@ -7,7 +7,7 @@ There is no graph and no tape. A module remembers in `forward` what its own `bac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,19 +39,37 @@ class Parameter:
         return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
 
 
-class Module:
-    """The base of every layer, loss and model: it finds parameters and submodules among its attributes.
+class Buffer:
+    """An array that belongs to the state of a module but is not trained: a running mean, a count.
 
-    A subclass assigns `Parameter` and `Module` attributes in `__init__`, in the order in which torch registers them,
-    and defines
+    It has no gradient and no optimizer sees it. The module that owns it changes `data` in place.
+
+    Torch twin: `torch.nn.Buffer`, always persistent.
+    """
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Buffer(shape={self.data.shape}, dtype={self.data.dtype})"
+
+
+_Held = TypeVar("_Held", bound=Parameter | Buffer)
+
+
+class Module:
+    """The base of every layer, loss and model: it finds parameters, buffers and submodules among its attributes.
+
+    A subclass assigns `Parameter`, `Buffer` and `Module` attributes in `__init__`, in the order in which torch
+    registers them, and defines
 
     - `forward(x) -> y`: compute the output, and `save_for_backward` what the gradients will need (a loss takes two
       inputs);
     - `backward(grad_output) -> grad_input`: turn the gradient of the output into that of the input, and accumulate
       those of the parameters. Raises RuntimeError before the first `forward`.
 
-    Torch twin: `torch.nn.Module`. Differences: `backward` is written by hand, parameters are found by looking at the
-    attributes instead of by intercepting their assignment, and `load_state_dict` never casts.
+    Torch twin: `torch.nn.Module`. Differences: `backward` is written by hand, parameters and buffers are found by
+    looking at the attributes instead of by intercepting their assignment, and `load_state_dict` never casts.
     """
 
     forward: Callable[..., Array]
@@ -87,15 +105,28 @@ class Module:
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """All parameters with their dotted names ("conv1.weight"), own ones first, then those of the submodules."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
+        return self._named((Parameter,), prefix)
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+        """All buffers with their dotted names ("bn1.running_mean"), own ones first, then those of the submodules."""
+        return self._named((Buffer,), prefix)
+
+    def _named(self, kinds: tuple[type[_Held], ...], prefix: str) -> Iterator[tuple[str, _Held]]:
+        """All attributes of these kinds with their dotted names: module by module, and in each kind by kind."""
+        for kind in kinds:
+            for name, value in vars(self).items():
+                if isinstance(value, kind):
+                    yield prefix + name, value
         for name, child in self.named_children():
-            yield from child.named_parameters(f"{prefix}{name}.")
+            yield from child._named(kinds, f"{prefix}{name}.")
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, in the order of `named_parameters`; one that has several names comes once."""
         return iter({id(parameter): parameter for _, parameter in self.named_parameters()}.values())
+
+    def buffers(self) -> Iterator[Buffer]:
+        """All buffers, in the order of `named_buffers`; one that has several names comes once."""
+        return iter({id(buffer): buffer for _, buffer in self.named_buffers()}.values())
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -114,17 +145,27 @@ class Module:
         return self.train(False)
 
     def to(self, convert: Callable[[Array], Array]) -> Self:
-        """Replace every parameter array by `convert(array)`, `cupy.asarray` for instance, and drop the gradients."""
+        """Replace every array by `convert(array)`, `cupy.asarray` for instance, and drop the gradients.
+
+        As in torch, only floating-point numbers change their dtype: a count stays a whole number.
+        """
         for parameter in self.parameters():
             parameter.data, parameter.grad = convert(parameter.data), None
+        for buffer in self.buffers():
+            whole = buffer.data.dtype.kind in "biu"
+            buffer.data = convert(buffer.data).astype(buffer.data.dtype) if whole else convert(buffer.data)
         return self
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameter arrays by name: the arrays themselves, as in torch, not copies."""
-        return {name: parameter.data for name, parameter in self.named_parameters()}
+        """The arrays of parameters and buffers by name: the arrays themselves, as in torch, not copies.
+
+        In torch's order: of each module the parameters, then the buffers, then the submodules.
+        """
+        kinds: tuple[type[Parameter | Buffer], ...] = (Parameter, Buffer)
+        return {name: held.data for name, held in self._named(kinds, "")}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy `state` into the parameters, after checking that every name, shape and dtype agrees.
+        """Copy `state` into the parameters and buffers, after checking that every name, shape and dtype agrees.
 
         Raises:
             ValueError: naming every missing and unexpected key, or the first array of a wrong shape or dtype. Nothing
@@ -182,7 +223,12 @@ def uniform(
     Raises ValueError for a dtype other than float32 and float64.
     Source: He et al. 2015, "Delving Deep into Rectifiers", as `kaiming_uniform_(a=√5)` in `torch.nn.Linear`.
     """
+    generator = np.random.default_rng() if generator is None else generator
+    return Parameter(generator.uniform(-bound, bound, shape).astype(float_type(dtype)))
+
+
+def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """`dtype` as NumPy's; raises ValueError for one other than float32 and float64."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-    generator = np.random.default_rng() if generator is None else generator
-    return Parameter(generator.uniform(-bound, bound, shape).astype(dtype))
+    return np.dtype(dtype)

@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import numpy as np
+
+from scratch import checks
 from scratch.module import Array, Parameter
 
 
-class SGD:
+class Optimizer:
+    """The base of every optimizer: it holds the parameters and their learning rate.
+
+    A subclass defines `step()`: update every parameter that has a gradient, in place. One whose gradient is None is
+    left alone.
+
+    Torch twin: `torch.optim.Optimizer`, with one group of parameters, and its learning rate as the attribute `lr`.
+    """
+
+    step: Callable[[], None]
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float, **settings: float) -> None:
+        """Hold `parameters`, at least one; refuse a learning rate, or one of the other settings, below 0."""
+        name = type(self).__name__
+        for setting, value in ({"lr": lr} | settings).items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: {setting} must be a number of at least 0, got {value}")
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError(f"{name}: parameters must hold at least one Parameter, got none")
+        self.lr = lr
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, so that the next backward pass starts afresh."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum, dampening, Nesterov's look-ahead and L2 weight decay.
 
     One step, for each parameter θ with gradient g and velocity v:
@@ -46,19 +77,13 @@ class SGD:
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"SGD: {name} must be a number of at least 0, got {value}")
+        super().__init__(parameters, lr, momentum=momentum, weight_decay=weight_decay)
         if not math.isfinite(dampening):
             raise ValueError(f"SGD: dampening must be a number, got {dampening}")
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(
                 f"SGD: nesterov needs momentum above 0 and dampening 0, got momentum={momentum}, dampening={dampening}"
             )
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError("SGD: parameters must hold at least one Parameter, got none")
-        self.lr = lr
         self.momentum = momentum
         self.dampening = dampening
         self.weight_decay = weight_decay
@@ -80,7 +105,67 @@ class SGD:
                 g = g + self.momentum * v if self.nesterov else v  # (3)
             parameter.data -= self.lr * g  # (4)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients, so that the next backward pass starts afresh."""
-        for parameter in self.parameters:
-            parameter.grad = None
+
+class Adam(Optimizer):
+    """Steps of about lr in every element, whatever the scale of its gradient.
+
+    One step, the t-th of a parameter θ with gradient g; m and v, the moving averages of g and g², begin as zeros:
+
+        g ← g + weight_decay · θ                                                                            (1)
+        m ← β₁·m + (1 - β₁)·g                                                                               (2)
+        v ← β₂·v + (1 - β₂)·g²                                                                              (3)
+        θ ← θ - lr · m̂ / (√v̂ + eps),   m̂ = m/(1 - β₁ᵗ),   v̂ = v/(1 - β₂ᵗ)                                   (4)
+
+    After t steps the weights of all g in m add up to 1 - β₁ᵗ, not to 1; m̂ makes up for that, and v̂ likewise. The decay
+    (1) goes through m and v; that of AdamW does not. Parameters are changed in place; one whose gradient is None is
+    left alone, and its t stands still.
+
+    Raises:
+        ValueError: for a negative lr, eps or weight_decay, a β that is not in [0, 1), amsgrad=True.
+
+    Torch twin: `torch.optim.Adam`, with amsgrad=False.
+    Source: Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980.
+
+    >>> theta = Parameter(np.array([1.0, 1.0]))
+    >>> adam = Adam([theta], lr=0.25, betas=(0.5, 0.75), eps=1.0)
+    >>> theta.grad = np.array([1.0, -3.0])
+    >>> adam.step()    # m̂ = g and √v̂ = |g| at the first step: 1 - 0.25·1/(1 + 1), and 1 + 0.25·3/(3 + 1)
+    >>> theta.data
+    array([0.875 , 1.1875])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, eps=eps, weight_decay=weight_decay)
+        checks.only_default("Adam", amsgrad=(amsgrad, False))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"Adam: betas must be two numbers of at least 0 and below 1, got {betas}")
+        self.betas = float(betas[0]), float(betas[1])
+        self.eps = float(eps)
+        self.weight_decay = weight_decay
+        self.moments: list[tuple[Array, Array, int] | None] = [None] * len(self.parameters)  # m, v, t
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place."""
+        beta1, beta2 = self.betas
+        for index, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            g = parameter.grad
+            if self.weight_decay:
+                g = g + self.weight_decay * parameter.data  # (1)
+            m, v, t = self.moments[index] or (np.zeros_like(g), np.zeros_like(g), 0)
+            m = beta1 * m + (1 - beta1) * g  # (2)
+            v = beta2 * v + (1 - beta2) * (g * g)  # (3)
+            t += 1
+            self.moments[index] = m, v, t
+            step_size = self.lr / (1 - beta1**t)
+            parameter.data -= step_size * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + self.eps)  # (4)

@@ -8,13 +8,13 @@ import numpy as np
 
 from scratch.loss import CrossEntropyLoss
 from scratch.module import Array, Module
-from scratch.optim import SGD
+from scratch.optim import Optimizer
 
 Batch = tuple[Array, Array]
 
 
 def train_step(
-    model: Module, criterion: CrossEntropyLoss, optimizer: SGD, images: Array, labels: Array
+    model: Module, criterion: CrossEntropyLoss, optimizer: Optimizer, images: Array, labels: Array
 ) -> tuple[float, int]:
     """Learn from one batch: images (N, 1, H, W), labels (N). Returns the loss and how many answers were right."""
     optimizer.zero_grad()

@@ -6,7 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from scratch import CNN, SGD, Array, Conv2d, CrossEntropyLoss, Flatten, Linear, MaxPool2d, ReLU, softmax, windows
+from scratch import (
+    CNN,
+    SGD,
+    Adam,
+    Array,
+    BatchNorm2d,
+    Conv2d,
+    CrossEntropyLoss,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    softmax,
+    windows,
+)
 
 
 class ReLUMaskFromUpstream(ReLU):
@@ -242,6 +256,162 @@ class SGDDecaysIntoGradient(SGD):
 class SGDNeverZeroes(SGD):
     def zero_grad(self) -> None:
         pass
+
+
+class BatchNormRescaled(BatchNorm2d):
+    """No mistake by itself: the output is computed again with the `inverse_std` that a mistake makes of v."""
+
+    def inverse_std(self, var: Array, m: int, /) -> Array:
+        raise NotImplementedError
+
+    def forward(self, x: Array) -> Array:
+        y = super().forward(x)
+        _, inverse_std, _, was_training = self.saved_for_backward
+        if not was_training or self.bias is None:
+            return y
+        var = np.maximum(inverse_std**-2.0 - self.eps, 0)
+        ratio, bias = self.inverse_std(var, x[:, 0].size) / inverse_std, self.bias.data[:, None, None]
+        return (y - bias) * ratio[:, None, None] + bias
+
+
+class BatchNormUnbiasedVariance(BatchNormRescaled):
+    """Divides by m - 1 to normalise too."""
+
+    def inverse_std(self, var: Array, m: int, /) -> Array:
+        return 1 / np.sqrt(var * (m / (m - 1)) + self.eps)
+
+
+class BatchNormEpsOutsideRoot(BatchNormRescaled):
+    """√v + eps."""
+
+    def inverse_std(self, var: Array, _: int, /) -> Array:
+        return 1 / (np.sqrt(var) + self.eps)
+
+
+class BatchNormBiasedRunningVar(BatchNorm2d):
+    """Divides by m for the moving average too."""
+
+    def forward(self, x: Array) -> Array:
+        kept = (1 - self.momentum) * self.running_var.data
+        y = super().forward(x)
+        if self.training:
+            m = x[:, 0].size
+            self.running_var.data[...] = kept + (self.running_var.data - kept) * ((m - 1) / m)
+        return y
+
+
+class BatchNormTurnedMomentum(BatchNorm2d):
+    """The weight of what was, not of what is new: the habit of other libraries."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.momentum = 1 - self.momentum
+
+
+class BatchNormConstantStatistics(BatchNorm2d):
+    """Backward in training as if the mean and the variance did not depend on the input."""
+
+    def backward(self, grad_output: Array) -> Array:
+        self.save_for_backward(*self.saved_for_backward[:3], False)
+        return super().backward(grad_output)
+
+
+class BatchNormForgetsMeanTerm(BatchNorm2d):
+    """What reaches the input by way of the mean is missing."""
+
+    def backward(self, grad_output: Array) -> Array:
+        _, scale, _, was_training = self.saved_for_backward
+        scale = scale if self.weight is None else scale * self.weight.data
+        mean = grad_output.mean(axis=(0, 2, 3)) if was_training else np.zeros_like(scale)
+        return super().backward(grad_output) + (scale * mean)[:, None, None]
+
+
+class BatchNormIgnoresEvaluation(BatchNorm2d):
+    """Normalises by the batch, whatever the mode."""
+
+    def forward(self, x: Array) -> Array:
+        mode, self.training = self.training, True
+        y = super().forward(x)
+        self.training = mode
+        return y
+
+
+class BatchNormCountsEvaluation(BatchNorm2d):
+    def forward(self, x: Array) -> Array:
+        self.num_batches_tracked.data += not self.training
+        return super().forward(x)
+
+
+class BatchNormForgetsSecondBatch(BatchNorm2d):
+    """The moving averages begin anew with each batch in training: right after the first."""
+
+    first: tuple[Array, Array] | None = None
+
+    def forward(self, x: Array) -> Array:
+        averages = self.running_mean.data, self.running_var.data
+        self.first = self.first or (averages[0].copy(), averages[1].copy())
+        if self.training:
+            averages[0][...], averages[1][...] = self.first
+        return super().forward(x)
+
+
+class AdamForgetsCorrection(Adam):
+    """m and v as they are, although they began as zeros."""
+
+    def step(self) -> None:
+        for index, parameter in enumerate(self.parameters):
+            zeros = np.zeros_like(parameter.data)
+            m, v, _ = self.moments[index] or (zeros, zeros, 0)
+            self.moments[index] = m, v, 10**6
+        super().step()
+
+
+class AdamOneClock(Adam):
+    """Counts the steps of all parameters together."""
+
+    clock = 0
+
+    def step(self) -> None:
+        for index, parameter in enumerate(self.parameters):
+            zeros = np.zeros_like(parameter.data)
+            m, v, _ = self.moments[index] or (zeros, zeros, 0)
+            self.moments[index] = m, v, self.clock
+        self.clock += 1
+        super().step()
+
+
+class AdamMovesWithoutGradient(Adam):
+    """No gradient is taken for one of zero: the moving averages go on, and with them the parameter."""
+
+    def step(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = np.zeros_like(parameter.data) if parameter.grad is None else parameter.grad
+        super().step()
+
+
+class AdamDecoupledDecay(Adam):
+    """The decay goes past the moving averages: AdamW."""
+
+    def step(self) -> None:
+        decay, self.weight_decay = self.weight_decay, 0.0
+        for parameter in self.parameters:
+            parameter.data *= 1 if parameter.grad is None else 1 - self.lr * decay
+        super().step()
+        self.weight_decay = decay
+
+
+class AdamEpsBeforeCorrection(Adam):
+    """√v + eps, and only then the correction of v."""
+
+    def step(self) -> None:
+        eps, clocks = self.eps, [0 if moment is None else moment[2] for moment in self.moments]
+        parameters, moments = self.parameters, self.moments
+        for index, clock in enumerate(clocks):
+            self.parameters, self.moments = parameters[index : index + 1], moments[index : index + 1]
+            self.eps = eps / (1 - self.betas[1] ** (clock + 1)) ** 0.5
+            super().step()
+            moments[index] = self.moments[0]
+        self.parameters, self.moments, self.eps = parameters, moments, eps
 
 
 class ReLU6(ReLU):

@@ -15,9 +15,9 @@ import torch_ref
 from compare import weights
 from compare.data import Dataset, batches
 from compare.errors import UserError
-from compare.observe import record_calls
+from compare.observe import observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
-from compare.verify.agreement import check, check_pair
+from compare.verify.agreement import check, check_pair, draw_call, make_twins
 from compare.verify.end_to_end import decided
 from compare.verify.models import check_model
 from compare.verify.report import Report
@@ -57,6 +57,43 @@ def test_the_sgd_case_of_every_option_is_compared(report: Report) -> None:
     cases = {row.case for row in report.rows if row.pair == "sgd"}
     for option in ("momentum", "dampening", "nesterov", "weight_decay"):
         assert any(option in case for case in cases)
+
+
+def test_the_adam_case_of_every_option_is_compared(report: Report) -> None:
+    rows = [row for row in report.rows if row.pair == "adam"]
+    for option in ("betas", "eps", "weight_decay"):
+        assert any(option in row.case for row in rows)
+    assert {"weight", "late", "idle", "gradients left by zero_grad"} <= {row.tensor for row in rows}
+
+
+def test_the_buffers_of_batchnorm2d_are_compared(report: Report) -> None:
+    rows = [row for row in report.rows if row.pair == "batchnorm2d"]
+    for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+        assert {row.case for row in rows if row.tensor == buffer} == {row.case for row in rows}
+    assert any(row.tensor == "output of call 3" for row in rows)
+
+
+def test_a_layer_that_begins_with_ones_is_compared_with_other_weights_and_left_as_it_was() -> None:
+    pair = REGISTRY["batchnorm2d"]
+    assert isinstance(pair, LayerPair)
+    rng = np.random.default_rng(0)
+    own, twin = make_twins(pair, pair.cases[0], "float32", rng)
+    before = weights.torch_state(twin)
+    for name, array in before.items():
+        np.testing.assert_array_equal(own.state_dict()[name], array)
+        assert not np.isin(array, [0, 1]).any(), name
+    call = draw_call(pair, pair.cases[0], twin, "float32", rng)
+    observe_torch(twin, [call, call])
+    assert twin.training
+    for name, array in weights.torch_state(twin).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("name", ["batchnorm2d", "adam", "sgd"])
+def test_other_seeds_agree_too(name: str) -> None:
+    for seed in range(1, 6):
+        report = check([REGISTRY[name]], seed)
+        assert report.ok, report.headline()
 
 
 def test_another_seed_agrees_too_and_draws_other_numbers() -> None:

@@ -1,4 +1,4 @@
-"""Modules, parameters, models and the optimizer, without torch in sight."""
+"""Modules, parameters, buffers, models and the optimizers, (almost) without torch in sight."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 import torch_ref
-from scratch import CNN, SGD, Conv2d, Flatten, LeNet5, Linear, Module, Parameter, ReLU, Sequential
+from scratch import (
+    CNN,
+    SGD,
+    Adam,
+    BatchNorm2d,
+    Buffer,
+    Conv2d,
+    Flatten,
+    LeNet5,
+    Linear,
+    Module,
+    Parameter,
+    ReLU,
+    Sequential,
+)
 
 
 def test_parameters_are_found_by_name_in_the_order_of_their_assignment() -> None:
@@ -120,28 +135,93 @@ def test_arrays_can_be_converted_as_a_whole() -> None:
     assert repr(next(model.parameters())) == "Parameter(shape=(2, 2), dtype=float64)"
 
 
-# The optimizer; its steps are compared with torch's by the agreement check.
+def test_buffers_belong_to_the_state_in_torchs_order_but_not_to_the_parameters() -> None:
+    own = Sequential(BatchNorm2d(2), Sequential(Linear(2, 2), BatchNorm2d(2, affine=False)))
+    twin = nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(2, affine=False)))
+    assert list(own.state_dict()) == list(twin.state_dict())
+    assert [name for name, _ in own.named_buffers()] == [name for name, _ in twin.named_buffers()]
+    assert [name for name, _ in own.named_parameters()] == [name for name, _ in twin.named_parameters()]
+    for name, buffer in own.named_buffers():
+        assert own.state_dict()[name] is buffer.data
 
 
-def test_sgd_leaves_parameters_without_gradient_alone_and_changes_the_others_in_place() -> None:
+def test_a_shared_buffer_has_several_names_and_comes_once() -> None:
+    shared = BatchNorm2d(2)
+    model = Sequential(shared, shared)
+    assert len(list(model.named_buffers())) == 6
+    assert len(list(model.buffers())) == 3
+
+
+def test_buffers_are_loaded_in_place_and_checked() -> None:
+    source, target = BatchNorm2d(2), BatchNorm2d(2)
+    source(np.random.default_rng(0).standard_normal((3, 2, 2, 2)).astype(np.float32))
+    arrays = target.state_dict()
+    target.load_state_dict(source.state_dict())
+    for name, array in source.state_dict().items():
+        np.testing.assert_array_equal(arrays[name], array)
+    with pytest.raises(ValueError, match=r"BatchNorm2d: num_batches_tracked must be int64\[\], got float32\[\]"):
+        target.load_state_dict(source.state_dict() | {"num_batches_tracked": np.zeros((), np.float32)})
+    with pytest.raises(ValueError, match=r"BatchNorm2d: missing keys \['running_mean'\], unexpected keys \[\]"):
+        target.load_state_dict({name: array for name, array in arrays.items() if name != "running_mean"})
+
+
+def test_a_change_of_dtype_reaches_the_buffers_but_no_whole_number() -> None:
+    norm = BatchNorm2d(2).to(lambda array: array.astype(np.float64))
+    assert [str(array.dtype) for array in norm.state_dict().values()] == ["float64"] * 4 + ["int64"]
+    assert norm.eval()(np.zeros((1, 2, 1, 1))).dtype == np.float64
+    assert repr(norm.num_batches_tracked) == "Buffer(shape=(), dtype=int64)"
+    assert isinstance(norm.running_mean, Buffer)
+
+
+# The optimizers; their steps are compared with torch's by the agreement check.
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_parameters_without_gradient_are_left_alone_and_the_others_changed_in_place(
+    kind: type[SGD] | type[Adam],
+) -> None:
     still, moving = Parameter(np.ones(2)), Parameter(np.ones(2))
     moving.grad = np.ones(2)
     array = moving.data
-    optimizer = SGD([still, moving], lr=0.5)
+    optimizer = kind([still, moving], lr=0.5)
     optimizer.step()
     np.testing.assert_array_equal(still.data, [1, 1])
-    np.testing.assert_array_equal(array, [0.5, 0.5])
+    np.testing.assert_allclose(array, [0.5, 0.5], rtol=1e-7)
+    np.testing.assert_array_equal(moving.grad, [1, 1])
     optimizer.zero_grad()
     assert moving.grad is None
 
 
-def test_sgd_keeps_the_dtype() -> None:
+def test_the_dtype_is_kept() -> None:
     parameter = Parameter(np.ones(2, np.float32))
-    optimizer = SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True)
-    for _ in range(3):
+    sgd = SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True)
+    adam = Adam([parameter], betas=(np.float64(0.9), np.float64(0.99)), eps=np.float64(0.1), weight_decay=0.1)
+    for optimizer in (sgd, adam) * 3:
         parameter.grad = np.ones(2, np.float32)
         optimizer.step()
     assert parameter.data.dtype == np.float32
+    assert adam.moments[0] is not None
+    assert [array.dtype for array in adam.moments[0][:2]] == [np.float32, np.float32]
+
+
+def test_adam_by_hand() -> None:
+    """β₁ = 0.5, β₂ = 0.75, eps = 0, gradients 1 and then 3."""
+    theta, late = Parameter(np.array([10.0])), Parameter(np.array([10.0]))
+    adam = Adam([theta, late], lr=0.5, betas=(0.5, 0.75), eps=0.0)
+    theta.grad = np.array([1.0])
+    adam.step()  # m = 0.5, v = 0.25; m̂ = 1, v̂ = 1
+    np.testing.assert_allclose(theta.data, [9.5], rtol=1e-15)
+    theta.grad, late.grad = np.array([3.0]), np.array([-7.0])
+    adam.step()  # m = 1.75, v = 0.1875 + 2.25 = 2.4375; m̂ = 1.75/0.75 = 7/3, v̂ = 2.4375/0.4375 = 39/7
+    np.testing.assert_allclose(theta.data, [9.5 - 0.5 * (7 / 3) / np.sqrt(39 / 7)], rtol=1e-15)
+    np.testing.assert_allclose(late.data, [10.5], rtol=1e-15)  # its first step
+
+
+def test_the_first_step_of_adam_is_lr_whatever_the_scale() -> None:
+    theta = Parameter(np.zeros(3))
+    theta.grad = np.array([1e-4, -1.0, 1e4])
+    Adam([theta], lr=0.1, eps=1e-12).step()
+    np.testing.assert_allclose(theta.data, [-0.1, 0.1, -0.1], rtol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +242,24 @@ def test_sgd_refuses_settings_that_make_no_sense(options: dict[str, Any], messag
         SGD([Parameter(np.ones(1))], **options)
 
 
-def test_sgd_refuses_to_have_nothing_to_do() -> None:
-    with pytest.raises(ValueError, match="SGD: parameters must hold at least one Parameter, got none"):
-        SGD([])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1.0}, "Adam: lr must be a number of at least 0, got -1.0"),
+        ({"eps": -1e-8}, "Adam: eps must be a number of at least 0, got -1e-08"),
+        ({"weight_decay": float("nan")}, "Adam: weight_decay must be a number of at least 0, got nan"),
+        ({"betas": (1.0, 0.9)}, r"Adam: betas must be two numbers of at least 0 and below 1, got \(1.0, 0.9\)"),
+        ({"betas": (0.9, -0.1)}, r"Adam: betas must be two numbers of at least 0 and below 1, got \(0.9, -0.1\)"),
+        ({"betas": (0.9,)}, r"Adam: betas must be two numbers of at least 0 and below 1, got \(0.9,\)"),
+        ({"amsgrad": True}, "Adam: amsgrad must be False, the only value supported, got True"),
+    ],
+)
+def test_adam_refuses_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Adam([Parameter(np.ones(1))], **options)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_an_optimizer_refuses_to_have_nothing_to_do(kind: type[SGD] | type[Adam]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__}: parameters must hold at least one Parameter, got none"):
+        kind([])

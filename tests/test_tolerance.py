@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import scratch
 from compare import tolerance
 from compare.observe import Call, observe_torch, observe_torch_optimizer
-from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.agreement import draw_call, make_twins
+from compare.pairs import REGISTRY, Case, LayerPair, OptimizerPair
+from compare.verify.agreement import check, draw_call, make_twins
 from compare.verify.report import LOOSEST, compare
+from scratch import Array
 
 
 def test_growth_by_hand() -> None:
@@ -54,7 +59,7 @@ def test_pooling_without_overlap_must_be_equal_and_with_overlap_may_round() -> N
     assert not bounds["output"].any()
 
 
-@pytest.mark.parametrize("name", ["conv2d", "linear", "softmax", "log_softmax", "cross_entropy"])
+@pytest.mark.parametrize("name", ["conv2d", "linear", "batchnorm2d", "softmax", "log_softmax", "cross_entropy"])
 def test_rounding_stays_inside_half_the_bound_of_two_implementations(name: str) -> None:
     """Torch in float32 against torch in float64 is one implementation's error: half of what two may differ by."""
     pair = REGISTRY[name]
@@ -69,6 +74,99 @@ def test_rounding_stays_inside_half_the_bound_of_two_implementations(name: str) 
         for tensor, bound in bounds.items():
             error = np.abs(got[tensor].astype(np.float64) - exact[tensor])
             assert (error <= bound / 2).all(), tensor
+
+
+def test_the_bound_of_moving_averages_by_hand() -> None:
+    u, call = 2.0**-53, Call((np.array([[[[1.0, 3.0]]]]),), np.array([[[[1.0, 0.0]]]]))
+    bounds = tolerance.batch_norm(nn.BatchNorm2d(1, dtype=torch.float64), [call], "float64")
+    # e_μ = 2u·2; 0.1 of it, and 4u·(0 + 0.1·(0 + 2)) for the step
+    np.testing.assert_allclose(bounds["running_mean"], [2 * (0.4 + 0.8) * u], rtol=1e-12)
+    # e_v = 3·5u·5, times 2/1; 0.1 of it, and 4u·(1 + 0.1·(1 + 2)) for the step
+    np.testing.assert_allclose(bounds["running_var"], [2 * (15 + 5.2) * u], rtol=1e-12)
+    np.testing.assert_allclose(bounds["grad_bias"], [2 * 3 * u], rtol=1e-12)
+    assert bounds["num_batches_tracked"] == 0
+
+
+class BatchNormOnePass(scratch.BatchNorm2d):
+    """The other correct algorithm throughout: E x² - μ², y as a straight line in x, sums of products with x itself."""
+
+    def forward(self, x: Array) -> Array:
+        mean, var = self.running_mean.data, self.running_var.data
+        if self.training:
+            mean, m = x.mean(axis=(0, 2, 3)), x[:, 0].size
+            var = np.maximum((x * x).mean(axis=(0, 2, 3)) - mean * mean, 0)
+            self.running_mean.data += self.momentum * (mean - self.running_mean.data)
+            self.running_var.data += self.momentum * (m / (m - 1) * var - self.running_var.data)
+            self.num_batches_tracked.data += 1
+        inverse_std = 1 / np.sqrt(var + self.eps)
+        # Not the averages themselves: the next call in training moves them.
+        self.save_for_backward(x.copy(), mean.copy(), inverse_std, self.training)
+        scale = inverse_std if self.weight is None else self.weight.data * inverse_std
+        shift = -mean * scale if self.bias is None else self.bias.data - mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    def backward(self, grad_output: Array) -> Array:
+        x, mean, inverse_std, was_training = self.saved_for_backward
+        m, total = x[:, 0].size, grad_output.sum(axis=(0, 2, 3))
+        product = ((grad_output * x).sum(axis=(0, 2, 3)) - mean * total) * inverse_std
+        scale = inverse_std
+        if self.weight is not None and self.bias is not None:
+            scale = self.weight.data * inverse_std
+            self.weight.accumulate_grad(product)
+            self.bias.accumulate_grad(total)
+        if not was_training:
+            return grad_output * scale[:, None, None]
+        slope = -scale * inverse_std * product / m
+        shift = -scale * total / m - slope * mean
+        return grad_output * scale[:, None, None] + x * slope[:, None, None] + shift[:, None, None]
+
+
+def test_a_variance_in_one_pass_is_as_good_as_one_in_two() -> None:
+    pair = REGISTRY["batchnorm2d"]
+    assert isinstance(pair, LayerPair)
+    two_passes = check([pair])
+    assert two_passes.ok, two_passes.headline()
+    for seed in range(3):
+        one_pass = check([dataclasses.replace(pair, scratch=BatchNormOnePass)], seed)
+        assert one_pass.ok, one_pass.headline()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_bound_of_a_channel_far_from_zero_is_wide_but_never_endless(dtype: str) -> None:
+    """One pass loses the variance there; no algorithm makes it less than 0."""
+    norm = nn.BatchNorm2d(1, dtype=getattr(torch, dtype))
+    call = Call((np.full((2, 1, 4, 4), 1e4, dtype),), np.ones((2, 1, 4, 4), dtype))
+    assert all(np.isfinite(bound).all() for bound in tolerance.batch_norm(norm, [call], dtype).values())
+
+
+def test_rounding_stays_inside_half_the_bound_of_two_adams() -> None:
+    pair = REGISTRY["adam"]
+    assert isinstance(pair, OptimizerPair)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        start, *gradients = (
+            {"w": (rng.standard_normal(30) * 10.0 ** rng.uniform(-9, 0, 30)).astype(np.float32)} for _ in range(6)
+        )
+        for options in pair.options:
+
+            def make(tensors: list[torch.Tensor], options: dict[str, Any] = options) -> torch.optim.Optimizer:
+                return pair.torch(tensors, **options)
+
+            bound = pair.rule(pair.torch, options, start, gradients, "float32")["w"]
+            narrow = observe_torch_optimizer(make, start, gradients)["w"]
+            wide = [{"w": step["w"].astype(np.float64)} for step in (start, *gradients)]
+            exact = observe_torch_optimizer(make, wide[0], wide[1:])["w"]
+            assert (np.abs(narrow - exact) <= bound / 2).all()
+
+
+def test_one_step_of_adam_by_hand() -> None:
+    u, lr = 2.0**-53, 0.5
+    options = {"lr": lr, "betas": (0.5, 0.75), "eps": 0.0}
+    bounds = tolerance.adam(torch.optim.Adam, options, {"w": np.array([8.0])}, [{"w": np.array([4.0])}], "float64")
+    # m = 2: e_m = u·(2 + 3·2); v = 4: e_v = 4u·4; h = 4: e_h = 16u/(2·2)/0.5 + (4u + 4u)·4, of which e_d adds u·4;
+    # the learning rate is halved: p = 0.25, e_p = 0.25/0.5·(8u + 2·44u/4)/4 + (4u + 2u)·0.25; and u·7.75 for the sum
+    np.testing.assert_allclose(bounds["w"], [2 * (0.5 * 30 / 4 + 1.5 + 7.75) * u], rtol=1e-12)
+    assert bounds["grad of w after use"] == 0
 
 
 def test_a_wide_layer_stays_inside_its_bound_too() -> None:
@@ -100,6 +198,12 @@ def test_no_bound_in_float64_is_looser_than_a_billionth() -> None:
     [
         ("conv2d", "grad_weight"),
         ("linear", "grad_weight"),
+        ("batchnorm2d", "output"),
+        ("batchnorm2d", "grad_input"),
+        ("batchnorm2d", "grad_weight"),
+        ("batchnorm2d", "grad_bias"),
+        ("batchnorm2d", "running_mean"),
+        ("batchnorm2d", "running_var"),
         ("softmax", "output"),
         ("softmax", "grad_input"),
         ("log_softmax", "output"),
@@ -123,12 +227,14 @@ def test_a_tiny_relative_error_in_one_element_is_caught(name: str, tensor: str, 
     assert [row.tensor for row in wrong] == [tensor]
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
 @pytest.mark.parametrize("relative", [1e-9, 1e-12])
-def test_a_tiny_relative_error_in_an_updated_parameter_is_caught(relative: float) -> None:
+def test_a_tiny_relative_error_in_an_updated_parameter_is_caught(relative: float, kind: Any) -> None:
     start, gradients = {"w": np.ones(3)}, [{"w": np.array([1.0, -2.0, 3.0])} for _ in range(5)]
-    options = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
-    expected = observe_torch_optimizer(lambda tensors: torch.optim.SGD(tensors, **options), start, gradients)  # type: ignore[arg-type]
-    bounds = tolerance.sgd(torch.optim.SGD, options, start, gradients, "float64")
+    more, rule = ({"momentum": 0.9}, tolerance.sgd) if kind is torch.optim.SGD else ({"eps": 1e-3}, tolerance.adam)
+    options = {"lr": 0.05, "weight_decay": 0.1} | more
+    expected = observe_torch_optimizer(lambda tensors: kind(tensors, **options), start, gradients)
+    bounds = rule(kind, options, start, gradients, "float64")
     got = {name: array.copy() for name, array in expected.items()}
     got["w"][1] *= 1 + relative
     wrong = [row for row in compare("sgd", "", got, expected, bounds, start=start) if not row.ok]

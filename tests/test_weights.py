@@ -39,6 +39,44 @@ def test_weights_are_shared_both_ways(dtype: str) -> None:
     assert not np.array_equal(own.state_dict()["conv1.bias"], weights.torch_state(twin)["conv1.bias"])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_buffers_are_shared_both_ways_and_by_file(dtype: str, tmp_path: Path) -> None:
+    def twins() -> tuple[scratch.Module, torch.nn.Module]:
+        norms = torch.nn.BatchNorm2d(3, dtype=getattr(torch, dtype)), torch.nn.BatchNorm2d(3, affine=False)
+        own = scratch.BatchNorm2d(3, dtype=dtype), scratch.BatchNorm2d(3, affine=False)
+        return scratch.Sequential(*own), torch.nn.Sequential(*norms)
+
+    x = np.random.default_rng(0).standard_normal((4, 3, 2, 2)).astype(dtype)
+    (own, twin), (other_own, other_twin) = twins(), twins()
+    dict(own.named_modules())["0"](x)
+    weights.scratch_to_torch(own, twin)
+    assert_same_weights(own, twin)
+    twin[0](torch.tensor(x + 1))  # type: ignore[index]
+    weights.torch_to_scratch(twin, own)
+    assert_same_weights(own, twin)
+    assert own.state_dict()["0.num_batches_tracked"] == 2
+    # As anybody would, strictly, without our help.
+    other_twin.load_state_dict({name: torch.tensor(array) for name, array in own.state_dict().items()}, strict=True)
+    other_own.load_state_dict({name: tensor.numpy() for name, tensor in twin.state_dict().items()})
+    assert_same_weights(other_own, other_twin)
+
+    weights.save_weights(tmp_path / "w", weights.scratch_state(own))
+    loaded = weights.load_weights(tmp_path / "w")
+    assert loaded["0.num_batches_tracked"].shape == ()
+    weights.load_scratch_state(other_own, loaded)
+    weights.load_torch_state(other_twin, loaded)
+    assert_same_weights(other_own, other_twin)
+
+
+def test_a_missing_or_widened_buffer_is_refused() -> None:
+    own, twin = scratch.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    state = weights.torch_state(twin)
+    with pytest.raises(UserError, match=r"not the weights of BatchNorm2d: missing \['running_var'\]"):
+        weights.load_scratch_state(own, {name: array for name, array in state.items() if name != "running_var"})
+    with pytest.raises(UserError, match=r"num_batches_tracked is float32\[\], BatchNorm2d needs int64\[\]"):
+        weights.load_torch_state(twin, state | {"num_batches_tracked": np.zeros((), np.float32)})
+
+
 def test_a_transposed_view_comes_back_as_it_looked(tmp_path: Path) -> None:
     state = {"t": np.arange(6.0).reshape(2, 3).T, "s": np.arange(10, dtype=np.float32)[::2]}
     weights.save_weights(tmp_path / "w", state)
