@@ -36,7 +36,7 @@ def call_names(calls: Sequence[Call]) -> list[str]:
 
 
 def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
-    """Outputs, gradients, buffers, and whether the inputs were left alone, of `calls` made one after the other.
+    """Outputs, gradients, buffers, and whether inputs and weights were left alone, of `calls` made one after the other.
 
     Between two calls all parameters change their sign, and the last of several calls is made in evaluation mode: of an
     earlier call nothing may be remembered but the gradients of the parameters, which accumulate (one that was never set
@@ -50,11 +50,14 @@ def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
             for parameter in module.parameters():
                 parameter.data = -parameter.data
         seen[f"output{name}"] = np.asarray(module(*call.inputs))
-        seen[f"grad_input{name}"] = np.asarray(module.backward(call.grad_output))
+        grad_input: Array | None = module.backward(call.grad_output)
+        if grad_input is not None:
+            seen[f"grad_input{name}"] = np.asarray(grad_input)
         seen |= arguments_after_use(call, name)
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             seen[gradient_name(name)] = parameter.grad
+        seen[f"{name} after use"] = parameter.data
     seen |= {name: np.asarray(buffer.data) for name, buffer in module.named_buffers()}
     # Not copied on the way: an array that a later call wrote into again no longer holds what it was returned for.
     return seen
@@ -89,6 +92,7 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
     for parameter_name, parameter in module.named_parameters():
         if parameter.grad is not None:
             seen[gradient_name(parameter_name)] = parameter.grad.numpy().copy()
+        seen[f"{parameter_name} after use"] = parameter.detach().numpy().copy()
     return seen | {buffer_name: buffer.numpy().copy() for buffer_name, buffer in module.named_buffers()}
 
 

@@ -15,6 +15,7 @@ from torch import nn
 import scratch
 import torch_ref
 from compare import tolerance
+from compare.dropout import dropout_given, dropout_shares, repeat_dropout
 from compare.errors import UserError
 from compare.observe import Tensors
 from compare.tolerance import OptimizerRule, Rule
@@ -47,27 +48,23 @@ class Random:
     Attributes:
         reference: the reference with the choices that these tensors show, in float64 and float32.
         repeat: makes a scratch module choose as these tensors show.
+        shares: whether the choices are as random as they should be: shares by name, (what is, should be, may differ).
     """
 
     reference: Callable[[nn.Module, Tensors], nn.Module]
     repeat: Callable[[scratch.Module, Tensors], None]
+    shares: Callable[[nn.Module, Tensors], dict[str, tuple[float, float, float]]]
 
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A layer or loss and its twin; both factories take the options of a case.
-
-    With parameters they take a dtype too, and that of scratch the generator that draws its weights. A layer that begins
-    with ones and zeros has no use for one (`takes_generator`), and gets other weights for the comparison.
-    """
+    """A layer or loss and its twin; both factories take the options of a case."""
 
     name: str
     scratch: Callable[..., scratch.Module]
     torch: Callable[..., nn.Module]
     rule: Rule
     cases: tuple[Case, ...]
-    has_parameters: bool = False
-    takes_generator: bool = True
     takes_targets: bool = False
     random: Random | None = None
 
@@ -159,7 +156,6 @@ REGISTRY: dict[str, Pair] = {
             nn.Conv2d,
             tolerance.sum_of_products,
             _grid(CONVOLUTIONS, (*PLAIN, "per-channel")),
-            has_parameters=True,
         ),
         LayerPair(
             "maxpool2d",
@@ -192,8 +188,18 @@ REGISTRY: dict[str, Pair] = {
                 Case((5, 2, 4, 3), {"num_features": 2}, "per-channel", calls=3),  # two in training
                 Case((4, 2, 3, 3), {"num_features": 2, "affine": False, "momentum": 0.7, "eps": 1e-2}, calls=3),
             ),
-            has_parameters=True,
-            takes_generator=False,
+        ),
+        LayerPair(
+            "dropout",
+            scratch.Dropout,
+            nn.Dropout,
+            tolerance.one_product,
+            (
+                # Large enough for the share of what is kept to say something.
+                *_grid([((8, 4, 9, 8), {"p": 0.25}), ((20, 30), {"p": 0.8})], ("normal", "per-channel")),
+                Case((20, 50), {"p": 0.3}, calls=3),
+            ),
+            random=Random(dropout_given, repeat_dropout, dropout_shares),
         ),
         LayerPair(
             "linear",
@@ -201,7 +207,6 @@ REGISTRY: dict[str, Pair] = {
             nn.Linear,
             tolerance.sum_of_products,
             _grid(LINEARS, PLAIN),
-            has_parameters=True,
         ),
         LayerPair(
             "softmax",

@@ -98,12 +98,19 @@ def sum_of_products(reference: nn.Module, calls: Sequence[Call], dtype: str) -> 
     counts = term_counts(reference, calls)
     # Absolute values once more: between two calls the parameters change their sign, here too.
     bounds = {name: 2 * growth(np.abs(counts[name]), dtype) * np.abs(array) for name, array in magnitudes.items()}
-    return bounds | _inputs_left_alone(calls)
+    return bounds | _left_alone(reference, calls)
 
 
 def exact(reference: nn.Module, calls: Sequence[Call], _dtype: str) -> Tensors:
     """ReLU and flatten only pass numbers on: equality, bit for bit."""
     return {name: np.zeros(tensor.shape) for name, tensor in observe_torch(reference, calls).items()}
+
+
+def one_product(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+    """Dropout multiplies each number by one constant, itself rounded twice: n = 4 roundings at most."""
+    magnitudes = observe_torch(copy.deepcopy(reference).double(), [in_float64(call, np.abs) for call in calls])
+    rounded = growth(np.asarray(4.0), dtype)
+    return {name: 2 * rounded * array for name, array in magnitudes.items()} | _left_alone(reference, calls)
 
 
 def selection(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
@@ -120,7 +127,7 @@ def selection(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensor
         additions = np.maximum(counts[f"grad_input{name}"] - 1, 0)
         bounds[f"grad_input{name}"] = 2 * growth(additions, dtype) * magnitudes[f"grad_input{name}"]
         bounds[f"output{name}"] = np.zeros(magnitudes[f"output{name}"].shape)
-    return bounds | _inputs_left_alone(calls)
+    return bounds | _left_alone(reference, calls)
 
 
 def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
@@ -140,7 +147,7 @@ def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Te
         spread = (np.abs(g) * p * (relative + x.shape[dim] + 1)).sum(axis=dim, keepdims=True)
         bounds[f"output{name}"] = _either_way(p * relative, dtype)
         bounds[f"grad_input{name}"] = _either_way(p * (np.abs(g - t) * (relative + 2) + spread), dtype)
-    return bounds | _inputs_left_alone(calls)
+    return bounds | _left_alone(reference, calls)
 
 
 def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
@@ -160,7 +167,7 @@ def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -
         product = p * (np.abs(total) * (absolute + LIBRARY + 2) + x.shape[dim] * magnitude)
         bounds[f"output{name}"] = _either_way(absolute, dtype)
         bounds[f"grad_input{name}"] = _either_way(np.abs(g) + product, dtype)
-    return bounds | _inputs_left_alone(calls)
+    return bounds | _left_alone(reference, calls)
 
 
 def cross_entropy(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
@@ -189,7 +196,7 @@ def cross_entropy(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Te
             scale = scale / parts
         product = scale * (p * (absolute + LIBRARY) + 3 * np.abs(p - right))
         bounds[f"grad_input{name}"] = _either_way(product, dtype)
-    return bounds | _inputs_left_alone(calls)
+    return bounds | _left_alone(reference, calls)
 
 
 def _softmax_error(x: Array, dim: int) -> tuple[Array, Array, Array]:
@@ -245,7 +252,7 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
     state = {name: tensor.numpy()[:, None] for name, tensor in layer.state_dict().items() if tensor.ndim}
     weight, bias = state.get("weight", np.ones(1)), state.get("bias", np.zeros(1))
     averages = [_Estimate(state[name], np.zeros_like(state[name])) for name in ("running_mean", "running_var")]
-    bounds, grad_weight, grad_bias = _inputs_left_alone(calls), np.zeros(1), np.zeros(1)
+    bounds, grad_weight, grad_bias = _left_alone(reference, calls), np.zeros(1), np.zeros(1)
     for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
         x, g = (_rows(array.astype(np.float64)) for array in (call.inputs[0], call.grad_output))
         m, mean, var = x.shape[1], *averages
@@ -329,13 +336,14 @@ def _either_way(error: Array, dtype: str) -> Array:
     return np.asarray(2 * (error * unit_roundoff(dtype) + float(np.finfo(dtype).tiny)))
 
 
-def _inputs_left_alone(calls: Sequence[Call]) -> Tensors:
-    """No bound at all: what a module is given must stay as it was, bit for bit."""
-    return {
+def _left_alone(reference: nn.Module, calls: Sequence[Call]) -> Tensors:
+    """No bound at all: what a module is given, and its weights, must stay as they were, bit for bit."""
+    inputs = {
         argument: np.zeros(array.shape)
         for call, name in zip(calls, call_names(calls), strict=True)
         for argument, array in arguments_after_use(call, name).items()
     }
+    return inputs | {f"{name} after use": np.zeros(tuple(p.shape)) for name, p in reference.named_parameters()}
 
 
 def sgd(

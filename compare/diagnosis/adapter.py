@@ -56,13 +56,13 @@ class Adapted(Module):
         self._own_output: Any = None
         self._cache: Any = None
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        return ((prefix + name, parameter) for name, parameter in self.own_parameters.items())
-
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
-        # Once their code is known, only what it has: running statistics may lie where nobody finds them.
+    def _named(self, kinds: tuple[type[Any], ...], prefix: str) -> Iterator[tuple[str, Any]]:
+        # Once their code is known, of the buffers only what it has: running statistics may lie where nobody finds them.
         known = self.own_buffers if self._paths is None else self._paths
-        return ((prefix + name, buffer) for name, buffer in self.own_buffers.items() if name in known)
+        buffers = {name: buffer for name, buffer in self.own_buffers.items() if name in known}
+        for name, held in (self.own_parameters | buffers).items():
+            if isinstance(held, kinds):
+                yield prefix + name, held
 
     def train(self, mode: bool = True) -> Adapted:
         self.training = mode

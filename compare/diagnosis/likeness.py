@@ -15,8 +15,8 @@ from torch import nn
 import scratch
 from compare.conditioning import measured
 from compare.errors import UserError
-from compare.pairs import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
-from compare.verify.probe import Factory
+from compare.pairs import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
+from compare.verify.probe import Make
 
 SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64), (224, 224)]
 CONTINUOUS = ("normal", "per-channel")  # no ties, whose winner rounding would choose
@@ -33,10 +33,10 @@ class Likeness:
         build: the scratch module with some of its layers replaced, given by name; None if it has no scratch twin.
     """
 
-    pair: LayerPair | OptimizerPair
+    pair: Pair
     fixed: bool
-    parts: Mapping[str, LayerPair | OptimizerPair]
-    build: Callable[[Mapping[str, Any]], Factory] | None
+    parts: Mapping[str, Pair]
+    build: Callable[[Mapping[str, Any]], Make] | None
 
 
 def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
@@ -59,15 +59,12 @@ def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
         if not found:
             raise UserError(f"{like.__name__} has no registered pair; give an object, {like.__name__}(...)")
         like = found[0]
-    if isinstance(like, LayerPair | OptimizerPair):
+    if isinstance(like, LayerPair | OptimizerPair | ModelPair):
         pair = like
-        return Likeness(pair, fixed=False, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
-    if isinstance(like, ModelPair):
-        model = like
-        shape = input_shape or model.image_shape
-        return _fixed(model.torch(), model.name, shape, lambda: model.scratch())
+        fixed = isinstance(pair, ModelPair)
+        return Likeness(pair, fixed=fixed, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
     if isinstance(like, nn.Module):
-        return _fixed(like, _name(like), input_shape, None)
+        return _fixed(like, _name(like), input_shape)
     raise UserError(f"like must be a registered name or a torch.nn.Module, got {type(like).__name__}")
 
 
@@ -82,9 +79,7 @@ def _registered(module: nn.Module) -> LayerPair | None:
     return next((p for p in REGISTRY.values() if isinstance(p, LayerPair) and type(module) is p.torch), None)
 
 
-def _fixed(
-    module: nn.Module, name: str, input_shape: tuple[int, ...] | None, own: Callable[[], scratch.Module] | None
-) -> Likeness:
+def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) -> Likeness:
     """The likeness to one torch module as it is configured."""
     registered = _registered(module)
     takes_targets = isinstance(module, nn.modules.loss._Loss)
@@ -110,14 +105,13 @@ def _fixed(
         return copy.deepcopy(module)
 
     parts = {n: pair for n, layer in leaves.items() if (pair := _registered(layer)) is not None}
-    build = _builder(module, leaves, parts, own)
+    build = _builder(module, leaves, parts)
     pair = LayerPair(
         name,
         build({}) if build else scratch.Module,
         reference,
         registered.rule if registered else measured,
         tuple(cases),
-        has_parameters=bool(list(module.parameters())),
         takes_targets=takes_targets,
         random=registered.random if registered else None,
     )
@@ -130,13 +124,10 @@ def _keeps_zeros(layers: Any) -> bool:
 
 
 def _builder(
-    module: nn.Module,
-    leaves: Mapping[str, nn.Module],
-    parts: Mapping[str, LayerPair],
-    own: Callable[[], scratch.Module] | None,
-) -> Callable[[Mapping[str, Any]], Factory] | None:
+    module: nn.Module, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]
+) -> Callable[[Mapping[str, Any]], Make] | None:
     """How to make the scratch twin of `module` with some of its layers replaced; None if a layer has no twin."""
-    if set(parts) != set(leaves) or not (own or "" in leaves or _only_sequential(module)):
+    if set(parts) != set(leaves) or not ("" in leaves or _only_sequential(module)):
         return None
     try:
         options = {name: options_of(leaves[name], pair) for name, pair in parts.items()}
@@ -145,22 +136,12 @@ def _builder(
     except ValueError:  # a configuration that scratch has not
         return None
 
-    def build(replaced: Mapping[str, Any]) -> Factory:
+    def build(replaced: Mapping[str, Any]) -> Make:
         def make(name: str) -> scratch.Module:
-            return replaced.get(name, parts[name].scratch)(**options[name])
+            layer: scratch.Module = replaced.get(name, parts[name].scratch)(**options[name])
+            return layer
 
-        def whole() -> scratch.Module:
-            if "" in leaves:
-                return make("")
-            if own is None:
-                return _sequential(module, "", make)
-            model = own()
-            for name in replaced:
-                holder, _, attribute = name.rpartition(".")
-                setattr(dict(model.named_modules())[holder], attribute, make(name))
-            return model
-
-        return whole
+        return lambda: _sequential(module, "", make)
 
     return build
 

@@ -21,7 +21,7 @@ from compare.diagnosis.trial import Trial, in_order, kind_of
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
 from compare.observe import Tensors
-from compare.verify.probe import drive
+from compare.verify.probe import TrainingStep, drive
 from scratch import Array
 
 SAME = {"float64": 1e-10, "float32": 1e-5}  # of the greatest element: mistakes differ by more, roundings by less
@@ -203,7 +203,8 @@ def _replay_all(likeness: Likeness, trials: Sequence[Trial]) -> list[_Replayed]:
 
 def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial]) -> _Replayed:
     assert likeness.build is not None
-    make = likeness.build({part: plant(fault, RATE) for part, fault in faults.items()})
+    planted = {part: _as_target(fault) for part, fault in faults.items()}
+    make = likeness.build(planted)
     tensors: list[Tensors | None] = []
     affected: set[str] = set()
     unmatched: set[str] = set()
@@ -228,11 +229,15 @@ def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Tr
     return _Replayed(tuple(faults.items()), tensors, affected, kinds - unmatched)
 
 
+def _as_target(fault: Fault) -> Any:
+    target = plant(fault, RATE)
+    return TrainingStep(target) if fault.target == "scratch.train.train_step" else target
+
+
 def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | None:
     """What a mistaken twin gives; None where it raises."""
     try:
-        with np.errstate(all="ignore"):
-            return drive(likeness.pair, make, trial.probe, trial.got)
+        return drive(likeness.pair, make, trial.probe, trial.got)
     except (Exception, SystemExit):
         return None
 

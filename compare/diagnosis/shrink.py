@@ -11,7 +11,7 @@ import numpy as np
 from compare.diagnosis.likeness import Likeness
 from compare.diagnosis.trial import Trial, kind_of
 from compare.observe import Call, Tensors
-from compare.pairs import Case, LayerPair, OptimizerPair
+from compare.pairs import Case, LayerPair
 from compare.verify.probe import Probe, draw_probe
 from scratch import Array
 
@@ -127,9 +127,8 @@ def smallest(likeness: Likeness, kind: str, attempt: Try, trials: Sequence[Trial
         trials: what was tried already; the smallest wrong one of them serves where no small one is wrong.
     """
     pair = likeness.pair
-    if isinstance(pair, OptimizerPair):
+    if not isinstance(pair, LayerPair):
         return _of_trial(min((t for t in trials if kind in t.wrong()), key=_steps, default=None), kind)
-    assert isinstance(pair, LayerPair)
     for case in _small_cases(likeness, one_image):
         try:
             probe = _whole_numbers(pair, case)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,10 @@ from compare.conditioning import measured
 from compare.diagnosis.calling import RATE
 from compare.diagnosis.isolation import Outcome
 from compare.observe import Tensors
-from compare.pairs import LayerPair, OptimizerPair
+from compare.pairs import LayerPair, Pair
 from compare.tolerance import LAMBDA, unit_roundoff
-from compare.verify.probe import Probe, bounds, expected
-from compare.verify.report import Report, Row, compare, nothing_compared
+from compare.verify.probe import Probe, bounds, compare_probe, expected
+from compare.verify.report import Report, Row, nothing_compared
 from scratch import Array
 
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
@@ -47,6 +46,7 @@ class Trial:
         rows: one for every tensor that was compared.
         missing: the tensors that the candidate does not provide.
         notes: what else was noticed.
+        error, refused, fatal: of the outcome that has no tensors, see `Outcome`.
     """
 
     probe: Probe
@@ -57,6 +57,9 @@ class Trial:
     problem: str = ""
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    error: str = ""
+    refused: bool = False
+    fatal: bool = False
 
     @property
     def ok(self) -> bool:
@@ -87,9 +90,7 @@ def in_order(kinds: set[str]) -> list[str]:
     return sorted(kinds, key=place)
 
 
-def try_probe(
-    pair: LayerPair | OptimizerPair, probe: Probe, answer: Callable[[Probe], Outcome], *, lenient: bool
-) -> Trial:
+def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, lenient: bool) -> Trial:
     """Try one probe.
 
     Args:
@@ -101,7 +102,18 @@ def try_probe(
     if outcome.value is None:
         reference = expected(pair, probe)
         row = nothing_compared(pair.name, probe.case, probe.dtype, outcome.problem)
-        return Trial(probe, None, reference, {}, (row,), outcome.problem, (), outcome.notes)
+        return Trial(
+            probe,
+            None,
+            reference,
+            {},
+            (row,),
+            outcome.problem,
+            notes=outcome.notes,
+            error=outcome.error,
+            refused=outcome.refused,
+            fatal=outcome.fatal,
+        )
     driven: Driven = outcome.value
     got = driven.tensors
     reference, allowed = expected(pair, probe, got), bounds(pair, probe, got)
@@ -114,8 +126,8 @@ def try_probe(
         notes += converted
         missing = tuple(name for name in reference if name not in got and "output" not in name)
         reference = {name: array for name, array in reference.items() if name not in missing}
-    rows = compare(pair.name, probe.case, got, reference, allowed)
-    if lenient and pair.rule in (tolerance.sum_of_products, measured):
+    rows = compare_probe(pair, probe, got, reference, allowed)
+    if lenient and isinstance(pair, LayerPair) and pair.rule in (tolerance.sum_of_products, measured):
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
     return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes))
 

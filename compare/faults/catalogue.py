@@ -10,11 +10,26 @@ from compare.faults.convolution import CONVOLUTION
 from compare.faults.fault import Fault
 from compare.faults.linear import FLATTEN, LINEAR
 from compare.faults.loss import LOSS
-from compare.faults.optimizer import SGD
+from compare.faults.normalisation import DROPOUT, NORMALISATION
+from compare.faults.optimizer import ADAM, SGD
 from compare.faults.pooling import POOLING
 from compare.faults.program import PROGRAM
 
-_ALL = (*CONVOLUTION, *POOLING, *RELU, *FLATTEN, *LINEAR, *SOFTMAX, *LOG_SOFTMAX, *LOSS, *SGD, *PROGRAM)
+_ALL = (
+    *CONVOLUTION,
+    *POOLING,
+    *RELU,
+    *FLATTEN,
+    *LINEAR,
+    *NORMALISATION,
+    *DROPOUT,
+    *SOFTMAX,
+    *LOG_SOFTMAX,
+    *LOSS,
+    *SGD,
+    *ADAM,
+    *PROGRAM,
+)
 CATALOGUE: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 if len(CATALOGUE) < len(_ALL):
     raise RuntimeError("two catalogued mistakes have one name")

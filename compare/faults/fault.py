@@ -29,7 +29,7 @@ class Fault:
         made: one sentence to the person who made it, what the code does and what it should do.
         hint: where to look; it does not give the answer away.
         shows: how it shows, and what hides it from a weak test.
-        edits: (right, wrong) pieces of the module's source; each right one occurs there exactly once.
+        edits: (right, wrong) pieces of source; each right one occurs once in the target, or else once in its module.
     """
 
     name: str
@@ -50,14 +50,20 @@ def broken_source(fault: Fault) -> str:
     """The source of the module with the mistake in it.
 
     Raises:
-        ValueError: if a piece to be edited does not occur exactly once: the source has changed since.
+        ValueError: if a piece to be edited occurs neither once in the target nor once in its module: the source has
+            changed since.
     """
-    source = inspect.getsource(importlib.import_module(fault.module))
+    module = importlib.import_module(fault.module)
+    source, target = inspect.getsource(module), inspect.getsource(getattr(module, fault.target.rpartition(".")[2]))
+    before, after = source.split(target)
     for right, wrong in fault.edits:
-        if source.count(right) != 1:
-            raise ValueError(f"{fault.name}: {right!r} occurs {source.count(right)} times in {fault.module}, not once")
-        source = source.replace(right, wrong)
-    return source
+        if target.count(right) == 1:
+            target = target.replace(right, wrong)
+        elif (before + after).count(right) == 1 and not target.count(right):
+            before, after = before.replace(right, wrong), after.replace(right, wrong)
+        else:
+            raise ValueError(f"{fault.name}: {right!r} does not occur once in {fault.target}, nor beside it")
+    return before + target + after
 
 
 @cache

@@ -109,7 +109,7 @@ SGD: tuple[Fault, ...] = (
         "The learning rate of the start is used for ever: a schedule has no effect.",
         "Change the learning rate between two steps.",
         "Wrong once the learning rate changes; hidden by a constant one.",
-        ("        self.lr = lr\n        self.momentum = momentum", "        self.lr = self.start_lr = lr\n        self.momentum = momentum"),
+        ("        self.momentum = momentum\n", "        self.momentum = momentum\n        self.start_lr = lr\n"),
         (_UPDATE, _UPDATE.replace("self.lr", "self.start_lr")),
     ),
     _sgd(
@@ -146,6 +146,117 @@ SGD: tuple[Fault, ...] = (
         "Try gradients of very different sizes.",
         "All updates are equally long.",
         (_UPDATE, _UPDATE.replace("self.lr * g", "self.lr * np.sign(g)")),
-        ("import math\n", "import math\n\nimport numpy as np\n"),
+    ),
+)
+
+
+def _adam(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -> Fault:
+    return Fault(f"adam-{name}", "adam", "scratch.optim.Adam", made, hint, shows, edits)
+
+
+_ADAM = "parameter.data -= step_size * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + self.eps)"
+_STEP_SIZE = "step_size = self.lr / (1 - beta1**t)"
+
+ADAM: tuple[Fault, ...] = (
+    _adam(
+        "no-bias-correction",
+        "The moments are used as they are; they begin at 0 and must be divided by 1 - βᵗ.",
+        "How long is the very first step?",
+        "The first step is 0.1/√0.001 times as long; hidden after many steps.",
+        (_STEP_SIZE, "step_size = self.lr"),
+        (_ADAM, "parameter.data -= step_size * m / (np.sqrt(v) + self.eps)"),
+    ),
+    _adam(
+        "first-moment-uncorrected",
+        "Only the second moment is corrected for its start at 0.",
+        "How long is the very first step?",
+        "The first step is (1 - β₁) times as long; hidden after many steps.",
+        (_STEP_SIZE, "step_size = self.lr"),
+    ),
+    _adam(
+        "second-moment-uncorrected",
+        "Only the first moment is corrected for its start at 0.",
+        "How long is the very first step?",
+        "The first step is 1/√(1 - β₂) times as long; hidden after many steps.",
+        (_ADAM, "parameter.data -= step_size * m / (np.sqrt(v) + self.eps)"),
+    ),
+    _adam(
+        "steps-counted-per-tensor",
+        "The step is counted once for every tensor; one step updates them all.",
+        "Try an optimizer of two parameters.",
+        "Later parameters are wrong, the first one is right; hidden by a single parameter.",
+        ("t += 1", "self.count = t = getattr(self, \"count\", 0) + 1"),
+    ),
+    _adam(
+        "steps-counted-from-zero",
+        "The correction uses the number of the steps before: it is a step behind, and divides by 0 at first.",
+        "What is 1 - β⁰?",
+        "The first step is infinite, or a step is left out of the correction.",
+        ("t += 1", "t += t > 0"),
+        (_STEP_SIZE, "t = max(t, 1)\n            step_size = self.lr / (1 - beta1**t)"),
+        ("self.moments[index] = m, v, t", "self.moments[index] = m, v, t + (t == 0)"),
+    ),
+    _adam(
+        "eps-inside-root",
+        "ε stands inside the root; it must be added after it.",
+        "Try gradients as small as ε.",
+        "Wrong for |g| ≲ √ε only; hidden by ordinary gradients.",
+        (_ADAM, "parameter.data -= step_size * m / np.sqrt(v / (1 - beta2**t) + self.eps)"),
+    ),
+    _adam(
+        "eps-before-correction",
+        "ε is added before the correction of the second moment, which then scales it too.",
+        "Try gradients as small as ε.",
+        "Wrong for small gradients only; hidden by ordinary ones.",
+        (_ADAM, "parameter.data -= step_size * m / ((np.sqrt(v) + self.eps) / math.sqrt(1 - beta2**t))"),
+    ),
+    _adam(
+        "betas-exchanged",
+        "β₁ and β₂ are exchanged.",
+        "Which of the two averages is meant to be the longer one?",
+        "Wrong from the second step on; hidden by a single step.",
+        ("beta1, beta2 = self.betas", "beta2, beta1 = self.betas"),
+    ),
+    _adam(
+        "root-forgotten",
+        "The update is divided by v; it must be divided by its root.",
+        "How does the step change if all gradients are ten times as large?",
+        "Small gradients give enormous steps.",
+        (_ADAM, "parameter.data -= step_size * m / (v / (1 - beta2**t) + self.eps)"),
+    ),
+    _adam(
+        "square-forgotten",
+        "The second moment averages |g|; it must average g².",
+        "Of what is v the average?",
+        "Wrong unless all gradients are equally large.",
+        ("(1 - beta2) * (g * g)", "(1 - beta2) * np.abs(g)"),
+    ),
+    _adam(
+        "decay-decoupled",
+        "Weight decay is taken off the weights directly, as in AdamW; torch's Adam adds it to the gradient.",
+        "Try weight decay with small gradients.",
+        "Wrong with weight decay only.",
+        ("g = g + self.weight_decay * parameter.data", "parameter.data *= 1 - self.lr * self.weight_decay"),
+    ),
+    _adam(
+        "decay-ignored",
+        "Weight decay has no effect.",
+        "Give all gradients the value 0: do the weights shrink?",
+        "Wrong with weight decay only.",
+        ("g = g + self.weight_decay * parameter.data", "pass"),
+    ),
+    _adam(
+        "moments-forgotten",
+        "The moments are never stored: each step is a first step.",
+        "Take two steps with gradients of opposite sign.",
+        "Wrong from the second step on; hidden by a single step.",
+        ("self.moments[index] = m, v, t", "self.moments[index] = None"),
+    ),
+    _adam(
+        "not-in-place",
+        "A new array is made and the parameter's own one stays unchanged: the model never learns.",
+        "Keep a reference to the weight's array before the step, and look at it afterwards.",
+        "The weights stay as they were; hidden by a tolerance larger than the update.",
+        (_ADAM, _ADAM.replace("parameter.data -= ", "parameter = Parameter(parameter.data - ") + ")"),
     ),
 )

@@ -8,6 +8,7 @@ the last place. What that does to a tensor, times what the roundings of the laye
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,48 +20,41 @@ import scratch
 import torch_ref
 from compare import tolerance, weights
 from compare.observe import Tensors, gradient_name, leaves, record_calls
-from compare.pairs import ModelPair, layer_pair_of
-from compare.verify.report import CANDIDATE_ERRORS, Row, compare, failure
+from compare.pairs import layer_pair_of
 from scratch import Array
 
 PERTURBATIONS = 8  # how often the reference runs again, one ulp away
 CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie
+TrainStep = Callable[..., tuple[float, int]]
+
 STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
 SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 
 
-def check_end_to_end(
-    pair: ModelPair,
-    candidate: scratch.Module,
-    reference: nn.Module,
-    images: Array,
-    labels: Array,
-    seed: int,
-    *,
-    blank_free: bool,
-) -> list[Row]:
-    """Logits, loss, all gradients and the updated parameters, each twin on its own."""
-    dtype, rng = str(images.dtype), np.random.default_rng(seed)
-    case, steps = f"end to end, {len(images)} images", STEPS[str(images.dtype)]
-    start = _after(weights.torch_state(reference), steps)
+def bounds_end_to_end(
+    reference: nn.Module, images: Array, labels: Array, seed: int, *, blank_free: bool = True
+) -> Tensors:
+    """What logits, loss, all gradients and updated parameters may differ by; `seed` draws the perturbations."""
+    steps, rng = STEPS[str(images.dtype)], np.random.default_rng(seed)
+    start = updated_from(reference, str(images.dtype))
     rounding_layers = sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1  # and the loss
     factor = tolerance.conditioning_factor(rounding_layers)
-    expected = _run_torch(copy.deepcopy(reference), images, labels, steps, blank_free=blank_free)
+    expected = run_torch(reference, images, labels, blank_free=blank_free)
     changes = dict.fromkeys(expected, 0.0)
     for _ in range(PERTURBATIONS):
         moved = _moved_reference(reference, len(images), rng)
-        moved_start = _after(weights.torch_state(moved), steps)
+        moved_start = updated_from(moved, str(images.dtype))
         moved_images = _one_ulp_away(images, rng)
-        for name, tensor in _run_torch(moved, moved_images, labels, steps, blank_free=blank_free).items():
+        for name, tensor in run_torch(moved, moved_images, labels, blank_free=blank_free).items():
             change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
             changes[name] = max(changes[name], float(np.abs(change).max()))
     own = _own_rounding(reference, images, labels, steps)
-    bounds = {name: factor * change + own[name] for name, change in changes.items()}
-    try:
-        got = _run_scratch(candidate, images, labels, steps, blank_free=blank_free)
-    except CANDIDATE_ERRORS as error:
-        return [failure(pair.name, case, dtype, error)]
-    return compare(pair.name, case, got, expected, bounds, start=start)
+    return {name: factor * change + own[name] for name, change in changes.items()}
+
+
+def updated_from(reference: nn.Module, dtype: str) -> Tensors:
+    """What the updated parameters were before the steps, under their names after them."""
+    return _after(weights.torch_state(reference), STEPS[dtype])
 
 
 def _moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
@@ -117,7 +111,20 @@ def _one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
     return np.where(x == 0, x, np.nextafter(x, direction))
 
 
-def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
+def run_scratch(
+    model: scratch.Module,
+    images: Array,
+    labels: Array,
+    *,
+    blank_free: bool = True,
+    train_step: TrainStep = scratch.train_step,
+) -> Tensors:
+    """Logits, loss, all gradients, and the parameters after some optimizer steps, of a scratch model.
+
+    `blank_free` says that no two patches of an image are equal: only then do two correct implementations agree on the
+    winner of every pooling window, and with it on the gradient of the images.
+    """
+    steps = STEPS[str(images.dtype)]
     criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
     seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
     model.eval()
@@ -127,7 +134,7 @@ def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int
         criterion(model(images), labels)
         seen["grad_input"] = np.array(model.backward(criterion.backward()))
     for step in range(steps):
-        loss, _ = scratch.train_step(model, criterion, optimizer, images, labels)
+        loss, _ = train_step(model, criterion, optimizer, images, labels)
         if step == 0:
             seen["loss"] = np.array(loss, images.dtype)
             seen |= {
@@ -138,7 +145,9 @@ def _run_scratch(model: scratch.Module, images: Array, labels: Array, steps: int
     return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
 
 
-def _run_torch(model: nn.Module, images: Array, labels: Array, steps: int, *, blank_free: bool) -> Tensors:
+def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free: bool = True) -> Tensors:
+    """The same of a copy of a torch model."""
+    steps, model = STEPS[str(images.dtype)], copy.deepcopy(reference)
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
     inputs, targets = torch.tensor(images), torch.tensor(labels)
     with torch.no_grad():

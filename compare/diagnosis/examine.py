@@ -1,0 +1,105 @@
+"""From probes to a verdict: try them, find what is wrong, name it, and show it on the smallest input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from compare.diagnosis.isolation import Outcome
+from compare.diagnosis.likeness import Likeness
+from compare.diagnosis.naming import RAISED, name_mistakes
+from compare.diagnosis.shrink import smallest
+from compare.diagnosis.trial import Driven, Trial, remarks_on_rows, try_probe
+from compare.diagnosis.verdict import Diagnosis, missing_of
+from compare.pairs import LayerPair, ModelPair
+from compare.verify.probe import Probe, draw_probes, drive
+
+Answer = Callable[[Probe], Outcome]
+
+
+def probes_of(likeness: Likeness, seed: int = 0) -> list[Probe]:
+    """What a candidate is tried on: every case in float64, and each configuration and the layouts in float32."""
+    pair = likeness.pair
+    wide, narrow = draw_probes(pair, "float64", seed), draw_probes(pair, "float32", seed)
+    if isinstance(pair, LayerPair):
+        narrow = [probe for probe, case in zip(narrow, pair.cases, strict=True) if case.values in ("normal", "large")]
+    return [*wide, *narrow]
+
+
+def own_answer(likeness: Likeness, make: Any) -> Answer:
+    """Answers of code of our own, in this process: `make` is a class of the registered interface, or a training step."""
+
+    def answer(probe: Probe) -> Outcome:
+        try:
+            return Outcome(Driven(drive(likeness.pair, make, probe)))
+        except (Exception, SystemExit) as error:
+            return Outcome(problem=f"raised {type(error).__name__}: {error}", error=type(error).__name__)
+
+    return answer
+
+
+def examine(
+    likeness: Likeness,
+    candidate: str,
+    answer: Answer,
+    probes: Sequence[Probe],
+    *,
+    lenient: bool = False,
+    with_example: bool = True,
+    one_image: bool = False,
+) -> Diagnosis:
+    """Try all probes on a candidate and come to a verdict.
+
+    Args:
+        likeness: what it is compared with.
+        candidate: its name.
+        answer: runs a probe on it.
+        lenient: for code that was not written for this: what it does not provide is no mistake, a refusal of its own
+            (`raise`, `assert`) is a case it does not support, and code that computes in float32 is judged in float32.
+        with_example: whether to look for the smallest input that shows a mistake.
+        one_image: whether it takes one image at a time.
+    """
+    trials: list[Trial] = []
+    remarks: list[str] = []
+    unsupported: list[str] = []
+    for probe in probes:
+        trial = try_probe(likeness.pair, probe, answer, lenient=lenient)
+        if lenient and _is_unsupported(trial, probe):
+            unsupported.append(f"[{probe.case}]: {trial.problem}")
+            continue
+        trials.append(trial)
+        if trial.fatal:
+            break  # another process would end in the same way
+    if lenient and any("float32 for float64" in trial.notes for trial in trials):
+        trials = [trial for trial in trials if trial.probe.dtype == "float32" or trial.got is None]
+        remarks.append("it computes in float32, and is judged in float32")
+    if unsupported:
+        count = f"{len(unsupported)} of {len(probes)} inputs"
+        remarks.append(f"it does not take {count}, which were left out; the first: {unsupported[0]}")
+    notes = {note for trial in trials for note in trial.notes if not note.endswith(("for float64", "for float32"))}
+    remarks += sorted(notes)
+    remarks += remarks_on_rows(trials)
+    missing = missing_of(trials)
+    if not any(trial.rows for trial in trials):
+        return Diagnosis(candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), "nothing was compared")
+    findings = () if all(trial.ok for trial in trials) else tuple(name_mistakes(likeness, trials))
+    example = None
+    if findings and with_example and findings[0].kinds[0] != RAISED and not isinstance(likeness.pair, ModelPair):
+        kind = findings[0].kinds[0]
+
+        def attempt(probe: Probe) -> Trial:
+            return try_probe(likeness.pair, probe, answer, lenient=lenient)
+
+        example = smallest(likeness, kind, attempt, trials, one_image=one_image)
+    if missing:
+        remarks.append(f"not provided, and so not compared: {', '.join(missing)}")
+    return Diagnosis(candidate, likeness.pair.name, tuple(trials), findings, example, missing, tuple(dict.fromkeys(remarks)))
+
+
+def _is_unsupported(trial: Trial, probe: Probe) -> bool:
+    """Whether a failure is no more than a case that the code does not take: refused by itself, or a pair of sizes."""
+    if trial.got is not None or trial.fatal:
+        return False
+    pairs = any(isinstance(v, tuple) and len(set(v)) > 1 for v in probe.options.values())
+    return trial.refused or trial.error == "Unsupported" or (pairs and trial.error == "TypeError")
+
