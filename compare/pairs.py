@@ -123,6 +123,8 @@ CONVOLUTIONS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((2, 2, 6, 7), _conv(2, 3, 5, padding=2)),
     ((2, 3, 4, 5), _conv(3, 4, (4, 5), bias=False)),  # one window
     ((2, 1, 4, 4), _conv(1, 2, 3, padding=3)),  # windows that see padding only
+    ((1, 2, 7, 6), _conv(2, 3, 3, stride=(1, 2))),  # exchanged sides show one by one
+    ((1, 2, 5, 6), _conv(2, 3, 3, padding=(0, 2))),
 ]
 POOLINGS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 9, 7), {"kernel_size": 2}),  # odd sizes: the last row and column are left out
@@ -213,14 +215,14 @@ REGISTRY: dict[str, Pair] = {
             scratch.Softmax,
             nn.Softmax,
             tolerance.probabilities,
-            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large")),
+            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large", "uneven")),
         ),
         LayerPair(
             "log_softmax",
             scratch.LogSoftmax,
             nn.LogSoftmax,
             tolerance.log_probabilities,
-            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large")),
+            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large", "uneven")),
         ),
         LayerPair(
             "cross_entropy",
@@ -229,7 +231,7 @@ REGISTRY: dict[str, Pair] = {
             tolerance.cross_entropy,
             # One image with large scores may be right beyond doubt: loss and gradient exactly 0, and nothing to
             # compare.
-            _grid([((6, 10), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros", "large"))
+            _grid([((6, 10), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros", "large", "uneven"))
             + _grid([((1, 4), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros")),
             takes_targets=True,
         ),

@@ -29,6 +29,9 @@ VALUES: dict[str, Draw] = {
         rng.standard_normal(shape) * 10.0 ** rng.uniform(-9, 3, shape)
     ),  # hidden thresholds
     "large": lambda rng, shape: rng.choice([-1000.0, 1000.0], shape) + rng.integers(-3, 4, shape),  # exp overflows
+    "uneven": lambda rng, shape: (  # each row 1000 above the last: exp underflows beside the greatest of all
+        rng.standard_normal(shape) + 1000.0 * np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    ),
 }
 
 

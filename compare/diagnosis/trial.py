@@ -16,7 +16,7 @@ from compare.diagnosis.isolation import Outcome
 from compare.observe import Tensors
 from compare.pairs import LayerPair, Pair
 from compare.tolerance import LAMBDA, unit_roundoff
-from compare.verify.probe import Probe, bounds, compare_probe, expected
+from compare.verify.probe import Probe, bounds, compare_probe, expected, shares
 from compare.verify.report import Report, Row, nothing_compared
 from scratch import Array
 
@@ -116,7 +116,9 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         )
     driven: Driven = outcome.value
     got = driven.tensors
-    reference, allowed = expected(pair, probe, got), bounds(pair, probe, got)
+    random = shares(pair, probe, got)
+    reference, allowed = expected(pair, probe, got) | random[1], bounds(pair, probe, got) | random[2]
+    got = got | random[0]
     for name in driven.recovered:
         allowed = allowed | _of_updates(name, probe, allowed, reference)
     notes = list(outcome.notes)

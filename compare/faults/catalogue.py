@@ -14,6 +14,7 @@ from compare.faults.normalisation import DROPOUT, NORMALISATION
 from compare.faults.optimizer import ADAM, SGD
 from compare.faults.pooling import POOLING
 from compare.faults.program import PROGRAM
+from compare.faults.verifier import VERIFIER
 
 _ALL = (
     *CONVOLUTION,
@@ -29,6 +30,7 @@ _ALL = (
     *SGD,
     *ADAM,
     *PROGRAM,
+    *VERIFIER,
 )
 CATALOGUE: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 if len(CATALOGUE) < len(_ALL):

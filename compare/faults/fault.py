@@ -66,14 +66,19 @@ def broken_source(fault: Fault) -> str:
     return before + target + after
 
 
-@cache
 def plant(fault: Fault, learning_rate: float = LEARNING_RATE) -> Any:
     """The target of `fault` (a class, or a function) with the mistake in it; the original stays as it is.
 
     The name `LEARNING_RATE` in an edit is `learning_rate`. Raises ValueError as `broken_source` does.
     """
+    return getattr(planted_module(fault, learning_rate), fault.target.rpartition(".")[2])
+
+
+@cache
+def planted_module(fault: Fault, learning_rate: float = LEARNING_RATE) -> ModuleType:
+    """The whole module with the mistake in it; see `plant`."""
     module = ModuleType(f"{fault.module} with {fault.name}")
     module.__dict__["LEARNING_RATE"] = learning_rate
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for what a class's module holds
     exec(compile(broken_source(fault), f"<{module.__name__}>", "exec"), module.__dict__)
-    return getattr(module, fault.target.rpartition(".")[2])
+    return module

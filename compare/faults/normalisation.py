@@ -175,7 +175,7 @@ DROPOUT: tuple[Fault, ...] = (
         "p is the share that is kept; in torch it is the share that is left out.",
         "With p = 0.9, is most of the output 0?",
         "The share of kept elements is p; hidden by p = 0.5.",
-        ("self.generator.random(x.shape) >= self.p", "self.generator.random(x.shape) < self.p"),
+        ("self.p = p\n", "self.p = 1 - p\n"),
     ),
     _dropout(
         "mask-not-in-backward",

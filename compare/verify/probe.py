@@ -164,20 +164,26 @@ def compare_probe(
     pair: Pair, probe: Probe, got: Tensors, reference: Tensors | None = None, allowed: Tensors | None = None
 ) -> list[Row]:
     """One row for every tensor: what a candidate gave against the reference, within the bounds."""
-    reference = expected(pair, probe, got) if reference is None else reference
-    allowed = bounds(pair, probe, got) if allowed is None else allowed
+    if reference is None or allowed is None:
+        is_, should, may = shares(pair, probe, got)
+        reference, allowed = expected(pair, probe, got) | should, bounds(pair, probe, got) | may
+        got = got | is_
     start: Tensors | None = None
     if isinstance(pair, OptimizerPair):
         start = probe.state
     elif isinstance(pair, ModelPair):
         start = updated_from(reference_of(pair, probe), probe.dtype)
-    if isinstance(pair, LayerPair) and pair.random is not None:
-        shares = pair.random.shares(reference_of(pair, probe), got)
-        # float32: a share is known to few digits, and float64 would demand more of its bound.
-        got = got | {name: np.asarray(share[0], np.float32) for name, share in shares.items()}
-        reference = reference | {name: np.asarray(share[1], np.float32) for name, share in shares.items()}
-        allowed = allowed | {name: np.asarray(share[2]) for name, share in shares.items()}
     return compare(pair.name, probe.case, got, reference, allowed, start=start)
+
+
+def shares(pair: Pair, probe: Probe, got: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    """How random a random layer is: shares as they are, as they should be, and how far they may differ; else nothing."""
+    if not isinstance(pair, LayerPair) or pair.random is None:
+        return {}, {}, {}
+    found = pair.random.shares(reference_of(pair, probe), got)
+    # float32: a share is known to few digits, and float64 would demand more of its bound.
+    of: list[Tensors] = [{name: np.asarray(s[n], np.float32) for name, s in found.items()} for n in range(3)]
+    return of[0], of[1], of[2]
 
 
 def drive(pair: Pair, make: Make | TrainingStep, probe: Probe, got: Tensors | None = None) -> Tensors:

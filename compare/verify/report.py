@@ -178,8 +178,9 @@ def _compare_tensor(
     if problem or got is None:
         return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem)
     reference, bound = expected.astype(np.float64), np.broadcast_to(bound, shape)
-    difference = np.abs(got.astype(np.float64) - reference)
-    budget = np.divide(difference, bound, out=np.where(difference > 0, np.inf, 0.0), where=bound > 0)
+    with np.errstate(over="ignore"):  # an infinite share of a bound is a share above 1
+        difference = np.abs(got.astype(np.float64) - reference)
+        budget = np.divide(difference, bound, out=np.where(difference > 0, np.inf, 0.0), where=bound > 0)
     at = tuple(int(i) for i in np.unravel_index(budget.argmax(), shape))
     # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
     guarded = reference if start is None else reference - start
@@ -206,6 +207,8 @@ def _incomparable(got: Array | None, expected: Array) -> str:
     """Why two tensors cannot be compared at all; empty if they can."""
     if got is None:
         return "not provided"
+    if np.may_share_memory(got, expected):
+        return "it is the reference's own array: nothing was compared"
     if got.shape != expected.shape:
         return f"shape {list(got.shape)} instead of {list(expected.shape)}"
     if got.dtype != expected.dtype:

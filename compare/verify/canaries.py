@@ -1,0 +1,109 @@
+"""Who watches the verifier: candidates whose verdict is known, to be judged by it.
+
+Each stands for a way in which a comparison can be fooled. A verifier that misjudges one of them is broken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from compare.observe import Tensors
+from compare.verify import report as verifier
+from scratch import Array
+
+BOUND = 1e-14
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A candidate: what it gives, what it should give, what it may differ by, and whether it is right."""
+
+    name: str
+    got: Tensors
+    expected: Tensors
+    bound: float
+    right: bool
+    start: Tensors | None = None
+
+
+def _numbers(*shape: int) -> Array:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def _canaries() -> list[Canary]:
+    x = _numbers(4, 3)
+    one_off = x.copy()
+    one_off[2, 1] *= 1 + 1e-9
+    not_a_number, infinite = x.copy(), x.copy()
+    not_a_number[0, 0], infinite[0, 0] = np.nan, np.inf
+    wide = 10 * float(np.abs(x).max())
+    near = x + 0.5 * BOUND * np.sign(_numbers(4, 3))
+
+    def canary(
+        name: str, got: Array | None, expected: Array, bound: float = BOUND, *, right: bool = False, start: Array | None = None
+    ) -> Canary:
+        given = {} if got is None else {"tensor": got}
+        before = None if start is None else {"tensor": start}
+        return Canary(name, given, {"tensor": expected}, bound, right, before)
+
+    return [
+        canary("equal", x.copy(), x, right=True),
+        canary("off by half of the bound", near, x, right=True),
+        canary("off by twice the bound", x + 2 * BOUND, x),
+        canary("one element off by 1e-9", one_off, x),
+        canary("NaN", not_a_number, x),
+        canary("NaN in both", not_a_number.copy(), not_a_number),
+        canary("infinite", infinite, x),
+        canary("infinite in both", infinite.copy(), infinite),
+        canary("zeros within a wide bound", np.zeros_like(x), x, wide),
+        canary("an update that was not made, within a wide bound", x.copy(), x + 1e-3, 2e-3, start=x),
+        canary("a bound that is no number", x + 1, x, np.nan),
+        canary("a bound without an end", x + 1, x, np.inf),
+        canary("a bound looser than 1e-9", x + 1e-6, x, 2e-6),
+        canary("a permutation", x[::-1].copy(), x),
+        canary("the same numbers sorted", np.sort(x, axis=None).reshape(x.shape), x),
+        canary("another sign", -x, x),
+        canary("missing", None, x),
+        canary("the reference's own array", x, x),
+        canary("another dtype", x.astype(np.float32), x),
+        canary("a row that broadcasts", x[:1].copy(), np.repeat(x[:1], 4, axis=0)),
+        canary("a shape of as many elements", x.reshape(3, 4).copy(), x),
+        canary("no elements", x[:0].copy(), x[:0]),
+        Canary("a tensor too many", {"tensor": x.copy(), "more": x.copy()}, {"tensor": x}, BOUND, right=False),
+        Canary("nothing at all", {}, {}, BOUND, right=False),
+        Canary(
+            "the second of two is wrong",
+            {"first": x.copy(), "second": x + 1},
+            {"first": x, "second": x},
+            BOUND,
+            right=False,
+        ),
+        Canary(
+            "the first of two is wrong",
+            {"first": x + 1, "second": x.copy()},
+            {"first": x, "second": x},
+            BOUND,
+            right=False,
+        ),
+    ]
+
+
+CANARIES = _canaries()
+
+
+def misjudged(judge: ModuleType = verifier) -> list[str]:
+    """The canaries that a verifier (a module like `compare.verify.report`) misjudges; an exception misjudges too."""
+    return [canary.name for canary in CANARIES if _accepts(judge, canary) != canary.right]
+
+
+def _accepts(judge: ModuleType, canary: Canary) -> bool | None:
+    bounds = {name: np.full(array.shape, canary.bound) for name, array in canary.expected.items()}
+    try:
+        with np.errstate(all="ignore"):
+            rows = judge.compare("canary", canary.name, canary.got, canary.expected, bounds, start=canary.start)
+        return bool(judge.Report(rows).ok)
+    except Exception:
+        return None
