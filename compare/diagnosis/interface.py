@@ -25,6 +25,7 @@ class Interface:
         layout: the axes of the input, "NHWC" or "HWC" (one image at a time) for instance; "" is torch's "NCHW".
         output_layout: those of the output, where they are others.
         output_from: the attribute that holds the output, where forward returns something else.
+        weight_layouts: the layouts of weights, by torch's name, where `parameters` gives none.
         targets: what a loss takes: "classes" (whole numbers) or "one-hot" rows.
     """
 
@@ -36,6 +37,7 @@ class Interface:
     output_layout: str = ""
     output_from: str = ""
     targets: str = ""
+    weight_layouts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("layout", "output_layout"):
@@ -49,9 +51,9 @@ class Interface:
         """The layout that was given for torch's `parameter`; empty if none was."""
         for given in self.parameters.values():
             name, _, layout = given.partition(":")
-            if name == parameter:
+            if name == parameter and layout:
                 return layout
-        return ""
+        return self.weight_layouts.get(parameter, "")
 
     def own_parameters(self) -> dict[str, str]:
         """Torch's names of the parameters that were named, and the paths to theirs."""

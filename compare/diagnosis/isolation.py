@@ -228,6 +228,17 @@ def _redirected(stream: IO[str], number: int, file: IO[bytes]) -> Iterator[None]
         os.close(kept)
 
 
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Put the global random state back afterwards."""
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
+
+
 def _random_state() -> object:
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return random.getstate(), kind, np.asarray(keys).tobytes(), position, has_gauss, gauss

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import scratch
 from compare.diagnosis.calling import RATE
 from compare.diagnosis.likeness import Likeness
 from compare.diagnosis.patterns import Evidence, recognise
@@ -236,6 +237,7 @@ def _as_target(fault: Fault) -> Any:
 
 def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | None:
     """What a mistaken twin gives; None where it raises."""
+    make = _put_back(make) if trial.recovered else make
     try:
         given = drive(likeness.pair, make, trial.probe, trial.got)
         if trial.got is None or not any(name.startswith("share") for name in trial.got):
@@ -243,6 +245,26 @@ def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | None:
         return given | shares(likeness.pair, trial.probe, drive(likeness.pair, make, trial.probe))[0]
     except (Exception, SystemExit):
         return None
+
+
+def _put_back(make: Any) -> Any:
+    """The twin with its weights put back after every backward, as those of code that updates them itself are."""
+
+    def made(**options: Any) -> scratch.Module:
+        module: scratch.Module = make(**options)
+        backward = module.backward
+
+        def backward_then_put_back(grad_output: Array) -> Array:
+            before = [parameter.data.copy() for parameter in module.parameters()]
+            grad_input = backward(grad_output)
+            for parameter, data in zip(module.parameters(), before, strict=True):
+                parameter.data = data
+            return grad_input
+
+        module.backward = backward_then_put_back
+        return module
+
+    return made
 
 
 def _within(a: Array | None, b: Array, bound: Array) -> bool:

@@ -47,6 +47,7 @@ class Trial:
         missing: the tensors that the candidate does not provide.
         notes: what else was noticed.
         error, refused, fatal: of the outcome that has no tensors, see `Outcome`.
+        recovered: the parameters that it updates itself, see `Driven`.
     """
 
     probe: Probe
@@ -60,6 +61,7 @@ class Trial:
     error: str = ""
     refused: bool = False
     fatal: bool = False
+    recovered: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -77,7 +79,7 @@ def kind_of(tensor: str) -> str:
     >>> kind_of("grad_input of call 2")
     'grad_input'
     """
-    return re.sub(r" of call \\d+$", "", tensor)
+    return re.sub(r" of call \d+$", "", tensor)
 
 
 def in_order(kinds: set[str]) -> list[str]:
@@ -131,7 +133,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     rows = compare_probe(pair, probe, got, reference, allowed)
     if lenient and isinstance(pair, LayerPair) and pair.rule in (tolerance.sum_of_products, measured):
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
-    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes))
+    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), recovered=driven.recovered)
 
 
 def report_of(trials: Sequence[Trial]) -> Report:

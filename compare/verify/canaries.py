@@ -35,6 +35,7 @@ def _numbers(*shape: int) -> Array:
 
 def _canaries() -> list[Canary]:
     x = _numbers(4, 3)
+    y = x.astype(np.float32)
     one_off = x.copy()
     one_off[2, 1] *= 1 + 1e-9
     not_a_number, infinite = x.copy(), x.copy()
@@ -59,20 +60,22 @@ def _canaries() -> list[Canary]:
         canary("infinite", infinite, x),
         canary("infinite in both", infinite.copy(), infinite),
         canary("zeros within a wide bound", np.zeros_like(x), x, wide),
-        canary("an update that was not made, within a wide bound", x.copy(), x + 1e-3, 2e-3, start=x),
+        canary("an update that was not made, within a wide bound", y.copy(), y + np.float32(1e-3), 2e-3, start=y),
         canary("a bound that is no number", x + 1, x, np.nan),
         canary("a bound without an end", x + 1, x, np.inf),
         canary("a bound looser than 1e-9", x + 1e-6, x, 2e-6),
         canary("a permutation", x[::-1].copy(), x),
         canary("the same numbers sorted", np.sort(x, axis=None).reshape(x.shape), x),
         canary("another sign", -x, x),
+        canary("too small everywhere", x - 1, x),
         canary("missing", None, x),
         canary("the reference's own array", x, x),
-        canary("another dtype", x.astype(np.float32), x),
+        canary("another dtype", y.copy(), y.astype(np.float64)),
         canary("a row that broadcasts", x[:1].copy(), np.repeat(x[:1], 4, axis=0)),
         canary("a shape of as many elements", x.reshape(3, 4).copy(), x),
         canary("no elements", x[:0].copy(), x[:0]),
         Canary("a tensor too many", {"tensor": x.copy(), "more": x.copy()}, {"tensor": x}, BOUND, right=False),
+        Canary("one of two is missing", {"first": x.copy()}, {"first": x, "second": x}, BOUND, right=False),
         Canary("nothing at all", {}, {}, BOUND, right=False),
         Canary(
             "the second of two is wrong",

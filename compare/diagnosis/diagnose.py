@@ -1,0 +1,279 @@
+"""Point at any from-scratch layer, and read which tensor is wrong, where first, and what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from compare.conditions import direct_convolutions, equal_threads
+from compare.diagnosis import calling
+from compare.diagnosis.adapter import Adapted, adapt
+from compare.diagnosis.examine import Answer, examine, probes_of
+from compare.diagnosis.interface import TARGETS, Interface
+from compare.diagnosis.isolation import Limits, Outcome, Session, random_state_kept
+from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with
+from compare.diagnosis.optimizers import adapt_optimizer
+from compare.diagnosis.target import Source, name_of, source_of
+from compare.diagnosis.trial import Driven
+from compare.diagnosis.verdict import Diagnosis
+from compare.errors import UserError
+from compare.observe import Tensors
+from compare.pairs import LayerPair, OptimizerPair
+from compare.verify.probe import Probe, drive, expected
+from scratch import Module, Optimizer
+
+IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
+ROW_LAYOUTS = (("", ""), ("F", ""))
+WEIGHT_LAYOUTS = {4: ("", "HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"), 2: ("", "IO")}
+
+
+def diagnose(
+    candidate: Any,
+    *,
+    like: Any,
+    forward: str = "",
+    backward: str = "",
+    parameters: Mapping[str, str] | None = None,
+    gradients: Mapping[str, str] | None = None,
+    layout: str = "",
+    output_layout: str = "",
+    output_from: str = "",
+    targets: str = "",
+    input_shape: tuple[int, ...] | None = None,
+    seconds: float = Limits.seconds,
+    memory: int = Limits.memory,
+    seed: int = 0,
+    with_example: bool = True,
+) -> Diagnosis:
+    """Compare anybody's layer, loss, activation, optimizer or model with what it should be, and name its mistakes.
+
+    It needs no base class, and runs in a process of its own. What is not said is found out: the names of methods, weights
+    and gradients, the order of the axes, whether it takes one image at a time.
+
+    Args:
+        candidate: a class or a function that makes the object (it gets torch's options under its own names), an object,
+            a pair of functions (forward, backward), or "FILE.py:Class".
+        like: what it should be: a registered name ("conv2d") or a torch module, a `Sequential` too.
+        forward, backward, parameters, gradients, layout, output_layout, output_from, targets: see
+            `compare.diagnosis.interface.Interface`.
+        input_shape: the shape of one input without the batch, where it cannot be found by trying.
+        seconds, memory: the limits of one call, in seconds and MiB.
+        seed: draws weights and inputs.
+        with_example: whether to look for the smallest input that shows the first mistake.
+
+    Raises:
+        UserError: if `like` is unknown, or it cannot be told how to drive the candidate; the message says what to add.
+    """
+    interface = Interface(
+        forward, backward, dict(parameters or {}), dict(gradients or {}), layout, output_layout, output_from, targets
+    )
+    compared = likeness(like, input_shape)
+    source, limits = source_of(candidate), Limits(seconds, memory)
+    with equal_threads(1), direct_convolutions(), Session(limits) as session:
+        session.serve("strict", lambda: _is_ours(source()))
+        session.serve("drive", _driver(source, compared))
+        ours = session("strict")
+        if ours.error in ("TargetError", "ModuleNotFoundError", "SyntaxError"):
+            raise UserError(f"{name_of(candidate)}: {ours.problem.removeprefix('raised TargetError: ')}")
+        if ours.value is None:
+            return Diagnosis(name_of(candidate), compared.pair.name, (), (), None, (), ours.notes, ours.problem)
+        remarks: list[str] = [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
+        if not ours.value:
+            compared, interface, found = _resolve(session, compared, interface, name_of(candidate), seed)
+            remarks += found
+        one_image = bool(interface.layout) and "N" not in interface.layout
+        if one_image:
+            compared = _one_image(compared)
+        probes = probes_of(compared, seed)
+        if not ours.value and isinstance(compared.pair, OptimizerPair):
+            probes = [_always_with_gradients(probe) for probe in probes]
+        result = examine(
+            compared,
+            name_of(candidate),
+            _answer(session, interface),
+            probes,
+            lenient=not ours.value,
+            with_example=with_example,
+            one_image=one_image,
+        )
+    return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _is_ours(subject: Any) -> bool:
+    """Whether it follows the interface of `scratch`, and is held to all of its conventions."""
+    kind = subject if isinstance(subject, type) else type(subject)
+    return issubclass(kind, Module | Optimizer)
+
+
+def _driver(source: Source, compared: Likeness) -> Callable[[Interface, Probe], Driven]:
+    """What runs in the candidate's process: make it, and drive it with a probe."""
+    pair, defaults = compared.pair, defaults_of(compared.pair)
+    buffers = _buffers(compared)
+
+    def run(interface: Interface, probe: Probe) -> Driven:
+        if isinstance(pair, OptimizerPair):
+            tensors = drive(
+                pair, lambda held, **options: adapt_optimizer(source(), held, options, defaults, probe.dtype), probe
+            )
+            return Driven(_plain(tensors))
+        with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
+            subject = calling.construct(source(), probe.options, defaults, probe.dtype)
+        module = adapt(subject, interface, probe.state, buffers, probe.dtype)
+        tensors = drive(pair, lambda **_: module, probe)
+        recovered = tuple(module.recovered) if isinstance(module, Adapted) else ()
+        for name in recovered:  # weights that it updates itself are not meant to stay as they were
+            del tensors[f"{name} after use"]
+        return Driven(_plain(tensors), recovered)
+
+    return run
+
+
+def _buffers(compared: Likeness) -> frozenset[str]:
+    pair = compared.pair
+    if isinstance(pair, OptimizerPair):
+        return frozenset()
+    options = pair.cases[0].options if isinstance(pair, LayerPair) else {}
+    return frozenset(name for name, _ in pair.torch(**options).named_buffers())
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Arrays of NumPy itself, whatever class theirs are of."""
+    return {name: np.array(array, order="C") for name, array in tensors.items()}
+
+
+def _answer(session: Session, interface: Interface) -> Answer:
+    return lambda probe: session("drive", interface, probe)
+
+
+def _resolve(
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
+) -> tuple[Likeness, Interface, list[str]]:
+    """Find out how the candidate wants to be driven: the first way that gives the right output, else the right shape.
+
+    Raises:
+        UserError: if none can be driven at all.
+    """
+    if not isinstance(compared.pair, LayerPair):
+        first = probes_of(compared, seed)[0]
+        outcome = session("drive", interface, first)
+        if outcome.error == "Undrivable":
+            raise _undrivable(name, outcome)
+        return compared, interface, []
+    tried = [compared]
+    if "bias" in compared.pair.cases[0].options or "bias" in defaults_of(compared.pair):
+        tried.append(only_with(compared, "bias", False))
+    undrivable: Outcome | None = None
+    for number, chosen in enumerate(tried):
+        found, failed = _first_fitting(session, chosen, interface, seed)
+        if found is not None:
+            remarks = [] if found == interface else [_in_words(found, interface)]
+            if number:
+                remarks.append("it has no bias: compared without one")
+            return chosen, found, [remark for remark in remarks if remark]
+        undrivable = undrivable or failed
+    assert undrivable is not None
+    raise _undrivable(name, undrivable)
+
+
+def _undrivable(name: str, outcome: Outcome) -> UserError:
+    text = outcome.problem.removeprefix("raised Undrivable: ")
+    return UserError(text if text.startswith(name) else f"{name}: {text}")
+
+
+def _first_fitting(
+    session: Session, compared: Likeness, interface: Interface, seed: int
+) -> tuple[Interface | None, Outcome | None]:
+    pair = compared.pair
+    assert isinstance(pair, LayerPair)
+    best: tuple[int, Interface | None] = (0, None)
+    undrivable: Outcome | None = None
+    both = {True: probes_of(compared, seed)[0], False: probes_of(_one_image(compared), seed)[0]}
+    for variant in _variants(interface, both[True]):
+        probe = both[not variant.layout or "N" in variant.layout]
+        outcome = session("drive", variant, probe)
+        if outcome.fatal:
+            return variant, None
+        if outcome.error == "Undrivable":
+            undrivable = undrivable or outcome
+            continue
+        score = _score(pair, probe, outcome)
+        if score == 3:
+            return variant, None
+        if score > best[0]:
+            best = score, variant
+    return best[1], undrivable
+
+
+def _score(pair: LayerPair, probe: Probe, outcome: Outcome) -> int:
+    """3 for the right output, 2 for its shape, 1 for anything else that ran or broke."""
+    if outcome.value is None:
+        return 1
+    got: Tensors = outcome.value.tensors
+    right = expected(pair, probe, got)
+    name = next(name for name in right if name.startswith("output"))
+    if name not in got or got[name].shape != right[name].shape:
+        return 1
+    scale = np.abs(right[name]).max(initial=0)
+    with np.errstate(all="ignore"):
+        close = bool((np.abs(got[name].astype(np.float64) - right[name]) <= 1e-4 * scale).all())
+    return 3 if close else 2
+
+
+def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
+    """The interface as it is, then with other orders of axes wherever none was given."""
+    first = probe.calls[0].inputs[0]
+    layouts = IMAGE_LAYOUTS if first.ndim == 4 else ROW_LAYOUTS
+    if interface.layout or interface.output_layout:
+        layouts = ((interface.layout, interface.output_layout),)
+    kinds = sorted({array.ndim for array in probe.state.values() if array.ndim in WEIGHT_LAYOUTS})
+    targets = TARGETS if len(probe.calls[0].inputs) > 1 and not interface.targets else (interface.targets,)
+    ways: list[dict[int, str]] = [{}]
+    for ndim in kinds:
+        ways = [way | {ndim: layout} for layout in WEIGHT_LAYOUTS[ndim] for way in ways]
+    for layout, output_layout in layouts:
+        for way in ways:
+            for target in targets:
+                yield replace(
+                    interface,
+                    layout=layout,
+                    output_layout=output_layout,
+                    targets=target,
+                    weight_layouts={name: way[a.ndim] for name, a in probe.state.items() if way.get(a.ndim)},
+                )
+
+
+def _in_words(found: Interface, given: Interface) -> str:
+    said = []
+    if found.layout and not given.layout:
+        said.append(f"inputs as {found.layout}" + ("" if "N" in found.layout else ", one at a time"))
+    if found.output_layout and not given.output_layout:
+        said.append(f"outputs as {found.output_layout}")
+    said += [f"{name} as {layout}" for name, layout in found.weight_layouts.items()]
+    if found.targets == "one-hot" and not given.targets:
+        said.append("targets as one-hot rows")
+    return f"it takes {', '.join(said)}" if said else ""
+
+
+def _one_image(compared: Likeness) -> Likeness:
+    """The likeness with one image in every case."""
+    pair = compared.pair
+    if not isinstance(pair, LayerPair):
+        return compared
+    cases = {}
+    for case in pair.cases:
+        single = replace(case, shape=(1, *case.shape[1:]))
+        cases.setdefault(single.name, single)
+    return replace(compared, pair=replace(pair, cases=tuple(cases.values())))
+
+
+def _always_with_gradients(probe: Probe) -> Probe:
+    """The probe without the parameters that lack a gradient in some step: what to do with them is torch's convention."""
+    everywhere = set.intersection(*(set(step) for step in probe.gradients))
+    return replace(
+        probe,
+        state={name: array for name, array in probe.state.items() if name in everywhere},
+        gradients=tuple({name: step[name] for name in everywhere} for step in probe.gradients),
+    )

@@ -1,0 +1,164 @@
+"""Somebody's optimizer, presented as a `scratch.Optimizer`.
+
+Three forms are common: an object that is made from the parameters and has `step()`; an object with `update(params,
+grads)`, both dictionaries or lists; and a function, or a method, that takes one weight and its gradient and returns the
+new weight.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis import calling, names
+from compare.diagnosis.calling import Undrivable
+from scratch import Array, Optimizer, Parameter
+
+STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
+PARAMETERS = {"params", "parameters", "theta", "weights", "variables"}
+
+
+def adapt_optimizer(
+    factory: Any, parameters: list[Parameter], options: Mapping[str, Any], defaults: Mapping[str, Any], dtype: str
+) -> Any:
+    """An optimizer of these parameters, driven as `scratch.Optimizer` is; one of ours stays what it is.
+
+    Raises:
+        Undrivable: if it cannot be told how to call it.
+        Unsupported: if it does not take an option that is not at its default.
+    """
+    if isinstance(factory, type) and issubclass(factory, Optimizer):
+        return factory(parameters, **options)
+    if isinstance(factory, tuple):
+        return AdaptedOptimizer(calling.construct(factory, _spread(factory[0], options), defaults, dtype), parameters, options)
+    function = factory if inspect.isfunction(factory) else None
+    if function is not None and len(calling._required(function)) >= 2 and names.plain(
+        calling._required(function)[0]
+    ) in names.WEIGHT_WORDS | {"x"}:
+        subject: Any = calling.Functions(function, None, _spread(function, options))
+        return AdaptedOptimizer(subject, parameters, options)
+    wanted = list(inspect.signature(factory).parameters)
+    if wanted and names.plain(wanted[0]) in PARAMETERS:
+        bound = _Bound(factory, parameters)
+        return AdaptedOptimizer(calling.construct(bound, _spread(factory, options), defaults, dtype), parameters, options)
+    subject = calling.construct(factory, _spread(factory, options), defaults, dtype)
+    return AdaptedOptimizer(subject, parameters, options)
+
+
+def _spread(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with `betas` as two numbers where the code wants two."""
+    wanted = set(inspect.signature(factory).parameters)
+    if "betas" in options and "betas" not in wanted:
+        beta1, beta2 = options["betas"]
+        return {name: value for name, value in options.items() if name != "betas"} | {"beta1": beta1, "beta2": beta2}
+    return dict(options)
+
+
+class _Bound:
+    """A class that is made from the parameters first, without that argument."""
+
+    def __init__(self, factory: Any, parameters: list[Parameter]) -> None:
+        self.func = factory
+        self.parameters = parameters
+        signature = inspect.signature(factory)
+        self.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+        self.__name__ = getattr(factory, "__name__", "optimizer")
+
+    def __call__(self, **options: Any) -> Any:
+        return self.func(self.parameters, **options)
+
+
+class AdaptedOptimizer:
+    """Drives an optimizer object or function."""
+
+    def __init__(self, subject: Any, parameters: list[Parameter], options: Mapping[str, Any]) -> None:
+        self.parameters = parameters
+        self.functions = subject if isinstance(subject, calling.Functions) else None
+        self.subjects: list[Any] = [subject]
+        self.one_by_one = self.functions is not None
+        self.rate = float(options.get("lr", 1e-3))
+        if self.functions is None:
+            self.method = next((name for name in STEPS if callable(getattr(subject, name, None))), "")
+            if not self.method:
+                raise Undrivable(f"{type(subject).__name__} has no method called {', '.join(STEPS[:3])} or the like")
+            wanted = calling._required(getattr(subject, self.method))
+            self.by_itself = not wanted
+            first = names.plain(wanted[0]) if wanted else ""
+            self.one_by_one = bool(wanted) and first in {"w", "weight", "param", "x", "theta", "parameter", "value"}
+        if self.one_by_one:
+            self.subjects = [copy.deepcopy(subject) for _ in parameters]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self.rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.rate = value
+        for subject in self.subjects:
+            if isinstance(subject, calling.Functions):
+                subject.settings |= {"learning_rate": value, "lr": value}
+                subject.options["lr"] = value
+                continue
+            found = [name for name in vars(subject) if names.plain(name) in names.RATE_WORDS]
+            if not found:
+                raise Undrivable(f"{type(subject).__name__} has no attribute called lr or learning_rate to change")
+            for name in found:
+                setattr(subject, name, value)
+
+    def step(self) -> None:
+        """One step of every parameter that has a gradient."""
+        if self.functions is None and self.by_itself:
+            getattr(self.subjects[0], self.method)()
+            return
+        held = [(i, p, p.grad) for i, p in enumerate(self.parameters) if p.grad is not None]
+        if self.one_by_one:
+            for index, parameter, gradient in held:
+                _store(parameter, self._one(self.subjects[index], parameter.data, gradient))
+            return
+        update = getattr(self.subjects[0], self.method)
+        arrays = {f"p{i}": p.data for i, p, _ in held}
+        gradients = {f"p{i}": gradient for i, _, gradient in held}
+        try:
+            returned = update(arrays, gradients)
+        except (TypeError, AttributeError, KeyError, IndexError):
+            as_list = list(arrays.values())
+            returned = update(as_list, list(gradients.values()))
+            arrays = dict(zip(arrays, as_list, strict=True))
+        if isinstance(returned, dict):
+            arrays = returned
+        elif isinstance(returned, list | tuple):
+            arrays = dict(zip(arrays, returned, strict=False))
+        for index, parameter, _ in held:
+            _store(parameter, arrays[f"p{index}"])
+
+    def _one(self, subject: Any, weight: Array, gradient: Array) -> Any:
+        if not isinstance(subject, calling.Functions):
+            returned = getattr(subject, self.method)(weight, gradient)
+            return weight if returned is None else returned
+        returned = calling.call_forward(subject.forward_function, (weight, gradient), True, subject)
+        if isinstance(returned, tuple):
+            returned, settings = returned
+            if isinstance(settings, dict):
+                subject.settings = settings
+        return weight if returned is None else returned
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, if it can; where it has no such method nobody expects it to."""
+        clear = getattr(self.subjects[0], "zero_grad", None)
+        if callable(clear):
+            clear()
+        else:
+            for parameter in self.parameters:
+                parameter.grad = None
+
+
+def _store(parameter: Parameter, value: Any) -> None:
+    """Write what they return into the parameter's own array: that they need not update in place is their convention."""
+    if value is not parameter.data:
+        parameter.data[...] = np.asarray(value)
