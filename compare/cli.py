@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from compare.errors import UserError
-from compare.files import require_writable, write_json
+from compare.files import require_writable, write_bytes, write_json
 from compare.training.settings import EPOCHS, Settings
 
 app = typer.Typer(
@@ -138,6 +138,120 @@ def check(
             _print(str(row))
         console.print(overview(report))
     _finish(report.ok, report.as_json(), json)
+
+
+@app.command()
+def diagnose(
+    target: Annotated[str, typer.Argument(help="FILE.py:Class, FILE.py:Class(8) or FILE.py:forward,backward.")],
+    like: Annotated[
+        str, typer.Option(help='What it should be: conv2d, or a torch module, "Sequential(Conv2d(1, 8, 3), ReLU())".')
+    ],
+    forward: Annotated[str, typer.Option(metavar="NAME", help="The forward method.")] = "",
+    backward: Annotated[str, typer.Option(metavar="NAME", help="The backward method.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="OWN=NAME", help="A weight: filters=weight, or W=weight:HWIO.")
+    ] = None,
+    grad: Annotated[
+        list[str] | None, typer.Option(metavar="OWN=NAME", help="A gradient: grads['W']=weight, or dx=input.")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Axes of the input: NHWC; HWC or HW for one image at a time.")] = "",
+    output_layout: Annotated[str, typer.Option(help="Axes of the output, where they are others.")] = "",
+    output_from: Annotated[str, typer.Option(metavar="ATTRIBUTE", help="Where the output is, if not returned.")] = "",
+    targets: Annotated[str, typer.Option(help="What a loss takes: classes or one-hot.")] = "",
+    input_shape: Annotated[str, typer.Option(metavar="C,H,W", help="The shape of one input, if it must be told.")] = "",
+    format: Annotated[str, typer.Option(help="text, json, html, junit or gradescope.")] = "text",  # noqa: A002
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdict there.")] = None,
+    points: Annotated[str, typer.Option(help="For grading: 10, or output=4,grad_input=6.")] = "",
+    hint_only: Annotated[bool, typer.Option("--hint-only", help="Hide the mistake and expected values.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit of one call.")] = 20.0,
+    memory: Annotated[int, typer.Option(min=16, help="Memory limit, in MiB.")] = 2048,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Verdict on somebody's own layer: which tensor is wrong, where first, and what they did.
+
+    The code needs no base class and is not changed. Names, axes and gradients are found out where they are not told.
+    """
+    from compare.diagnosis.diagnose import diagnose as examine
+    from compare.diagnosis.likeness import parse_like
+    from compare.diagnosis.render.formats import check_format, parse_map, parse_shape, render
+
+    check_format(format)
+    require_writable(json)
+    require_writable(out)
+    result = examine(
+        target,
+        like=parse_like(like),
+        forward=forward,
+        backward=backward,
+        parameters=parse_map(param, "--param"),
+        gradients=parse_map(grad, "--grad"),
+        layout=layout,
+        output_layout=output_layout,
+        output_from=output_from,
+        targets=targets,
+        input_shape=parse_shape(input_shape),
+        seconds=seconds,
+        memory=memory,
+        seed=seed,
+    )
+    text = render(result, format, console, points=points, hint_only=hint_only, to_file=out is not None)
+    if out is not None:
+        write_bytes(out, text.encode())
+        _print(f"{result.headline(hint_only=hint_only)}\nwritten to {out}")
+    elif text:
+        sys.stdout.write(text)
+    _finish(result.ok, result.as_json(hint_only=hint_only), json)
+
+
+@app.command()
+def faults(
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Only the mistakes of this pair, conv2d for instance; may be repeated.")
+    ] = None,
+    matrix: Annotated[bool, typer.Option("--matrix", help="Run each through the verifier: the kill matrix.")] = False,
+    configurations: Annotated[
+        int, typer.Option(min=0, help="With --matrix: so many random right configurations must pass.")
+    ] = 2000,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """The catalogue of mistakes, and the proof that each is found."""
+    from compare.faults.catalogue import catalogue_table, chosen_faults
+    from compare.faults.fault import as_json
+
+    require_writable(json)
+    chosen = chosen_faults(pair)
+    if not matrix:
+        console.print(catalogue_table(chosen))
+        _print(f"{len(chosen)} mistakes; try one: gradtwin break {chosen[0].name}")
+        _finish(True, {"total": len(chosen), "faults": [as_json(fault) for fault in chosen]}, json)
+    from compare.diagnosis.matrix import Kill, kill_matrix
+
+    with console.status("") as status:
+        for number, result in enumerate(kill_matrix(chosen, configurations, seed), 1):
+            if isinstance(result, Kill):
+                status.update(f"{number} of {len(chosen)}: {result.name}")
+                continue
+            status.stop()
+            console.print(result.table())
+            _print(result.headline())
+            _finish(result.ok, result.as_json(), json)
+
+
+@app.command(name="break")
+def break_(
+    name: Annotated[
+        str, typer.Argument(help="A mistake of the catalogue, or a pair: then one of its mistakes by chance.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to.  [default: exercise_PAIR.py]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the chance the same again.")] = None,
+) -> None:
+    """Write a copy of one of our layers with a mistake in it, as an exercise in debugging."""
+    from compare.faults.exercise import write_exercise
+
+    for line in write_exercise(name, out, seed):
+        _print(line)
 
 
 @app.command()

@@ -215,14 +215,20 @@ REGISTRY: dict[str, Pair] = {
             scratch.Softmax,
             nn.Softmax,
             tolerance.probabilities,
-            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large", "uneven")),
+            _grid(
+                [((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})],
+                ("normal", "zeros", "large", "uneven"),
+            ),
         ),
         LayerPair(
             "log_softmax",
             scratch.LogSoftmax,
             nn.LogSoftmax,
             tolerance.log_probabilities,
-            _grid([((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})], ("normal", "zeros", "large", "uneven")),
+            _grid(
+                [((5, 4), {"dim": 1}), ((1, 10), {"dim": 1}), ((3, 4), {"dim": 0})],
+                ("normal", "zeros", "large", "uneven"),
+            ),
         ),
         LayerPair(
             "cross_entropy",
@@ -231,7 +237,9 @@ REGISTRY: dict[str, Pair] = {
             tolerance.cross_entropy,
             # One image with large scores may be right beyond doubt: loss and gradient exactly 0, and nothing to
             # compare.
-            _grid([((6, 10), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros", "large", "uneven"))
+            _grid(
+                [((6, 10), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros", "large", "uneven")
+            )
             + _grid([((1, 4), {"reduction": r}) for r in ("mean", "sum", "none")], ("normal", "zeros")),
             takes_targets=True,
         ),

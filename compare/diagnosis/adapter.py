@@ -229,9 +229,7 @@ class Adapted(Module):
         self._read_back()
         if grad_input is None or (isinstance(grad_input, np.ndarray) and grad_input.dtype == object):
             shape = np.shape(self._inputs[0])
-            grad_input = next(
-                (inside[n] for n in names.GRAD_INPUTS if n in inside and inside[n].shape == shape), None
-            )
+            grad_input = next((inside[n] for n in names.GRAD_INPUTS if n in inside and inside[n].shape == shape), None)
         return grad_input
 
     def _whose_gradient(self, key: str, array: Array, taken: Mapping[str, Array]) -> str | None:
@@ -292,7 +290,9 @@ class Adapted(Module):
         if given:
             raise Undrivable(f"{kind} has no method {given}")
         if what == "backward":
-            raise Undrivable(f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--backward NAME)")
+            raise Undrivable(
+                f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--backward NAME)"
+            )
         raise Undrivable(f"{kind} has no method called {', '.join(usual[:2])} or the like; name it (--forward NAME)")
 
     def _find(self) -> dict[str, str]:
@@ -318,7 +318,9 @@ class Adapted(Module):
         found = dict(self.interface.own_parameters())
         if self.functions is not None:
             return found | self._find_arguments(self.functions)
-        candidates = [(p, a) for p, a in self._candidates() if _gradient_word(p) is None or p in self.interface.parameters]
+        candidates = [
+            (p, a) for p, a in self._candidates() if _gradient_word(p) is None or p in self.interface.parameters
+        ]
         for name in self.state_names:
             if name in found:
                 continue

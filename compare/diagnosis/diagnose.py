@@ -80,7 +80,9 @@ def diagnose(
             raise UserError(f"{name_of(candidate)}: {ours.problem.removeprefix('raised TargetError: ')}")
         if ours.value is None:
             return Diagnosis(name_of(candidate), compared.pair.name, (), (), None, (), ours.notes, ours.problem)
-        remarks: list[str] = [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
+        remarks: list[str] = (
+            [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
+        )
         if not ours.value:
             compared, interface, found = _resolve(session, compared, interface, name_of(candidate), seed)
             remarks += found

@@ -81,7 +81,9 @@ def examine(
     remarks += remarks_on_rows(trials)
     missing = missing_of(trials)
     if not any(trial.rows for trial in trials):
-        return Diagnosis(candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), "nothing was compared")
+        return Diagnosis(
+            candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), "nothing was compared"
+        )
     findings = () if all(trial.ok for trial in trials) else tuple(name_mistakes(likeness, trials))
     example = None
     if findings and with_example and findings[0].kinds[0] != RAISED and not isinstance(likeness.pair, ModelPair):
@@ -93,7 +95,9 @@ def examine(
         example = smallest(likeness, kind, attempt, trials, one_image=one_image)
     if missing:
         remarks.append(f"not provided, and so not compared: {', '.join(missing)}")
-    return Diagnosis(candidate, likeness.pair.name, tuple(trials), findings, example, missing, tuple(dict.fromkeys(remarks)))
+    return Diagnosis(
+        candidate, likeness.pair.name, tuple(trials), findings, example, missing, tuple(dict.fromkeys(remarks))
+    )
 
 
 def _is_unsupported(trial: Trial, probe: Probe) -> bool:
@@ -102,4 +106,3 @@ def _is_unsupported(trial: Trial, probe: Probe) -> bool:
         return False
     pairs = any(isinstance(v, tuple) and len(set(v)) > 1 for v in probe.options.values())
     return trial.refused or trial.error == "Unsupported" or (pairs and trial.error == "TypeError")
-

@@ -148,7 +148,9 @@ class Session:
             self._connection = None
 
 
-def _serve(connection: Connection, parents: Connection, functions: dict[str, Callable[..., Any]], limits: Limits) -> None:
+def _serve(
+    connection: Connection, parents: Connection, functions: dict[str, Callable[..., Any]], limits: Limits
+) -> None:
     """The life of the process: answer until the parent is gone."""
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it kills this process
@@ -263,7 +265,8 @@ def _own_raise(raised: BaseException) -> bool:
 
 
 _NOT_THEIRS = tuple(
-    os.path.dirname(os.path.abspath(file)) + os.sep for file in (np.__file__, os.__file__, scratch.__file__, compare.__file__)
+    os.path.dirname(os.path.abspath(file)) + os.sep
+    for file in (np.__file__, os.__file__, scratch.__file__, compare.__file__)
 )
 
 

@@ -196,7 +196,9 @@ def _shapes(module: nn.Module, input_shape: tuple[int, ...] | None) -> list[tupl
             tried = [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), *((2, 3, *size) for size in SIZES), (4, 6), (1, 3)]
     found = [shape for shape in tried if _takes(module, shape)]
     if not found:
-        raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
+        raise UserError(
+            f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)"
+        )
     return found[:4]
 
 

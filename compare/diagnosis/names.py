@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 
 FORWARD = ("forward", "__call__", "forward_pass", "feedforward", "feed_forward", "fprop", "predict", "call", "loss")
-BACKWARD = ("backward", "backprop", "backward_pass", "back_prop", "bprop", "backpropagate", "backpropagation", "gradient")
+BACKWARD = (
+    "backward",
+    "backprop",
+    "backward_pass",
+    "back_prop",
+    "bprop",
+    "backpropagate",
+    "backpropagation",
+    "gradient",
+)
 OUTPUTS = ("output", "outputs", "out", "last_output", "y", "a", "z", "loss", "predictions")
 GRAD_INPUTS = ("dinputs", "dinput", "dx", "grad_input", "grad_inputs", "input_gradient", "grad_x", "d_input", "dX")
 
@@ -32,10 +41,43 @@ OPTIONS: dict[str, set[str]] = {
     "stride": {"stride", "strides", "s", "step"},
     "padding": {"padding", "pad", "pads", "p", "zeropadding"},
     "bias": {"bias", "usebias", "withbias", "hasbias"},
-    "in_features": {"infeatures", "ninputs", "nin", "inputsize", "indim", "inputdim", "insize", "inputs", "din", "inputlen"}
+    "in_features": {
+        "infeatures",
+        "ninputs",
+        "nin",
+        "inputsize",
+        "indim",
+        "inputdim",
+        "insize",
+        "inputs",
+        "din",
+        "inputlen",
+    }
     | {"infeature", "ninput", "inputfeatures", "nfeatures", "numinputs", "dimin", "fanin", "inp", "input", "in"},
-    "out_features": {"outfeatures", "nneurons", "nout", "outputsize", "outdim", "outputdim", "outsize", "units", "nodes"}
-    | {"outfeature", "noutput", "outputs", "dout", "numoutputs", "dimout", "noutputs", "neurons", "fanout", "out", "hidden"},
+    "out_features": {
+        "outfeatures",
+        "nneurons",
+        "nout",
+        "outputsize",
+        "outdim",
+        "outputdim",
+        "outsize",
+        "units",
+        "nodes",
+    }
+    | {
+        "outfeature",
+        "noutput",
+        "outputs",
+        "dout",
+        "numoutputs",
+        "dimout",
+        "noutputs",
+        "neurons",
+        "fanout",
+        "out",
+        "hidden",
+    },
     "num_features": {"numfeatures", "nfeatures", "channels", "features", "dim", "c", "numchannels", "size"},
     "eps": {"eps", "epsilon"},
     "momentum": {"momentum", "mu", "rho", "decay"},
@@ -67,7 +109,9 @@ BUFFER_WORDS = {
     "running_mean": {"runningmean", "movingmean", "runmean", "meanrunning", "avgmean"},
     "running_var": {"runningvar", "movingvar", "runvar", "runningvariance", "movingvariance", "varrunning", "avgvar"},
 }
-_GRADIENT = re.compile(r"^(d_?l_?d_?|d_?|grad_?|gradient_?|delta_?|nabla_?|grads?_of_?)(.+)$|^(.+?)(_?grads?|_?gradients?)$")
+_GRADIENT = re.compile(
+    r"^(d_?l_?d_?|d_?|grad_?|gradient_?|delta_?|nabla_?|grads?_of_?)(.+)$|^(.+?)(_?grads?|_?gradients?)$"
+)
 
 
 def plain(name: str) -> str:

@@ -107,14 +107,13 @@ def _finding(
     twins = [r.faults[0][1].name for r in replayed if r is not replay and _identical(r, replay) and len(r.faults) == 1]
     evidence = f"the catalogued mistake, replayed, coincides with it on {_inputs(len(trials))}"
     layer = f"{part} ({likeness.parts[part].name})" if several and part in likeness.parts else ""
-    return Finding(
-        tuple(in_order(kinds)), layer, fault.name, True, fault.made, fault.hint, evidence, tuple(twins)
-    )
+    return Finding(tuple(in_order(kinds)), layer, fault.name, True, fault.made, fault.hint, evidence, tuple(twins))
 
 
 def _identical(a: _Replayed, b: _Replayed) -> bool:
     return a.affected == b.affected and all(
-        (x is None) == (y is None) and (x is None or y is None or all(n in y and _same(x[n], y[n], np.zeros(()), 1e-12) for n in x))
+        (x is None) == (y is None)
+        and (x is None or y is None or all(n in y and _same(x[n], y[n], np.zeros(()), 1e-12) for n in x))
         for x, y in zip(a.tensors, b.tensors, strict=True)
     )
 
@@ -154,9 +153,7 @@ def _together(findings: Sequence[Finding]) -> list[Finding]:
     return list(merged.values())
 
 
-def _choose(
-    replayed: Sequence[_Replayed], present: set[str], wrong: set[str]
-) -> list[tuple[_Replayed, set[str]]]:
+def _choose(replayed: Sequence[_Replayed], present: set[str], wrong: set[str]) -> list[tuple[_Replayed, set[str]]]:
     """The fewest replayed mistakes that explain the most wrong tensors."""
     chosen: list[tuple[_Replayed, set[str]]] = []
     left = set(wrong)
@@ -205,8 +202,7 @@ def _replay_all(likeness: Likeness, trials: Sequence[Trial]) -> list[_Replayed]:
 
 def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial]) -> _Replayed:
     assert likeness.build is not None
-    planted = {part: _as_target(fault) for part, fault in faults.items()}
-    make = likeness.build(planted)
+    make = likeness.build({part: planted(fault) for part, fault in faults.items()})
     tensors: list[Tensors | None] = []
     affected: set[str] = set()
     unmatched: set[str] = set()
@@ -230,7 +226,8 @@ def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Tr
     return _Replayed(tuple(faults.items()), tensors, affected, kinds - unmatched)
 
 
-def _as_target(fault: Fault) -> Any:
+def planted(fault: Fault) -> Any:
+    """The mistaken class, or training step, as `drive` takes it; it updates weights with the rate that all code gets."""
     target = plant(fault, RATE)
     return TrainingStep(target) if fault.target == "scratch.train.train_step" else target
 

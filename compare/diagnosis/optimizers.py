@@ -34,17 +34,23 @@ def adapt_optimizer(
     if isinstance(factory, type) and issubclass(factory, Optimizer):
         return factory(parameters, **options)
     if isinstance(factory, tuple):
-        return AdaptedOptimizer(calling.construct(factory, _spread(factory[0], options), defaults, dtype), parameters, options)
+        return AdaptedOptimizer(
+            calling.construct(factory, _spread(factory[0], options), defaults, dtype), parameters, options
+        )
     function = factory if inspect.isfunction(factory) else None
-    if function is not None and len(calling._required(function)) >= 2 and names.plain(
-        calling._required(function)[0]
-    ) in names.WEIGHT_WORDS | {"x"}:
+    if (
+        function is not None
+        and len(calling._required(function)) >= 2
+        and names.plain(calling._required(function)[0]) in names.WEIGHT_WORDS | {"x"}
+    ):
         subject: Any = calling.Functions(function, None, _spread(function, options))
         return AdaptedOptimizer(subject, parameters, options)
     wanted = list(inspect.signature(factory).parameters)
     if wanted and names.plain(wanted[0]) in PARAMETERS:
         bound = _Bound(factory, parameters)
-        return AdaptedOptimizer(calling.construct(bound, _spread(factory, options), defaults, dtype), parameters, options)
+        return AdaptedOptimizer(
+            calling.construct(bound, _spread(factory, options), defaults, dtype), parameters, options
+        )
     subject = calling.construct(factory, _spread(factory, options), defaults, dtype)
     return AdaptedOptimizer(subject, parameters, options)
 

@@ -91,6 +91,11 @@ def _inside(subject: Any) -> list[tuple[str, Any]]:
 
 def _is_plain_object(value: Any) -> bool:
     """Whether it may hold arrays of the layer: an instance, not a class, a function, a module or a number."""
-    return not isinstance(
-        value, type | str | bytes | int | float | complex | np.generic | np.random.Generator | np.random.RandomState
-    ) and not callable(getattr(value, "__code__", None)) and hasattr(value, "__dict__") and not hasattr(value, "__path__")
+    return (
+        not isinstance(
+            value, type | str | bytes | int | float | complex | np.generic | np.random.Generator | np.random.RandomState
+        )
+        and not callable(getattr(value, "__code__", None))
+        and hasattr(value, "__dict__")
+        and not hasattr(value, "__path__")
+    )

@@ -111,7 +111,9 @@ def recognise(evidence: Sequence[Evidence]) -> Form:
     if broken:
         return _not_finite(broken, wrong)
     if not wrong:
-        return Form("", "It is missing, or differs in its type.", "Look at what is returned.", "the first row of the table")
+        return Form(
+            "", "It is missing, or differs in its type.", "Look at what is returned.", "the first row of the table"
+        )
     with np.errstate(all="ignore"):
         for form in FORMS:
             found = form(wrong)
@@ -158,7 +160,11 @@ def _factor(wrong: Sequence[Evidence]) -> Found:
         factors.append(c)
     said = _in_words(factors, [e.sizes() for e in wrong])
     if said is not None:
-        return "factor", f"It is {said} times what it should be.", "Compare the sizes of a few numbers with the right ones."
+        return (
+            "factor",
+            f"It is {said} times what it should be.",
+            "Compare the sizes of a few numbers with the right ones.",
+        )
     return (
         "factor-varying",
         f"It is a multiple of what it should be, by a factor that changes from input to input "
@@ -212,7 +218,11 @@ def _turned(wrong: Sequence[Evidence]) -> Found:
                 break
         else:
             swapped = ", ".join(names[a] if names else str(a) for a in order)
-            return "transposed", f"Its axes are exchanged: they come as ({swapped}).", "Compare one element off the diagonal."
+            return (
+                "transposed",
+                f"Its axes are exchanged: they come as ({swapped}).",
+                "Compare one element off the diagonal.",
+            )
     return None
 
 
@@ -247,13 +257,17 @@ def _border(wrong: Sequence[Evidence]) -> Found:
     if any(e.right.ndim != 4 for e in wrong):
         return None
     for ring in (1, 2, 3):
+
         def inner(array: Array, ring: int = ring) -> Array:
             return array[:, :, ring:-ring, ring:-ring]
 
         if all(
-            min(e.right.shape[2:]) > 2 * ring and np.abs(inner(e.got) - inner(e.right)).max() <= e.tolerance for e in wrong
+            min(e.right.shape[2:]) > 2 * ring and np.abs(inner(e.got) - inner(e.right)).max() <= e.tolerance
+            for e in wrong
         ):
-            zero = all(not (e.got - np.pad(inner(e.got), ((0, 0), (0, 0), (ring, ring), (ring, ring)))).any() for e in wrong)
+            zero = all(
+                not (e.got - np.pad(inner(e.got), ((0, 0), (0, 0), (ring, ring), (ring, ring)))).any() for e in wrong
+            )
             return (
                 "border",
                 f"It is right inside, and {'zero' if zero else 'wrong'} in a border of {ring}.",
@@ -268,7 +282,11 @@ def _one_value(wrong: Sequence[Evidence]) -> Found:
     whole: list[tuple[str, Callable[[Array], Any]]] = [("sum", np.sum), ("mean", np.mean), ("maximum", np.max)]
     for word, function in whole:
         if all(e.equals(np.full(e.right.shape, function(e.right))) for e in wrong):
-            return "one-value", f"All its elements are one number, the {word} of the right ones.", "Over which axes do you sum?"
+            return (
+                "one-value",
+                f"All its elements are one number, the {word} of the right ones.",
+                "Over which axes do you sum?",
+            )
     return "one-value", "All its elements are one and the same number.", "Over which axes do you sum?"
 
 
@@ -279,12 +297,20 @@ def _of_one_image(wrong: Sequence[Evidence]) -> Found:
         return None
     for word, index in (("first", 0), ("last", -1)):
         if all(e.equals(np.broadcast_to(e.right[index], e.right.shape)) for e in batched):
-            return "one-image", f"Every image has what belongs to the {word} one.", "What does the loop over images change?"
+            return (
+                "one-image",
+                f"Every image has what belongs to the {word} one.",
+                "What does the loop over images change?",
+            )
     for e in batched:
         rows = [r for g in e.got for r in range(len(e.right)) if np.abs(g - e.right[r]).max() <= e.tolerance]
         if len(rows) != len(e.right) or sorted(rows) != list(range(len(e.right))):
             return None
-    return "permuted-images", "The images of the batch are in another order.", "Is the order of the batch kept everywhere?"
+    return (
+        "permuted-images",
+        "The images of the batch are in another order.",
+        "Is the order of the batch kept everywhere?",
+    )
 
 
 def _partly_zero(wrong: Sequence[Evidence]) -> Found:
@@ -387,12 +413,15 @@ def _not_finite(broken: Sequence[Evidence], wrong: Sequence[Evidence]) -> Form:
     share = float(np.mean(~np.isfinite(broken[0].got)))
     large = all("large" in e.trial.probe.case for e in broken)
     made = f"{share:.0%} of its elements are NaN or infinite" + (", for large inputs only." if large else ".")
-    hint = "Which number overflows exp, or what is divided by zero?" if large else "What is divided by zero, or never set?"
+    hint = (
+        "Which number overflows exp, or what is divided by zero?" if large else "What is divided by zero, or never set?"
+    )
     return Form("not-finite", made, hint, f"on {len(broken)} of {len(wrong)} inputs where it is wrong")
 
 
 def _where(wrong: Sequence[Evidence]) -> str:
     """Where the differences lie, if that can be said for all: " (only in the last image)"."""
+
     def masks() -> Iterator[tuple[Evidence, Array]]:
         for e in wrong:
             yield e, np.abs(e.got - e.right) > e.tolerance
@@ -428,9 +457,7 @@ def _at(e: Evidence, mask: Array, condition: Callable[[Array], Array], *, gradie
 
 def _description(wrong: Sequence[Evidence], evidence: Sequence[Evidence]) -> Form:
     shares = [float(np.mean(np.abs(e.got - e.right) > e.tolerance)) for e in wrong]
-    scale = max(
-        float(np.abs(e.got - e.right).max() / (np.abs(e.right).max() or 1.0)) for e in wrong
-    )
+    scale = max(float(np.abs(e.got - e.right).max() / (np.abs(e.right).max() or 1.0)) for e in wrong)
     first = wrong[0]
     difference = np.abs(first.got - first.right)
     at = [int(i) for i in np.unravel_index(int((difference > first.tolerance).argmax()), difference.shape)]

@@ -121,7 +121,9 @@ SMALL: dict[str, list[tuple[tuple[int, ...], dict[str, Any], int]]] = {
 }
 
 
-def smallest(likeness: Likeness, kind: str, attempt: Try, trials: Sequence[Trial], *, one_image: bool) -> Example | None:
+def smallest(
+    likeness: Likeness, kind: str, attempt: Try, trials: Sequence[Trial], *, one_image: bool
+) -> Example | None:
     """The smallest case in which the tensor `kind` is wrong: found among small ones, then made simpler number by number.
 
     Args:
@@ -267,5 +269,3 @@ def _of_trial(trial: Trial | None, kind: str) -> Example | None:
     name = next((row.tensor for row in trial.rows if not row.ok and kind_of(row.tensor) == kind), kind)
     got = None if trial.got is None else trial.got.get(name)
     return Example(probe.options, given, name, trial.expected.get(name), got, trial.problem)
-
-

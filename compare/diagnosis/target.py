@@ -67,7 +67,9 @@ def _attribute(module: Any, name: str, file: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-            raise TargetError(f"{Path(file).name} has no {name}; it has {', '.join(there) or 'nothing that can be called'}")
+            raise TargetError(
+                f"{Path(file).name} has no {name}; it has {', '.join(there) or 'nothing that can be called'}"
+            )
         found = getattr(found, part)
     return found
 

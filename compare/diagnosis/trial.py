@@ -191,5 +191,3 @@ def remarks_on_rows(trials: Sequence[Trial]) -> list[str]:
         if row.tensor in trial.bounds
     )
     return [NORMWISE] if outside else []
-
-

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
 
 from compare.errors import UserError
 from compare.faults.activation import LOG_SOFTMAX, RELU, SOFTMAX
@@ -40,6 +44,29 @@ if len(CATALOGUE) < len(_ALL):
 def faults_of(pair: str) -> list[Fault]:
     """The catalogued mistakes of a registered pair, in the order of the catalogue."""
     return [fault for fault in CATALOGUE.values() if fault.pair == pair]
+
+
+def chosen_faults(pairs: Sequence[str] | None) -> list[Fault]:
+    """The catalogued mistakes of these pairs; all of them where none is named.
+
+    Raises:
+        UserError: for a pair that has none.
+    """
+    known = dict.fromkeys(fault.pair for fault in CATALOGUE.values())
+    for pair in pairs or ():
+        if pair not in known:
+            raise UserError(f"pair {pair!r} has no catalogued mistakes; choose among {', '.join(known)}")
+    return [fault for fault in CATALOGUE.values() if not pairs or fault.pair in pairs]
+
+
+def catalogue_table(faults: Sequence[Fault]) -> Table:
+    """One line for each mistake: its name, what they did, how it shows."""
+    table = Table()
+    for heading in ("mistake", "what they did", "how it shows"):
+        table.add_column(heading, overflow="fold")
+    for fault in faults:
+        table.add_row(fault.name, Text(fault.made), Text(fault.shows))
+    return table
 
 
 def find_fault(name: str) -> Fault:

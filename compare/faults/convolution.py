@@ -46,7 +46,7 @@ CONVOLUTION: tuple[Fault, ...] = (
         "The height and the width of the kernel are exchanged when the output size is computed.",
         "Try a kernel that is not square.",
         "It raises, or has the wrong shape; hidden by square kernels.",
-        ("output_size(\"Conv2d\", x, self.kernel_size,", "output_size(\"Conv2d\", x, self.kernel_size[::-1],"),
+        ('output_size("Conv2d", x, self.kernel_size,', 'output_size("Conv2d", x, self.kernel_size[::-1],'),
     ),
     _conv(
         "stride-sides-exchanged",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -44,6 +44,11 @@ class Fault:
     def module(self) -> str:
         """The module that is edited, "scratch.conv"."""
         return self.target.rpartition(".")[0]
+
+
+def as_json(fault: Fault) -> dict[str, Any]:
+    """The mistake as plain values."""
+    return asdict(fault) | {"edits": [{"right": right, "wrong": wrong} for right, wrong in fault.edits]}
 
 
 def broken_source(fault: Fault) -> str:

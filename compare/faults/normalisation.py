@@ -30,7 +30,10 @@ NORMALISATION: tuple[Fault, ...] = (
         "The batch is normalised by the unbiased variance, 1/(m - 1); it must be the biased one, 1/m.",
         "What is the variance of the normalised batch, divided by m?",
         "The output is √((m - 1)/m) times as large; hidden by large batches.",
-        ("inverse_std = 1 / np.sqrt(var + self.eps)", "if self.training:\n            var = var * m / (m - 1)\n        inverse_std = 1 / np.sqrt(var + self.eps)"),
+        (
+            "inverse_std = 1 / np.sqrt(var + self.eps)",
+            "if self.training:\n            var = var * m / (m - 1)\n        inverse_std = 1 / np.sqrt(var + self.eps)",
+        ),
     ),
     _norm(
         "momentum-exchanged",
@@ -206,7 +209,7 @@ DROPOUT: tuple[Fault, ...] = (
         (
             "        self.save_for_backward(mask, x.shape, x.dtype)",
             "        if mask is not None:\n"
-            "            self.first = getattr(self, \"first\", mask)\n"
+            '            self.first = getattr(self, "first", mask)\n'
             "            mask = np.resize(self.first, x.shape)\n"
             "        self.save_for_backward(mask, x.shape, x.dtype)",
         ),

@@ -177,7 +177,7 @@ ADAM: tuple[Fault, ...] = (
         "The step is counted once for every tensor; one step updates them all.",
         "Try an optimizer of two parameters.",
         "Later parameters are wrong, the first one is right; hidden by a single parameter.",
-        ("t += 1", "self.count = t = getattr(self, \"count\", 0) + 1"),
+        ("t += 1", 'self.count = t = getattr(self, "count", 0) + 1'),
     ),
     _adam(
         "a-step-behind",

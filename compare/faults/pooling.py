@@ -69,7 +69,10 @@ POOLING: tuple[Fault, ...] = (
         "What does it give for a window 0, 0, 0, 4?",
         "The output is smaller than the maximum; hidden by constant images.",
         ("np.maximum(y, element, out=y)", "np.add(y, element, out=y)"),
-        ("        self.save_for_backward(image, y)", "        y /= len(windows)\n        self.save_for_backward(image, y)"),
+        (
+            "        self.save_for_backward(image, y)",
+            "        y /= len(windows)\n        self.save_for_backward(image, y)",
+        ),
     ),
     _pool(
         "minimum",

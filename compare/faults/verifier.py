@@ -46,7 +46,7 @@ VERIFIER: tuple[Fault, ...] = (
             'if scale > 0 and (np.abs(guarded) <= bound).all():\n        return "its bound is so wide',
             'if False:\n        return "its bound is so wide',
         ),
-        ("if dtype == \"float64\" and bound.max() > LOOSEST * scale:", "if False:"),
+        ('if dtype == "float64" and bound.max() > LOOSEST * scale:', "if False:"),
     ),
     _verifier(
         "unchanged-parameters-pass",
@@ -145,6 +145,6 @@ VERIFIER: tuple[Fault, ...] = (
         "Change one element by a relative 1e-9.",
         "Small mistakes pass in float64.",
         ("budget = np.divide(difference, bound,", "budget = np.divide(difference, np.full(shape, 1e-5),"),
-        ("problem = _untrustworthy(guarded, bound, dtype) if difference.any() else \"\"", 'problem = ""'),
+        ('problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""', 'problem = ""'),
     ),
 )

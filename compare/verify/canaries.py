@@ -44,7 +44,13 @@ def _canaries() -> list[Canary]:
     near = x + 0.5 * BOUND * np.sign(_numbers(4, 3))
 
     def canary(
-        name: str, got: Array | None, expected: Array, bound: float = BOUND, *, right: bool = False, start: Array | None = None
+        name: str,
+        got: Array | None,
+        expected: Array,
+        bound: float = BOUND,
+        *,
+        right: bool = False,
+        start: Array | None = None,
     ) -> Canary:
         given = {} if got is None else {"tensor": got}
         before = None if start is None else {"tensor": start}

@@ -1,0 +1,1 @@
+"""A verdict for every reader: terminal, page, test runner, grader."""

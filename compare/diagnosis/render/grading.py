@@ -1,0 +1,127 @@
+"""The verdict for machines that grade: points by tensor, JUnit's XML, Gradescope's JSON."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from typing import Any
+
+from compare.diagnosis.verdict import Diagnosis
+from compare.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The points for one tensor: all of them where it is right on every input, else none."""
+
+    tensor: str
+    points: float
+    of: float
+    text: str
+
+
+def read_points(text: str) -> float | dict[str, float]:
+    """Points as one number for everything, or by tensor: "10", "output=4,grad_input=6".
+
+    Raises:
+        UserError: for anything else.
+
+    >>> read_points("output=4,grad_input=6")
+    {'output': 4.0, 'grad_input': 6.0}
+    """
+    try:
+        if "=" not in text:
+            points: float | dict[str, float] = float(text)
+            values = [points]
+        else:
+            points = {
+                name.strip(): float(value) for name, _, value in (part.partition("=") for part in text.split(","))
+            }
+            values = list(points.values())
+    except ValueError:
+        values = [-1.0]
+    if any(not 0 <= value < float("inf") for value in values):
+        raise UserError(f"--points {text!r} must be a number such as 10, or one for each tensor: output=4,grad_input=6")
+    return points
+
+
+def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> list[Mark]:
+    """The points for every tensor; one number is shared out evenly. What is not provided has none.
+
+    Raises:
+        UserError: for a tensor that there is not.
+    """
+    wrong = {kind: count for kind, _, count in diagnosis.kinds()}
+    graded = [kind for kind in (*wrong, *diagnosis.missing) if not kind.endswith("after use") and kind != "all tensors"]
+    if not graded:
+        graded = ["output"]
+    broken = bool(diagnosis.problem) or bool(wrong.get("all tensors"))
+    if isinstance(points, dict):
+        for name in points:
+            if name not in graded and not broken:
+                raise UserError(f"--points: {diagnosis.candidate} has no tensor {name!r}; it has {', '.join(graded)}")
+        shares = points
+    else:
+        shares = {kind: points / len(graded) for kind in graded}
+    changed = any(kind.endswith("after use") and count for kind, count in wrong.items())
+    found = []
+    for kind, of in shares.items():
+        finding = next((f for f in diagnosis.findings if kind in f.kinds), None)
+        right = kind in wrong and not wrong[kind] and not broken and not (changed and kind == "output")
+        if right:
+            text = "right on every input"
+        elif finding is not None:
+            text = finding.hint if hint_only else f"{finding.made} Hint: {finding.hint}"
+        elif kind in diagnosis.missing:
+            text = "not provided"
+        else:
+            text = diagnosis.headline(hint_only=hint_only)
+        found.append(Mark(kind, of if right else 0.0, of, text))
+    return found
+
+
+def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> dict[str, Any]:
+    """The results.json of a Gradescope autograder."""
+    given = marks(diagnosis, points, hint_only=hint_only)
+    return {
+        "score": round(sum(mark.points for mark in given), 6),
+        "output": "\n".join([diagnosis.headline(hint_only=hint_only), *diagnosis.remarks]),
+        "tests": [
+            {
+                "name": f"{diagnosis.like}: {mark.tensor}",
+                "score": round(mark.points, 6),
+                "max_score": round(mark.of, 6),
+                "status": "passed" if mark.points == mark.of else "failed",
+                "output": mark.text,
+            }
+            for mark in given
+        ],
+    }
+
+
+def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
+    """JUnit's XML: one test case for each kind of tensor, skipped where it is not provided."""
+    given = marks(diagnosis, 1.0, hint_only=hint_only)
+    failed = [mark for mark in given if mark.points < mark.of and mark.tensor not in diagnosis.missing]
+    suite = ET.Element(
+        "testsuite",
+        name=f"gradtwin: {diagnosis.candidate} like {diagnosis.like}",
+        tests=str(len(given)),
+        failures=str(len(failed)),
+        errors="0",
+        skipped=str(sum(mark.tensor in diagnosis.missing for mark in given)),
+    )
+    for mark in given:
+        case = ET.SubElement(suite, "testcase", classname=_xml_safe(diagnosis.candidate), name=_xml_safe(mark.tensor))
+        if mark.tensor in diagnosis.missing:
+            ET.SubElement(case, "skipped", message="not provided")
+        elif mark in failed:
+            headline = _xml_safe(diagnosis.headline(hint_only=hint_only))
+            ET.SubElement(case, "failure", message=headline).text = _xml_safe(mark.text)
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def _xml_safe(text: str) -> str:
+    """The text without the control characters that XML has no way to write."""
+    return "".join(c if c in "\t\n\r" or ord(c) >= 32 else "?" for c in text)

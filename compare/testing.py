@@ -1,0 +1,29 @@
+"""For people's own test suites: one assertion that a from-scratch layer computes what its torch twin does."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.render.terminal import show
+
+
+def assert_twin(candidate: Any, *, like: Any, **how: Any) -> None:
+    """Assert that `candidate` is right; the arguments are those of `compare.diagnose`.
+
+    Raises:
+        AssertionError: with the whole verdict: the first wrong tensor, what the mistake is, the smallest input.
+        UserError: if `like` is unknown, or it cannot be told how to drive the candidate.
+
+    >>> from scratch import ReLU
+    >>> assert_twin(ReLU, like="relu")
+    """
+    __tracebackhide__ = True  # pytest shows the line of the test, not this one
+    diagnosis = diagnose(candidate, like=like, **how)
+    if not diagnosis.ok:
+        text = io.StringIO()
+        show(diagnosis, Console(file=text, width=120, highlight=False))
+        raise AssertionError(text.getvalue().rstrip())
