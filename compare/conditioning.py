@@ -1,8 +1,8 @@
 """A bound for any torch module, measured: what roundings inside the reference do to the reference itself.
 
-Where no rule is derived for a module (a Sequential of several layers, an activation outside the registry), the reference
-runs again with every number that passes between its layers moved by one rounding, forward and backward. What that does
-to a tensor, times what a sum of n such roundings may amount to, is allowed.
+Where no rule is derived for a module (a Sequential of several layers, an activation outside the registry), the
+reference runs again with every number that passes between its layers moved by one rounding, forward and backward. What
+that does to a tensor, times what a sum of n such roundings may amount to, is allowed.
 """
 
 from __future__ import annotations

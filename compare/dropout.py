@@ -1,8 +1,8 @@
 """Dropout is random: how two sides of a comparison come to the same masks.
 
 The candidate draws them, and its output shows them: what is left out is 0. The reference is the definition with these
-masks, and autograd. That the masks themselves are as they should be is compared too: how much is kept, that no two calls
-and no two images share a mask.
+masks, and autograd. That the masks themselves are as they should be is compared too: how much is kept, that no two
+calls and no two images share a mask.
 """
 
 from __future__ import annotations
@@ -51,9 +51,11 @@ def dropout_given(reference: nn.Module, got: Tensors) -> nn.Module:
     return GivenMasks(p, masks_of(got))
 
 
-def repeat_dropout(module: scratch.Module, got: Tensors) -> None:
-    """Make a scratch layer draw the masks that a candidate drew."""
-    setattr(module, "generator", _Replay(iter(masks_of(got))))
+def choose_dropout(module: scratch.Module, got: Tensors | None) -> None:
+    """Make a scratch layer draw the masks that a candidate drew; always the same ones where there is no candidate."""
+    if isinstance(getattr(module, "generator", None), np.random.Generator):
+        replaced = np.random.default_rng(0) if got is None else _Replay(iter(masks_of(got)))
+        setattr(module, "generator", replaced)  # noqa: B010 (not every module has one, mypy would say)
 
 
 class _Replay:

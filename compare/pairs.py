@@ -15,7 +15,7 @@ from torch import nn
 import scratch
 import torch_ref
 from compare import tolerance
-from compare.dropout import dropout_given, dropout_shares, repeat_dropout
+from compare.dropout import choose_dropout, dropout_given, dropout_shares
 from compare.errors import UserError
 from compare.observe import Tensors
 from compare.tolerance import OptimizerRule, Rule
@@ -47,12 +47,12 @@ class Random:
 
     Attributes:
         reference: the reference with the choices that these tensors show, in float64 and float32.
-        repeat: makes a scratch module choose as these tensors show.
+        choose: makes a scratch module choose as these tensors show; without any, always in the same way.
         shares: whether the choices are as random as they should be: shares by name, (what is, should be, may differ).
     """
 
     reference: Callable[[nn.Module, Tensors], nn.Module]
-    repeat: Callable[[scratch.Module, Tensors], None]
+    choose: Callable[[scratch.Module, Tensors | None], None]
     shares: Callable[[nn.Module, Tensors], dict[str, tuple[float, float, float]]]
 
 
@@ -201,7 +201,7 @@ REGISTRY: dict[str, Pair] = {
                 *_grid([((8, 4, 9, 8), {"p": 0.25}), ((20, 30), {"p": 0.8})], ("normal", "per-channel")),
                 Case((20, 50), {"p": 0.3}, calls=3),
             ),
-            random=Random(dropout_given, repeat_dropout, dropout_shares),
+            random=Random(dropout_given, choose_dropout, dropout_shares),
         ),
         LayerPair(
             "linear",

@@ -15,11 +15,11 @@ from scratch import Array
 RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
 
 
-class Undrivable(ValueError):
+class UndrivableError(ValueError):
     """It cannot be told how to call this code; the message says what is missing and how to say it."""
 
 
-class Unsupported(ValueError):
+class UnsupportedError(ValueError):
     """This code does not take an option that a case needs: nothing wrong, but nothing to compare."""
 
 
@@ -70,47 +70,46 @@ def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, A
         defaults: torch's own defaults: an option that they do not take may have this value.
 
     Raises:
-        Undrivable: if it cannot be told what a required argument means.
-        Unsupported: if they do not take an option that is not at its default.
+        UndrivableError: if it cannot be told what a required argument means.
+        UnsupportedError: if they do not take an option that is not at its default.
     """
     if isinstance(factory, tuple):
         return Functions(factory[0], factory[1] if len(factory) > 1 else None, options)
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
-    parameters = inspect.signature(factory).parameters
+    given, unknown = _known_arguments(factory, options, dtype)
+    used = {names.option_of(name, set(options)) for name in given}
+    left = [option for option in options if option not in used]
+    required = [option for option in left if option not in defaults]
+    if len(unknown) > len(required):
+        raise UndrivableError(
+            f"{_name(factory)}: cannot tell what to pass as {', '.join(unknown)}; write the call out, "
+            f'FILE.py:"{_name(factory)}(...)", and say which torch module it is like'
+        )
+    for name, option in zip(unknown, required, strict=False):  # in torch's order
+        given[name] = single(options[option])
+        left.remove(option)
+    for option in left:
+        if option not in defaults or single(options[option]) != single(defaults[option]):
+            raise UnsupportedError(f"{option}={options[option]}")
+    return factory(**given)
+
+
+def _known_arguments(factory: Any, options: Mapping[str, Any], dtype: str) -> tuple[dict[str, Any], list[str]]:
+    """The arguments whose names say which option they are, with its value; and the required ones that do not say."""
     given: dict[str, Any] = {}
-    positional: list[str] = []
-    for name, parameter in parameters.items():
+    unknown: list[str] = []
+    for name, parameter in inspect.signature(factory).parameters.items():
+        option = names.option_of(name, {*options, "dtype"})
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        option = names.option_of(name, set(options) | {"dtype"})
         if option == "dtype":
             given[name] = np.dtype(dtype)
         elif option is not None:
             given[name] = single(options[option])
         elif parameter.default is parameter.empty:
-            positional.append(name)
-    used = {names.option_of(name, set(options)) for name in given}
-    left = [option for option in options if option not in used]
-    required = [option for option in left if option not in defaults]
-    if positional and len(positional) <= len(required):  # unknown names: torch's order
-        for name, option in zip(positional, required, strict=False):
-            given[name] = single(options[option])
-            left.remove(option)
-    elif positional:
-        raise Undrivable(
-            f"{_name(factory)}: cannot tell what to pass as {', '.join(positional)}; write the call out, "
-            f'FILE.py:"{_name(factory)}(...)", and say which torch module it is like'
-        )
-    for option in left:
-        if option in defaults and _same(options[option], defaults[option]):
-            continue
-        raise Unsupported(f"{option}={options[option]}")
-    return factory(**given)
-
-
-def _same(value: Any, default: Any) -> bool:
-    return bool(single(value) == single(default))
+            unknown.append(name)
+    return given, unknown
 
 
 def _copy(subject: Any) -> Any:
@@ -129,7 +128,7 @@ def call_forward(
 ) -> Any:
     """Call their forward with the input (a loss: and the targets), and what else it asks for by name.
 
-    Raises Undrivable if it asks for something unknown.
+    Raises UndrivableError if it asks for something unknown.
     """
     main = list(inputs)
     wanted = _required(function)
@@ -153,7 +152,7 @@ def call_backward(
 
     Returns what it returned, and whether it took the gradient at all (a loss may not).
     """
-    known = {word: RATE for word in names.RATE_WORDS} | {word: cache for word in names.CACHE_WORDS}
+    known = dict.fromkeys(names.RATE_WORDS, RATE) | dict.fromkeys(names.CACHE_WORDS, cache)
     wanted = _required(function)
     others = [name for name in wanted if names.plain(name) not in known and not _is_mode(name)]
     gradients = [name for name in others if _is_gradient(name)]
@@ -204,7 +203,7 @@ def _call(
             by_name = True
             continue
         else:
-            raise Undrivable(
+            raise UndrivableError(
                 f"{_name(function)}: cannot tell what to pass as {name}; give that argument a default, "
                 "or wrap the call in a function of your own"
             )
@@ -242,6 +241,16 @@ def _required(function: Callable[..., Any]) -> list[str]:
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and (parameter.default is parameter.empty or names.plain(name) in names.RATE_WORDS)
     ]
+
+
+def argument_names(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's arguments."""
+    return list(_parameters(function, 1))
+
+
+def required_names(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that it cannot do without, and of a learning rate."""
+    return _required(function)
 
 
 def asks_for_rate(function: Callable[..., Any]) -> bool:

@@ -21,7 +21,7 @@ from compare.diagnosis.trial import Driven
 from compare.diagnosis.verdict import Diagnosis
 from compare.errors import UserError
 from compare.observe import Tensors
-from compare.pairs import LayerPair, OptimizerPair
+from compare.pairs import Case, LayerPair, OptimizerPair
 from compare.verify.probe import Probe, drive, expected
 from scratch import Module, Optimizer
 
@@ -50,8 +50,8 @@ def diagnose(
 ) -> Diagnosis:
     """Compare anybody's layer, loss, activation, optimizer or model with what it should be, and name its mistakes.
 
-    It needs no base class, and runs in a process of its own. What is not said is found out: the names of methods, weights
-    and gradients, the order of the axes, whether it takes one image at a time.
+    It needs no base class, and runs in a process of its own. What is not said is found out: the names of methods,
+    weights and gradients, the order of the axes, whether it takes one image at a time.
 
     Args:
         candidate: a class or a function that makes the object (it gets torch's options under its own names), an object,
@@ -161,7 +161,7 @@ def _resolve(
     if not isinstance(compared.pair, LayerPair):
         first = probes_of(compared, seed)[0]
         outcome = session("drive", interface, first)
-        if outcome.error == "Undrivable":
+        if outcome.error == "UndrivableError":
             raise _undrivable(name, outcome)
         return compared, interface, []
     tried = [compared]
@@ -181,7 +181,7 @@ def _resolve(
 
 
 def _undrivable(name: str, outcome: Outcome) -> UserError:
-    text = outcome.problem.removeprefix("raised Undrivable: ")
+    text = outcome.problem.removeprefix("raised UndrivableError: ")
     return UserError(text if text.startswith(name) else f"{name}: {text}")
 
 
@@ -198,7 +198,7 @@ def _first_fitting(
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
-        if outcome.error == "Undrivable":
+        if outcome.error == "UndrivableError":
             undrivable = undrivable or outcome
             continue
         score = _score(pair, probe, outcome)
@@ -227,7 +227,7 @@ def _score(pair: LayerPair, probe: Probe, outcome: Outcome) -> int:
 def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
     """The interface as it is, then with other orders of axes wherever none was given."""
     first = probe.calls[0].inputs[0]
-    layouts = IMAGE_LAYOUTS if first.ndim == 4 else ROW_LAYOUTS
+    layouts: tuple[tuple[str, str], ...] = IMAGE_LAYOUTS if first.ndim == 4 else ROW_LAYOUTS
     if interface.layout or interface.output_layout:
         layouts = ((interface.layout, interface.output_layout),)
     kinds = sorted({array.ndim for array in probe.state.values() if array.ndim in WEIGHT_LAYOUTS})
@@ -264,7 +264,7 @@ def _one_image(compared: Likeness) -> Likeness:
     pair = compared.pair
     if not isinstance(pair, LayerPair):
         return compared
-    cases = {}
+    cases: dict[str, Case] = {}
     for case in pair.cases:
         single = replace(case, shape=(1, *case.shape[1:]))
         cases.setdefault(single.name, single)
@@ -272,7 +272,7 @@ def _one_image(compared: Likeness) -> Likeness:
 
 
 def _always_with_gradients(probe: Probe) -> Probe:
-    """The probe without the parameters that lack a gradient in some step: what to do with them is torch's convention."""
+    """The probe without the parameters that lack a gradient in some step: what becomes of them is a convention."""
     everywhere = set.intersection(*(set(step) for step in probe.gradients))
     return replace(
         probe,

@@ -27,7 +27,7 @@ def probes_of(likeness: Likeness, seed: int = 0) -> list[Probe]:
 
 
 def own_answer(likeness: Likeness, make: Any) -> Answer:
-    """Answers of code of our own, in this process: `make` is a class of the registered interface, or a training step."""
+    """Answers of code of our own, in this process: `make` is a class like the registered one, or a training step."""
 
     def answer(probe: Probe) -> Outcome:
         try:
@@ -105,4 +105,4 @@ def _is_unsupported(trial: Trial, probe: Probe) -> bool:
     if trial.got is not None or trial.fatal:
         return False
     pairs = any(isinstance(v, tuple) and len(set(v)) > 1 for v in probe.options.values())
-    return trial.refused or trial.error == "Unsupported" or (pairs and trial.error == "TypeError")
+    return trial.refused or trial.error == "UnsupportedError" or (pairs and trial.error == "TypeError")

@@ -233,16 +233,16 @@ def _redirected(stream: IO[str], number: int, file: IO[bytes]) -> Iterator[None]
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
     """Put the global random state back afterwards."""
-    numpys, pythons = np.random.get_state(), random.getstate()
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002 (people's code uses it)
     try:
         yield
     finally:
-        np.random.set_state(numpys)
+        np.random.set_state(numpys)  # noqa: NPY002
         random.setstate(pythons)
 
 
 def _random_state() -> object:
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     return random.getstate(), kind, np.asarray(keys).tobytes(), position, has_gauss, gauss
 
 

@@ -85,7 +85,7 @@ def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) ->
     takes_targets = isinstance(module, nn.modules.loss._Loss)
     leaves = {n: layer for n, layer in module.named_modules() if not list(layer.children())}
     ties = any(isinstance(layer, nn.MaxPool2d) for layer in leaves.values())
-    values = (
+    values: tuple[str, ...] = (
         ("normal", "integers", "zeros", "post-relu", "magnitudes", "per-channel")
         if registered and registered.name in ("conv2d", "linear", "maxpool2d", "relu", "flatten", "batchnorm2d")
         else CONTINUOUS
@@ -171,7 +171,7 @@ def options_of(layer: nn.Module, pair: LayerPair) -> dict[str, Any]:
     return options
 
 
-def defaults_of(pair: LayerPair | OptimizerPair) -> dict[str, Any]:
+def defaults_of(pair: Pair) -> dict[str, Any]:
     """The arguments of the torch constructor that have a default."""
     found = inspect.signature(pair.torch).parameters.items()
     return {name: parameter.default for name, parameter in found if parameter.default is not parameter.empty}

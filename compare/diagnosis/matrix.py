@@ -1,7 +1,7 @@
 """The kill matrix: every catalogued mistake through the verifier, and right code beside it.
 
-A verifier is worth what it rejects. For each mistake: is it rejected, by which probe and tensor, and is it named? And of
-thousands of right configurations, how many are called wrong?
+A verifier is worth what it rejects. For each mistake: is it rejected, by which probe and tensor, and is it named? And
+of thousands of right configurations, how many are called wrong?
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ different tensors, or different layers, are found together. What no replay expla
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,13 @@ class Finding:
 
 @dataclass
 class _Replayed:
-    """A mistake (or two) in some layers of the twin, and what it gives on each trial; None where it raises."""
+    """A mistake in a layer (`part`) of the twin, and what it gives on each trial; None where it raises.
 
-    faults: tuple[tuple[str, Fault], ...]
+    `affected` are the kinds of tensors that it changes, `matched` those that coincide with the candidate's.
+    """
+
+    part: str
+    fault: Fault
     tensors: list[Tensors | None]
     affected: set[str]
     matched: set[str]
@@ -76,42 +80,35 @@ class _Replayed:
 def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
     """The mistakes behind the wrong tensors of `trials`, first tensor first."""
     double = [trial for trial in trials if trial.probe.dtype == "float64"]
-    judged = [trial for trial in (double or trials)] if any(not t.ok for t in double) else list(trials)
+    judged = list(trials) if all(trial.ok for trial in double) else double
     wrong = set().union(*(trial.wrong() for trial in judged))
-    present = set().union(*({kind_of(name) for name in trial.got} for trial in judged if trial.got is not None))
-    present |= wrong
-    findings: list[Finding] = []
-    left = set(wrong)
+    present = wrong.union(*({kind_of(name) for name in trial.got or {}} for trial in judged))
     replayed = _replay_all(likeness, judged) if likeness.build is not None else []
-    chosen = _choose(replayed, present, left)
-    if left - set().union(*(kinds for _, kinds in chosen)) and len(likeness.parts) > 1:
-        chosen = _choose_two(likeness, judged, replayed, present, left) or chosen
-    for replay, kinds in chosen:
-        for part, fault in replay.faults:
-            findings.append(_finding(part, fault, kinds, judged, likeness, replayed, replay))
-        left -= kinds
-    findings += [_described(kind, judged) for kind in in_order(left)]
-    return sorted(_together(findings), key=lambda finding: in_order(wrong).index(finding.kinds[0]))
+    chosen = _choose(replayed, present, wrong)
+    explained = set().union(*(kinds for _, kinds in chosen))
+    if wrong - explained and len(likeness.parts) > 1:
+        chosen = _choose_two(likeness, judged, replayed, present, wrong) or chosen
+        explained = set().union(*(kinds for _, kinds in chosen))
+    findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
+    findings += [_described(kind, judged) for kind in in_order(wrong - explained)]
+    order = in_order(wrong)
+    return sorted(_together(findings), key=lambda finding: order.index(finding.kinds[0]))
 
 
 def _finding(
-    part: str,
-    fault: Fault,
-    kinds: set[str],
-    trials: Sequence[Trial],
-    likeness: Likeness,
-    replayed: Sequence[_Replayed],
-    replay: _Replayed,
+    replay: _Replayed, kinds: set[str], trials: Sequence[Trial], likeness: Likeness, replayed: Sequence[_Replayed]
 ) -> Finding:
-    several = len(likeness.parts) > 1
-    twins = [r.faults[0][1].name for r in replayed if r is not replay and _identical(r, replay) and len(r.faults) == 1]
+    part, fault = replay.part, replay.fault
+    layer = f"{part} ({likeness.parts[part].name})" if len(likeness.parts) > 1 else ""
     evidence = f"the catalogued mistake, replayed, coincides with it on {_inputs(len(trials))}"
-    layer = f"{part} ({likeness.parts[part].name})" if several and part in likeness.parts else ""
-    return Finding(tuple(in_order(kinds)), layer, fault.name, True, fault.made, fault.hint, evidence, tuple(twins))
+    twins = tuple(other.fault.name for other in replayed if other is not replay and _identical(other, replay))
+    return Finding(tuple(in_order(kinds)), layer, fault.name, True, fault.made, fault.hint, evidence, twins)
 
 
 def _identical(a: _Replayed, b: _Replayed) -> bool:
-    return a.affected == b.affected and all(
+    if a.affected != b.affected or len(a.tensors) != len(b.tensors):
+        return False
+    return all(
         (x is None) == (y is None)
         and (x is None or y is None or all(n in y and _same(x[n], y[n], np.zeros(()), 1e-12) for n in x))
         for x, y in zip(a.tensors, b.tensors, strict=True)
@@ -177,14 +174,11 @@ def _choose_two(
     """Two mistakes in two layers that together explain everything; nothing if there are none."""
     some = [trial for trial in trials if not trial.ok][:FIRST]
     for first, second in itertools.combinations(replayed, 2):
-        parts = dict([*first.faults, *second.faults])
-        if len(parts) != 2:
+        if first.part == second.part:
             continue
-        both = _replay(likeness, parts, some)
-        if both.explains(present) >= wrong:
-            both = _replay(likeness, parts, trials)
-            if both.explains(present) >= wrong:
-                return [(both, wrong)]
+        both = {first.part: first.fault, second.part: second.fault}
+        if all(_replay(likeness, both, tried).explains(present) >= wrong for tried in (some, trials)):
+            return [(one, one.affected & wrong or wrong) for one in (first, second)]
     return []
 
 
@@ -192,42 +186,43 @@ def _replay_all(likeness: Likeness, trials: Sequence[Trial]) -> list[_Replayed]:
     """Every catalogued mistake of every layer, replayed on all trials where it explains anything on the first."""
     wrong = [trial for trial in trials if not trial.ok][:FIRST]
     found = []
-    candidates = [(part, fault) for part, pair in likeness.parts.items() for fault in faults_of(pair.name)]
-    for part, fault in candidates:
-        replay = _replay(likeness, {part: fault}, wrong)
-        if replay.matched & replay.affected or len(likeness.parts) > 1:
-            found.append(_replay(likeness, {part: fault}, trials) if replay.matched else replay)
+    for part, pair in likeness.parts.items():
+        for fault in faults_of(pair.name):
+            replay = _replay(likeness, {part: fault}, wrong)
+            if replay.matched & replay.affected:
+                replay = _replay(likeness, {part: fault}, trials)
+            found.append(replay)
     return found
 
 
 def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial]) -> _Replayed:
     assert likeness.build is not None
     make = likeness.build({part: planted(fault) for part, fault in faults.items()})
-    tensors: list[Tensors | None] = []
+    tensors = [_run(make, trial, likeness) for trial in trials]
     affected: set[str] = set()
+    matched: set[str] = set()
     unmatched: set[str] = set()
-    kinds: set[str] = set()
-    for trial in trials:
-        given = _run(make, trial, likeness)
-        tensors.append(given)
-        if given is None or trial.got is None:
-            affected |= {RAISED} if given is None else set()
-            unmatched |= {RAISED} if (given is None) != (trial.got is None) else set()
-            kinds |= {RAISED}
-            continue
-        for name in trial.expected:
-            kind = kind_of(name)
-            kinds.add(kind)
-            replayed, bound = given.get(name), trial.bounds[name]
-            if not _within(replayed, trial.expected[name], bound):
-                affected.add(kind)
-            if not _same(replayed, trial.got.get(name), bound, SAME[trial.probe.dtype]):
-                unmatched.add(kind)
-    return _Replayed(tuple(faults.items()), tensors, affected, kinds - unmatched)
+    for trial, given in zip(trials, tensors, strict=True):
+        for kind, changed, same in _held_against(trial, given):
+            affected |= {kind} if changed else set()
+            (matched if same else unmatched).add(kind)
+    part, fault = next(iter(faults.items()))
+    return _Replayed(part, fault, tensors, affected, matched - unmatched)
+
+
+def _held_against(trial: Trial, given: Tensors | None) -> Iterator[tuple[str, bool, bool]]:
+    """Each tensor of a replay: its kind, whether it differs from the right one, whether it is the candidate's."""
+    if given is None or trial.got is None:
+        yield RAISED, given is None, (given is None) == (trial.got is None)
+        return
+    for name, right in trial.expected.items():
+        replayed, bound = given.get(name), trial.bounds[name]
+        changed = not _within(replayed, right, bound)
+        yield kind_of(name), changed, _same(replayed, trial.got.get(name), bound, SAME[trial.probe.dtype])
 
 
 def planted(fault: Fault) -> Any:
-    """The mistaken class, or training step, as `drive` takes it; it updates weights with the rate that all code gets."""
+    """The mistaken class, or training step, as `drive` takes it; where it updates weights, with everybody's rate."""
     target = plant(fault, RATE)
     return TrainingStep(target) if fault.target == "scratch.train.train_step" else target
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis import calling, names
-from compare.diagnosis.calling import Undrivable
+from compare.diagnosis.calling import UndrivableError
 from scratch import Array, Optimizer, Parameter
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
@@ -28,8 +28,8 @@ def adapt_optimizer(
     """An optimizer of these parameters, driven as `scratch.Optimizer` is; one of ours stays what it is.
 
     Raises:
-        Undrivable: if it cannot be told how to call it.
-        Unsupported: if it does not take an option that is not at its default.
+        UndrivableError: if it cannot be told how to call it.
+        UnsupportedError: if it does not take an option that is not at its default.
     """
     if isinstance(factory, type) and issubclass(factory, Optimizer):
         return factory(parameters, **options)
@@ -40,8 +40,8 @@ def adapt_optimizer(
     function = factory if inspect.isfunction(factory) else None
     if (
         function is not None
-        and len(calling._required(function)) >= 2
-        and names.plain(calling._required(function)[0]) in names.WEIGHT_WORDS | {"x"}
+        and len(calling.required_names(function)) >= 2
+        and names.plain(calling.required_names(function)[0]) in names.WEIGHT_WORDS | {"x"}
     ):
         subject: Any = calling.Functions(function, None, _spread(function, options))
         return AdaptedOptimizer(subject, parameters, options)
@@ -90,8 +90,10 @@ class AdaptedOptimizer:
         if self.functions is None:
             self.method = next((name for name in STEPS if callable(getattr(subject, name, None))), "")
             if not self.method:
-                raise Undrivable(f"{type(subject).__name__} has no method called {', '.join(STEPS[:3])} or the like")
-            wanted = calling._required(getattr(subject, self.method))
+                raise UndrivableError(
+                    f"{type(subject).__name__} has no method called {', '.join(STEPS[:3])} or the like"
+                )
+            wanted = calling.required_names(getattr(subject, self.method))
             self.by_itself = not wanted
             first = names.plain(wanted[0]) if wanted else ""
             self.one_by_one = bool(wanted) and first in {"w", "weight", "param", "x", "theta", "parameter", "value"}
@@ -113,7 +115,7 @@ class AdaptedOptimizer:
                 continue
             found = [name for name in vars(subject) if names.plain(name) in names.RATE_WORDS]
             if not found:
-                raise Undrivable(f"{type(subject).__name__} has no attribute called lr or learning_rate to change")
+                raise UndrivableError(f"{type(subject).__name__} has no attribute called lr or learning_rate to change")
             for name in found:
                 setattr(subject, name, value)
 

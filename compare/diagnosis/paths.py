@@ -75,6 +75,15 @@ def arrays(subject: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[s
             yield from arrays(value, here, depth - 1)
 
 
+def words(path: str) -> list[str]:
+    """The names in a path, without positions.
+
+    >>> words("layers[0].params['W']")
+    ['layers', 'params', 'W']
+    """
+    return [word for word in re.split(r"[.\[\]'\"]+", path) if word and not word.isdigit()]
+
+
 def _inside(subject: Any) -> list[tuple[str, Any]]:
     if isinstance(subject, dict):
         return [(f"[{key!r}]", value) for key, value in subject.items() if isinstance(key, str)]

@@ -142,7 +142,7 @@ def _narrow(wrong: Sequence[Evidence]) -> Found:
         if at_float32 or 1e-10 < small < 2e-6:
             return (
                 "float32-inside",
-                "Its errors are those of float32 although everything given to it was float64: somewhere it is narrowed.",
+                "Its errors are those of float32, although it was given float64: somewhere it is narrowed.",
                 "Look for np.float32, dtype=... and arrays made without a dtype.",
             )
     return None
@@ -427,14 +427,14 @@ def _where(wrong: Sequence[Evidence]) -> str:
             yield e, np.abs(e.got - e.right) > e.tolerance
 
     tests: list[tuple[str, Callable[[Evidence, Array], bool]]] = [
-        ("in the last image", lambda e, m: m.ndim > 1 and len(m) > 1 and not m[:-1].any()),
-        ("in the first image", lambda e, m: m.ndim > 1 and len(m) > 1 and not m[1:].any()),
-        ("in the last row", lambda e, m: m.ndim == 4 and m.shape[2] > 1 and not m[:, :, :-1].any()),
-        ("in the last column", lambda e, m: m.ndim == 4 and m.shape[3] > 1 and not m[..., :-1].any()),
-        ("in the first row", lambda e, m: m.ndim == 4 and m.shape[2] > 1 and not m[:, :, 1:].any()),
-        ("in the first column", lambda e, m: m.ndim == 4 and m.shape[3] > 1 and not m[..., 1:].any()),
-        ("in the first channel", lambda e, m: m.ndim > 1 and m.shape[1] > 1 and not m[:, 1:].any()),
-        ("in the last channel", lambda e, m: m.ndim > 1 and m.shape[1] > 1 and not m[:, :-1].any()),
+        ("in the last image", lambda _, m: m.ndim > 1 and len(m) > 1 and not m[:-1].any()),
+        ("in the first image", lambda _, m: m.ndim > 1 and len(m) > 1 and not m[1:].any()),
+        ("in the last row", lambda _, m: m.ndim == 4 and m.shape[2] > 1 and not m[:, :, :-1].any()),
+        ("in the last column", lambda _, m: m.ndim == 4 and m.shape[3] > 1 and not m[..., :-1].any()),
+        ("in the first row", lambda _, m: m.ndim == 4 and m.shape[2] > 1 and not m[:, :, 1:].any()),
+        ("in the first column", lambda _, m: m.ndim == 4 and m.shape[3] > 1 and not m[..., 1:].any()),
+        ("in the first channel", lambda _, m: m.ndim > 1 and m.shape[1] > 1 and not m[:, 1:].any()),
+        ("in the last channel", lambda _, m: m.ndim > 1 and m.shape[1] > 1 and not m[:, :-1].any()),
         ("where the input is negative", lambda e, m: _at(e, m, lambda x: x < 0)),
         ("where the input is exactly 0", lambda e, m: _at(e, m, lambda x: x == 0)),
         ("where the input is positive", lambda e, m: _at(e, m, lambda x: x > 0)),

@@ -124,7 +124,7 @@ SMALL: dict[str, list[tuple[tuple[int, ...], dict[str, Any], int]]] = {
 def smallest(
     likeness: Likeness, kind: str, attempt: Try, trials: Sequence[Trial], *, one_image: bool
 ) -> Example | None:
-    """The smallest case in which the tensor `kind` is wrong: found among small ones, then made simpler number by number.
+    """The smallest case in which the tensor `kind` is wrong: one of a few small ones, made simpler number by number.
 
     Args:
         attempt: tries one probe on the candidate.
@@ -140,7 +140,7 @@ def smallest(
             continue
         trial = attempt(probe)
         if kind in trial.wrong() and not trial.problem:
-            return _of_trial(_simpler(pair, trial, kind, attempt), kind)
+            return _of_trial(_simpler(trial, kind, attempt), kind)
     wrong = [trial for trial in trials if kind in trial.wrong()]
     return _of_trial(min(wrong, key=_size, default=None), kind)
 
@@ -160,7 +160,7 @@ def _small_cases(likeness: Likeness, one_image: bool) -> Iterator[Case]:
 
 
 def _whole_numbers(pair: LayerPair, case: Case, draw: int) -> Probe:
-    """The case with small whole numbers: inputs of both signs, weights and gradients without 0 and without repetition."""
+    """The case with small whole numbers of both signs, none of them 0 but the first number of the input."""
     rng = np.random.default_rng(draw)
     probe = draw_probe(pair, case, "float64", rng)
 
@@ -189,7 +189,7 @@ def _with_tie(x: Array) -> Array:
     return x
 
 
-def _simpler(pair: LayerPair, trial: Trial, kind: str, attempt: Try) -> Trial:
+def _simpler(trial: Trial, kind: str, attempt: Try) -> Trial:
     """Numbers replaced by 0, one after the other, as long as the tensor stays wrong."""
     left = ATTEMPTS
     probe = trial.probe

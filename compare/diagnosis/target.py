@@ -42,7 +42,7 @@ def source_of(candidate: Any) -> Source:
         tree = ast.parse(expression.strip(), mode="eval").body
     except SyntaxError:
         raise UserError(f"target {expression!r} is not Python; {_FORM}") from None
-    names = [node for node in (tree.elts if isinstance(tree, ast.Tuple) else [tree])]
+    names = tree.elts if isinstance(tree, ast.Tuple) else [tree]
     simple = all(isinstance(node, ast.Name | ast.Attribute) for node in names)
     if not simple and not isinstance(tree, ast.Call):
         raise UserError(f"target {expression!r} is neither a name, a call nor two names; {_FORM}")
@@ -79,7 +79,8 @@ def _module(file: str) -> Any:
     """The file, imported under its own name, with its folder on the path as if it were run from there."""
     sys.path.insert(0, str(Path(file).parent))
     specification = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[module.__name__] = module
     specification.loader.exec_module(module)

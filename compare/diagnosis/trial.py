@@ -18,7 +18,6 @@ from compare.pairs import LayerPair, Pair
 from compare.tolerance import LAMBDA, unit_roundoff
 from compare.verify.probe import Probe, bounds, compare_probe, expected, shares
 from compare.verify.report import Report, Row, nothing_compared
-from scratch import Array
 
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 NORMWISE = "normwise accurate: another algorithm than the definition (FFT or Winograd, perhaps)"
@@ -166,9 +165,9 @@ def _same_floats(got: Tensors, reference: Tensors) -> tuple[Tensors, list[str]]:
 def _normwise(row: Row, got: Tensors, reference: Tensors, allowed: Tensors, probe: Probe) -> Row:
     """The row, passed where its error is small beside the greatest element, and of one size all over the tensor.
 
-    Transforms (FFT, Winograd) mix all elements, so that each carries the error of the greatest. In place of the bound of
-    the element stands that of the greatest, times log2 M for the M elements that a transform goes through. A mistake in
-    single elements does not look like that: the differences of a transform lie everywhere.
+    Transforms (FFT, Winograd) mix all elements, so that each carries the error of the greatest. In place of the bound
+    of the element stands that of the greatest, times log2 M for the M elements that a transform goes through. A mistake
+    in single elements does not look like that: the differences of a transform lie everywhere.
     """
     if row.ok or not math.isfinite(row.max_abs) or "after use" in row.tensor:
         return row

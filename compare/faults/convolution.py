@@ -64,7 +64,7 @@ CONVOLUTION: tuple[Fault, ...] = (
     ),
     _conv(
         "patch-axes-order",
-        "The patches are flattened in another order of axes (row, column, channel) than the weight (channel, row, column).",
+        "The patches are flattened as (row, column, channel), the weight as (channel, row, column).",
         "Take two input channels, one of them all zeros: do the right weights meet the right channel?",
         "Output and grad_weight are wrong; hidden by a single input channel.",
         ("columns = patches.reshape(", "columns = patches.transpose(1, 2, 0, 3, 4, 5).reshape("),

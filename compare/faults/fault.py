@@ -1,8 +1,8 @@
 """A mistake, written as the edit that makes it.
 
-The lines that somebody got wrong, beside the right ones, are the shortest and clearest description of a mistake. Planted
-in a copy of the module that holds the right layer, they give a class that is wrong in just this way: to be rejected, to
-be recognised in other people's code, and to be found as an exercise.
+The lines that somebody got wrong, beside the right ones, are the shortest and clearest description of a mistake.
+Planted in a copy of the module that holds the right layer, they give a class that is wrong in just this way: to be
+rejected, to be recognised in other people's code, and to be found as an exercise.
 """
 
 from __future__ import annotations

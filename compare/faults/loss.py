@@ -37,7 +37,9 @@ LOSS: tuple[Fault, ...] = (
         "grad_input is J·(p - y); hidden if only its sign is looked at.",
         (
             _GRADIENT,
-            "p = np.exp(log_p)\n        g = scale * (p - right)\n        return p * (g - (g * p).sum(axis=1, keepdims=True))",
+            "p = np.exp(log_p)\n"
+            "        g = scale * (p - right)\n"
+            "        return p * (g - (g * p).sum(axis=1, keepdims=True))",
         ),
     ),
     _loss(

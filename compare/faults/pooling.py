@@ -30,7 +30,8 @@ POOLING: tuple[Fault, ...] = (
         "The sum is kept, the positions differ; hidden by continuous inputs.",
         (
             _UNDECIDED,
-            "ties = sum((image[at] == y) for _, _, at in window_slices(self.kernel_size, self.stride, (h_out, w_out)))\n"
+            "at_all = window_slices(self.kernel_size, self.stride, (h_out, w_out))\n"
+            "        ties = sum((image[at] == y) for _, _, at in at_all)\n"
             "        undecided = np.ones_like(y, dtype=bool)",
         ),
         (_ADD, "grad_image[at] += g * (image[at] == y) / ties"),
@@ -121,7 +122,8 @@ POOLING: tuple[Fault, ...] = (
         ),
         (
             _PAD,
-            "image = np.pad(pad(batch_last(x), self.padding, -np.inf), ((0, 0), (0, 9), (0, 9), (0, 0)), constant_values=-np.inf)",
+            "image = pad(batch_last(x), self.padding, -np.inf)\n"
+            "        image = np.pad(image, ((0, 0), (0, 9), (0, 9), (0, 0)), constant_values=-np.inf)",
         ),
         (
             "return batch_first(crop(grad_image, self.padding))",

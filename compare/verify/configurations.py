@@ -1,4 +1,4 @@
-"""Random configurations of every pair, for the question that matters as much as the other: is right code called right?"""
+"""Random configurations of every pair, for the other question that matters as much: right code must be called right."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def _whole(rng: Rng, low: int, high: int) -> int:
 
 
 def _convolution(rng: Rng) -> tuple[tuple[int, ...], dict[str, Any]]:
-    kernel, stride, padding = ((_whole(rng, 1, 4), _whole(rng, 1, 4)), (_whole(rng, 1, 3), _whole(rng, 1, 3)), (0, 0))
-    padding = _whole(rng, 0, 2), _whole(rng, 0, 2)
+    kernel, stride, padding = (
+        (_whole(rng, low, high), _whole(rng, low, high)) for low, high in ((1, 4), (1, 3), (0, 2))
+    )
     size = [max(1, k - 2 * p) + _whole(rng, 0, 6) for k, p in zip(kernel, padding, strict=True)]
     c_in, c_out = _whole(rng, 1, 5), _whole(rng, 1, 6)
     options = {"in_channels": c_in, "out_channels": c_out, "kernel_size": kernel, "stride": stride, "padding": padding}
@@ -92,7 +93,18 @@ _LAYERS: dict[str, tuple[Callable[[Rng], tuple[tuple[int, ...], dict[str, Any]]]
 }
 _OPTIMIZERS: dict[str, Callable[[Rng], dict[str, Any]]] = {"sgd": _sgd, "adam": _adam}
 # Convolutions have the most ways to be configured.
-_ORDER = ("conv2d", "maxpool2d", "conv2d", "linear", "conv2d", "batchnorm2d", "relu", "conv2d", "maxpool2d", "flatten")
+_ORDER: tuple[str, ...] = (
+    "conv2d",
+    "maxpool2d",
+    "conv2d",
+    "linear",
+    "conv2d",
+    "batchnorm2d",
+    "relu",
+    "conv2d",
+    "maxpool2d",
+    "flatten",
+)
 _ORDER += (
     "linear",
     "softmax",
@@ -108,7 +120,7 @@ _ORDER += (
 
 
 def random_configurations(count: int, seed: int = 0) -> Iterator[tuple[Pair, Probe]]:
-    """`count` random configurations over all pairs, float64 and float32 in turn, each with the pair that it belongs to."""
+    """`count` random configurations over all pairs, float64 and float32 in turn, each with its pair."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         name, dtype = _ORDER[number % len(_ORDER)], ("float64", "float32")[number // len(_ORDER) % 2]

@@ -177,7 +177,7 @@ def compare_probe(
 
 
 def shares(pair: Pair, probe: Probe, got: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    """How random a random layer is: shares as they are, as they should be, and how far they may differ; else nothing."""
+    """How random a random layer is: shares as they are, as they should be, how far they may differ; else nothing."""
     if not isinstance(pair, LayerPair) or pair.random is None:
         return {}, {}, {}
     found = pair.random.shares(reference_of(pair, probe), got)
@@ -189,8 +189,8 @@ def shares(pair: Pair, probe: Probe, got: Tensors) -> tuple[Tensors, Tensors, Te
 def drive(pair: Pair, make: Make | TrainingStep, probe: Probe, got: Tensors | None = None) -> Tensors:
     """What a module or optimizer made by `make` gives, on copies of what the probe holds. Raises whatever it raises.
 
-    For a model, a training step may take the place of `make`. `got` are the tensors of another candidate, whose random choices
-    this one is to make too.
+    For a model, a training step may take the place of `make`. `got` are the tensors of another candidate, whose random
+    choices this one is to make too.
     """
     with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
         if isinstance(make, TrainingStep):
@@ -203,8 +203,8 @@ def drive(pair: Pair, make: Make | TrainingStep, probe: Probe, got: Tensors | No
         module: scratch.Module = make(**probe.options)
         if isinstance(pair, ModelPair):
             return _run_model(module, probe, scratch.train_step)
-        if pair.random is not None and got is not None:
-            pair.random.repeat(module, got)
+        if pair.random is not None:
+            pair.random.choose(module, got)
         _load(module, probe)
         return observe_scratch(module, [_laid_out(call, probe.layout) for call in probe.calls])
 

@@ -33,7 +33,7 @@ def render(
     hint_only: bool = False,
     to_file: bool = False,
 ) -> str:
-    """The verdict as text in this format; the format "text" is printed on the console instead, unless it goes to a file.
+    """The verdict in this format; the format "text" is printed on the console instead, unless it goes to a file.
 
     Raises:
         UserError: for points that cannot be read, or for a tensor that there is not.

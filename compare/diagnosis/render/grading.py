@@ -30,19 +30,13 @@ def read_points(text: str) -> float | dict[str, float]:
     {'output': 4.0, 'grad_input': 6.0}
     """
     try:
-        if "=" not in text:
-            points: float | dict[str, float] = float(text)
-            values = [points]
-        else:
-            points = {
-                name.strip(): float(value) for name, _, value in (part.partition("=") for part in text.split(","))
-            }
-            values = list(points.values())
+        split = [part.rpartition("=") for part in text.split(",")]
+        named = {name.strip(): float(value) for name, _, value in split}
     except ValueError:
-        values = [-1.0]
-    if any(not 0 <= value < float("inf") for value in values):
+        named = {"": -1.0}
+    if not all(0 <= value < float("inf") for value in named.values()) or ("" in named and len(named) > 1):
         raise UserError(f"--points {text!r} must be a number such as 10, or one for each tensor: output=4,grad_input=6")
-    return points
+    return named.get("", named)
 
 
 def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> list[Mark]:

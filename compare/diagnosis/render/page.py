@@ -19,7 +19,7 @@ CELLS = 32  # so many rows and columns of a map
 
 
 def as_html(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
-    """The page: headline, findings with hints, the smallest example, heatmaps of where the elements differ, the table."""
+    """The page: headline, findings with hints, the smallest example, heatmaps of the differences, the table."""
     template = files("compare.diagnosis.render").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

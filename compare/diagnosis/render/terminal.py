@@ -57,7 +57,8 @@ def _example(example: Example, console: Console) -> None:
 
 def _highlighted(example: Example) -> Text:
     """What it gave, with a mark at the first number that is wrong."""
-    assert example.got is not None and example.expected is not None
+    assert example.got is not None
+    assert example.expected is not None
     text = Text(f"got {brief(example.got)}")
     at = first_difference(example.got, example.expected)
     if at is not None and example.got.size > 1:
