@@ -15,14 +15,16 @@ import torch_ref
 from compare import weights
 from compare.data import Dataset, batches
 from compare.errors import UserError
+from compare.faults.catalogue import find_fault
+from compare.faults.fault import plant
 from compare.observe import observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
-from compare.verify.agreement import check, check_pair, draw_call, make_twins
+from compare.verify.agreement import check, check_pair
 from compare.verify.end_to_end import decided
 from compare.verify.models import check_model
+from compare.verify.probe import draw_probe, reference_of
 from compare.verify.report import Report
 from scratch import Array
-from tests.mistakes import LinearUpdatesTooEarly, ReLUMaskFromUpstream
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,8 @@ def test_every_pair_is_compared_in_both_dtypes_and_all_its_tensors(report: Repor
         if isinstance(pair, LayerPair):
             tensors = {row.tensor for row in rows}
             assert {"output", "grad_input", "input after use", "output of call 2", "grad_input of call 1"} <= tensors
-            assert not pair.has_parameters or {"grad_weight", "grad_bias"} <= tensors
+            learnt = {"grad_weight", "grad_bias", "weight after use"} if pair.scratch(**pair.cases[0].options).state_dict() else set()
+            assert learnt <= tensors
             assert len({row.case for row in rows}) == len(pair.cases)
         elif isinstance(pair, ModelPair):
             cases = {row.case.split(",")[0] for row in rows}
@@ -77,13 +80,13 @@ def test_a_layer_that_begins_with_ones_is_compared_with_other_weights_and_left_a
     pair = REGISTRY["batchnorm2d"]
     assert isinstance(pair, LayerPair)
     rng = np.random.default_rng(0)
-    own, twin = make_twins(pair, pair.cases[0], "float32", rng)
+    probe = draw_probe(pair, pair.cases[0], "float32", rng)
+    twin = reference_of(pair, probe)
     before = weights.torch_state(twin)
     for name, array in before.items():
-        np.testing.assert_array_equal(own.state_dict()[name], array)
+        np.testing.assert_array_equal(probe.state[name], array)
         assert not np.isin(array, [0, 1]).any(), name
-    call = draw_call(pair, pair.cases[0], twin, "float32", rng)
-    observe_torch(twin, [call, call])
+    observe_torch(twin, [*probe.calls, *probe.calls])
     assert twin.training
     for name, array in weights.torch_state(twin).items():
         np.testing.assert_array_equal(array, before[name])
@@ -145,7 +148,7 @@ def test_an_untouched_model_agrees() -> None:
 
 
 def test_the_faulty_layer_of_a_model_is_named_alone_and_its_effect_beside_it() -> None:
-    report = model_rows({"relu1": ReLUMaskFromUpstream})
+    report = model_rows({"relu1": plant(find_fault("relu-mask-from-upstream"))})
     assert report.headline().startswith("wrong: grad_input of cnn [relu1 isolated, float64]")
     assert {row.case for row in report.wrong if "isolated" in row.case} == {"relu1 isolated"}
     assert {"conv1.grad_weight", "conv1.grad_bias"} <= {row.tensor for row in report.wrong}
@@ -153,7 +156,7 @@ def test_the_faulty_layer_of_a_model_is_named_alone_and_its_effect_beside_it() -
 
 
 def test_weights_changed_during_backward_show_in_the_layer_and_after_the_steps() -> None:
-    report = model_rows({"fc1": LinearUpdatesTooEarly})
+    report = model_rows({"fc1": plant(find_fault("linear-weights-updated-early"))})
     assert report.wrong[0].case == "fc1 isolated"
     assert "fc1.weight after 3 steps" in {row.tensor for row in report.wrong}
 

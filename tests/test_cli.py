@@ -54,9 +54,9 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
     assert lines[0] == (
         "data: scikit-learn's 1,797 embedded digits, enlarged to 28x28 (asked for): 1,437 training and 360 test images"
     )
-    assert lines[1].startswith("untrained twins: equal: 82 tensors compared")
+    assert lines[1].startswith("untrained twins: equal: 90 tensors compared")
     assert lines[2].startswith("epoch 0: test accuracy")
-    assert "trained twins:   equal: 82 tensors compared" in outcome.out
+    assert "trained twins:   equal: 90 tensors compared" in outcome.out
 
     result = json.loads((tmp_path / "result.json").read_text())
     assert {key: result[key] for key in ("dataset", "train_images", "test_images", "model", "epochs", "dtype")} == {
@@ -71,7 +71,7 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
     for figure in ("test_accuracy", "final_loss", "images_per_second"):
         assert set(result[figure]) == {"scratch", "torch"}
     assert min(result["test_accuracy"].values()) > 0.85
-    assert result["agreement"] == {"ok": True, "compared": 164}
+    assert result["agreement"] == {"ok": True, "compared": 180}
     run_dir = tmp_path / result["run_dir"]
     assert f"logs:            {result['run_dir']}" in lines
     (seen,) = (line for line in lines if line.startswith("see them: "))

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.agreement import DTYPES, check_layer
+from compare.verify.agreement import DTYPES, check_probe
+from compare.verify.probe import draw_probe
 from scratch import (
     Array,
     BatchNorm2d,
@@ -113,7 +114,7 @@ def agree(pair_name: str, case: Case, seed: int) -> None:
     pair = REGISTRY[pair_name]
     assert isinstance(pair, LayerPair)
     for dtype in DTYPES:
-        rows = check_layer(pair, case, dtype, np.random.default_rng(seed))
+        rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(seed)))
         assert rows
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 

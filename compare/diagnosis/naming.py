@@ -83,11 +83,12 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
     judged = list(trials) if all(trial.ok for trial in double) else double
     wrong = set().union(*(trial.wrong() for trial in judged))
     present = wrong.union(*({kind_of(name) for name in trial.got or {}} for trial in judged))
-    replayed = _replay_all(likeness, judged) if likeness.build is not None else []
+    rate = _rate(judged)
+    replayed = _replay_all(likeness, judged, rate) if likeness.build is not None else []
     chosen = _choose(replayed, present, wrong)
     explained = set().union(*(kinds for _, kinds in chosen))
     if wrong - explained and len(likeness.parts) > 1:
-        chosen = _choose_two(likeness, judged, replayed, present, wrong) or chosen
+        chosen = _choose_two(likeness, judged, replayed, present, wrong, rate) or chosen
         explained = set().union(*(kinds for _, kinds in chosen))
     findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
     findings += [_described(kind, judged) for kind in in_order(wrong - explained)]
@@ -170,6 +171,7 @@ def _choose_two(
     replayed: Sequence[_Replayed],
     present: set[str],
     wrong: set[str],
+    rate: float,
 ) -> list[tuple[_Replayed, set[str]]]:
     """Two mistakes in two layers that together explain everything; nothing if there are none."""
     some = [trial for trial in trials if not trial.ok][:FIRST]
@@ -177,27 +179,27 @@ def _choose_two(
         if first.part == second.part:
             continue
         both = {first.part: first.fault, second.part: second.fault}
-        if all(_replay(likeness, both, tried).explains(present) >= wrong for tried in (some, trials)):
+        if all(_replay(likeness, both, tried, rate).explains(present) >= wrong for tried in (some, trials)):
             return [(one, one.affected & wrong or wrong) for one in (first, second)]
     return []
 
 
-def _replay_all(likeness: Likeness, trials: Sequence[Trial]) -> list[_Replayed]:
+def _replay_all(likeness: Likeness, trials: Sequence[Trial], rate: float) -> list[_Replayed]:
     """Every catalogued mistake of every layer, replayed on all trials where it explains anything on the first."""
     wrong = [trial for trial in trials if not trial.ok][:FIRST]
     found = []
     for part, pair in likeness.parts.items():
         for fault in faults_of(pair.name):
-            replay = _replay(likeness, {part: fault}, wrong)
+            replay = _replay(likeness, {part: fault}, wrong, rate)
             if replay.matched & replay.affected:
-                replay = _replay(likeness, {part: fault}, trials)
+                replay = _replay(likeness, {part: fault}, trials, rate)
             found.append(replay)
     return found
 
 
-def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial]) -> _Replayed:
+def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial], rate: float) -> _Replayed:
     assert likeness.build is not None
-    make = likeness.build({part: planted(fault) for part, fault in faults.items()})
+    make = likeness.build({part: planted(fault, rate) for part, fault in faults.items()})
     tensors = [_run(make, trial, likeness) for trial in trials]
     affected: set[str] = set()
     matched: set[str] = set()
@@ -221,9 +223,23 @@ def _held_against(trial: Trial, given: Tensors | None) -> Iterator[tuple[str, bo
         yield kind_of(name), changed, _same(replayed, trial.got.get(name), bound, SAME[trial.probe.dtype])
 
 
-def planted(fault: Fault) -> Any:
-    """The mistaken class, or training step, as `drive` takes it; where it updates weights, with everybody's rate."""
-    target = plant(fault, RATE)
+def _rate(trials: Sequence[Trial]) -> float:
+    """The learning rate with which the candidate changes its own weights in backward, if it does; else `RATE`."""
+    for trial in trials:
+        for name, before in trial.probe.state.items():
+            holder, dot, leaf = name.rpartition(".")
+            after, gradient = (trial.got or {}).get(f"{name} after use"), trial.expected.get(f"{holder}{dot}grad_{leaf}")
+            if after is None or gradient is None or after.shape != before.shape or len(trial.probe.calls) != 1:
+                continue
+            change = before.astype(np.float64) - after
+            if change.any() and gradient.any():
+                return float((change * gradient).sum() / (gradient * gradient).sum())
+    return RATE
+
+
+def planted(fault: Fault, rate: float = RATE) -> Any:
+    """The mistaken class, or training step, as `drive` takes it; where it updates weights, with this learning rate."""
+    target = plant(fault, rate)
     return TrainingStep(target) if fault.target == "scratch.train.train_step" else target
 
 

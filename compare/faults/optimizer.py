@@ -126,6 +126,13 @@ SGD: tuple[Fault, ...] = (
         (_UPDATE, "parameter = Parameter(parameter.data - self.lr * g)  # (4)"),
     ),
     _sgd(
+        "zero-grad-does-nothing",
+        "zero_grad leaves the gradients where they are: each step adds to the last.",
+        "Look at a gradient after zero_grad.",
+        "Gradients grow with the step; hidden by a single step.",
+        ("            parameter.grad = None\n", "            parameter.grad = parameter.grad\n"),
+    ),
+    _sgd(
         "rate-twice",
         "The update is multiplied by the learning rate twice.",
         "How long is a step for a gradient of 1?",

@@ -207,12 +207,12 @@ def _incomparable(got: Array | None, expected: Array) -> str:
     """Why two tensors cannot be compared at all; empty if they can."""
     if got is None:
         return "not provided"
-    if np.may_share_memory(got, expected):
-        return "it is the reference's own array: nothing was compared"
     if got.shape != expected.shape:
         return f"shape {list(got.shape)} instead of {list(expected.shape)}"
     if got.dtype != expected.dtype:
         return f"dtype {got.dtype} instead of {expected.dtype}"
+    if np.may_share_memory(got, expected):
+        return "it is the reference's own array: nothing was compared"
     if expected.size == 0:
         return "it has no elements: nothing was compared"
     for whose, tensor in (("it", got), ("the reference", expected)):
