@@ -44,7 +44,11 @@ def test_every_pair_is_compared_in_both_dtypes_and_all_its_tensors(report: Repor
         if isinstance(pair, LayerPair):
             tensors = {row.tensor for row in rows}
             assert {"output", "grad_input", "input after use", "output of call 2", "grad_input of call 1"} <= tensors
-            learnt = {"grad_weight", "grad_bias", "weight after use"} if pair.scratch(**pair.cases[0].options).state_dict() else set()
+            learnt = (
+                {"grad_weight", "grad_bias", "weight after use"}
+                if pair.scratch(**pair.cases[0].options).state_dict()
+                else set()
+            )
             assert learnt <= tensors
             assert len({row.case for row in rows}) == len(pair.cases)
         elif isinstance(pair, ModelPair):

@@ -60,7 +60,9 @@ def test_every_layer_loss_optimizer_and_the_verifier_have_mistakes() -> None:
 
 def test_an_edit_that_no_longer_fits_the_source_is_an_error() -> None:
     stale = Fault("relu-stale", "relu", "scratch.activation.ReLU", "m.", "h?", "s.", (("no such line", "x"),))
-    with pytest.raises(ValueError, match=r"relu-stale: 'no such line' does not occur once in scratch\.activation\.ReLU"):
+    with pytest.raises(
+        ValueError, match=r"relu-stale: 'no such line' does not occur once in scratch\.activation\.ReLU"
+    ):
         plant(stale)
 
 
@@ -147,7 +149,7 @@ def test_a_wrong_layer_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The count of false alarms can count: with a broken ReLU in the registry it is not 0."""
     import dataclasses
 
-    broken = dataclasses.replace(REGISTRY["relu"], scratch=plant(find_fault("relu-no-mask")))  # type: ignore[arg-type]
+    broken = dataclasses.replace(REGISTRY["relu"], scratch=plant(find_fault("relu-no-mask")))
     monkeypatch.setitem(REGISTRY, "relu", broken)
     assert false_alarms(40) == 2
 
@@ -174,7 +176,9 @@ def test_a_verifier_that_says_yes_or_no_to_everything_or_breaks_misjudges() -> N
     assert len(canaries.misjudged(ModuleType("empty"))) == len(canaries.CANARIES)
 
 
-@pytest.mark.parametrize("name", ["conv2d-overlaps-overwritten", "linear-weights-updated-early", "adam-betas-exchanged"])
+@pytest.mark.parametrize(
+    "name", ["conv2d-overlaps-overwritten", "linear-weights-updated-early", "adam-betas-exchanged"]
+)
 def test_an_exercise_is_solved_by_diagnose(name: str, tmp_path: Path) -> None:
     path = tmp_path / "exercise.py"
     fault = find_fault(name)

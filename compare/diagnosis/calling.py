@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from compare.diagnosis import names
 from scratch import Array
 
+SIZES = ("in_channels", "out_channels", "in_features", "out_features", "num_features")  # told by the weights
 RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
 
 
@@ -21,6 +22,43 @@ class UndrivableError(ValueError):
 
 class UnsupportedError(ValueError):
     """This code does not take an option that a case needs: nothing wrong, but nothing to compare."""
+
+
+class Settings(dict[str, Any]):
+    """A dictionary of settings that remembers which of them were read: what is never read is not supported."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.read.add(str(key))
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self.read |= super().keys()  # copied or unpacked as a whole: all may have been read
+        return super().__iter__()
+
+    def __deepcopy__(self, _: Any) -> Settings:
+        copied = Settings({key: super(Settings, self).__getitem__(key) for key in self.keys()})
+        copied.read = self.read
+        return copied
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().setdefault(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self.read.add(key)
+        return super().pop(key, *default)
 
 
 class Functions:
@@ -37,7 +75,20 @@ class Functions:
         self.forward_function, self.backward_function = forward, backward
         self.options = dict(options)
         self.arguments: dict[str, Array] = {}
-        self.settings = settings_of(options)
+        self.settings = Settings(settings_of(options))
+
+    def require_read(self, defaults: Mapping[str, Any]) -> None:
+        """Raise UnsupportedError for an option that is not at its default and was never read."""
+        arguments = {names.option_of(name, set(self.options)) for name in argument_names(self.forward_function)}
+        if not any(names.plain(name) in names.SETTINGS_WORDS for name in argument_names(self.forward_function)):
+            return
+        known = {*SIZES, "kernel_size", "bias", *arguments}
+        unread = [
+            option
+            for option in self.options
+            if option not in known and not self.settings.read.intersection(names.SETTINGS_KEYS.get(option, (option,)))
+        ]
+        _refuse(unread, self.options, defaults)
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +124,12 @@ def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, A
         UndrivableError: if it cannot be told what a required argument means.
         UnsupportedError: if they do not take an option that is not at its default.
     """
+    # What is not said has torch's default, which need not be theirs.
+    options = {name: value for name, value in defaults.items() if value is not None} | dict(options)
+    if options.get("stride", 0) is None or ("stride" in defaults and "stride" not in options):
+        options["stride"] = options["kernel_size"]
     if isinstance(factory, tuple):
+        _refuse_unknown(factory[0], options, defaults)
         return Functions(factory[0], factory[1] if len(factory) > 1 else None, options)
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
@@ -89,10 +145,30 @@ def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, A
     for name, option in zip(unknown, required, strict=False):  # in torch's order
         given[name] = single(options[option])
         left.remove(option)
-    for option in left:
-        if option not in defaults or single(options[option]) != single(defaults[option]):
-            raise UnsupportedError(f"{option}={options[option]}")
+    _refuse(left, options, defaults)
     return factory(**given)
+
+
+def _refuse(unused: Iterable[str], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError for an unused option that is not at its default (a stride at the kernel's size is)."""
+    for option in unused:
+        default = defaults.get(option)
+        if option == "stride" and default is None:
+            default = options["kernel_size"]
+        if option not in defaults or single(options[option]) != single(default):
+            raise UnsupportedError(f"{option}={options[option]}")
+
+
+def _refuse_unknown(function: Callable[..., Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse options that a function can know neither by an argument nor from its weights."""
+    arguments = argument_names(function)
+    if any(names.plain(name) in names.SETTINGS_WORDS for name in arguments):
+        return
+    known = {names.option_of(name, set(options)) for name in arguments}
+    weights = any(names.same_thing(name, "weight") for name in arguments)
+    known |= {*SIZES, "kernel_size"} if weights else set()
+    known |= {"bias"} if any(names.same_thing(name, "bias") for name in arguments) else set()
+    _refuse((option for option in options if option not in known), options, defaults)
 
 
 def _known_arguments(factory: Any, options: Mapping[str, Any], dtype: str) -> tuple[dict[str, Any], list[str]]:

@@ -14,8 +14,8 @@ from compare.diagnosis.adapter import Adapted, adapt
 from compare.diagnosis.examine import Answer, examine, probes_of
 from compare.diagnosis.interface import TARGETS, Interface
 from compare.diagnosis.isolation import Limits, Outcome, Session, random_state_kept
-from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with
-from compare.diagnosis.optimizers import adapt_optimizer
+from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, takes
+from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.target import Source, name_of, source_of
 from compare.diagnosis.trial import Driven
 from compare.diagnosis.verdict import Diagnosis
@@ -23,7 +23,7 @@ from compare.errors import UserError
 from compare.observe import Tensors
 from compare.pairs import Case, LayerPair, OptimizerPair
 from compare.verify.probe import Probe, drive, expected
-from scratch import Module, Optimizer
+from scratch import Module, Optimizer, Parameter
 
 IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
 ROW_LAYOUTS = (("", ""), ("F", ""))
@@ -75,6 +75,7 @@ def diagnose(
     with equal_threads(1), direct_convolutions(), Session(limits) as session:
         session.serve("strict", lambda: _is_ours(source()))
         session.serve("drive", _driver(source, compared))
+        session.serve("construct", _constructor(source, compared))
         ours = session("strict")
         if ours.error in ("TargetError", "ModuleNotFoundError", "SyntaxError"):
             raise UserError(f"{name_of(candidate)}: {ours.problem.removeprefix('raised TargetError: ')}")
@@ -117,18 +118,37 @@ def _driver(source: Source, compared: Likeness) -> Callable[[Interface, Probe], 
 
     def run(interface: Interface, probe: Probe) -> Driven:
         if isinstance(pair, OptimizerPair):
-            tensors = drive(
-                pair, lambda held, **options: adapt_optimizer(source(), held, options, defaults, probe.dtype), probe
-            )
+            made: list[Any] = []
+
+            def make(held: list[Parameter], **options: Any) -> Any:
+                made.append(adapt_optimizer(source(), held, options, defaults, probe.dtype))
+                return made[-1]
+
+            tensors = drive(pair, make, probe)
+            if isinstance(made[-1], AdaptedOptimizer) and made[-1].functions is not None:
+                made[-1].functions.require_read(defaults)
             return Driven(_plain(tensors))
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
             subject = calling.construct(source(), probe.options, defaults, probe.dtype)
         module = adapt(subject, interface, probe.state, buffers, probe.dtype)
         tensors = drive(pair, lambda **_: module, probe)
         recovered = tuple(module.recovered) if isinstance(module, Adapted) else ()
+        if isinstance(subject, calling.Functions):
+            subject.require_read(defaults)
         for name in recovered:  # weights that it updates itself are not meant to stay as they were
             del tensors[f"{name} after use"]
         return Driven(_plain(tensors), recovered)
+
+    return run
+
+
+def _constructor(source: Source, compared: Likeness) -> Callable[[Probe], None]:
+    """What tries in the candidate's process whether it takes the options of a probe."""
+    defaults = defaults_of(compared.pair)
+
+    def run(probe: Probe) -> None:
+        with random_state_kept():
+            calling.construct(source(), probe.options, defaults, probe.dtype)
 
     return run
 
@@ -158,14 +178,13 @@ def _resolve(
     Raises:
         UserError: if none can be driven at all.
     """
-    if not isinstance(compared.pair, LayerPair):
-        first = probes_of(compared, seed)[0]
-        outcome = session("drive", interface, first)
+    if isinstance(compared.pair, OptimizerPair):
+        outcome = session("drive", interface, probes_of(compared, seed)[0])
         if outcome.error == "UndrivableError":
             raise _undrivable(name, outcome)
         return compared, interface, []
     tried = [compared]
-    if "bias" in compared.pair.cases[0].options or "bias" in defaults_of(compared.pair):
+    if isinstance(compared.pair, LayerPair) and "bias" in defaults_of(compared.pair):
         tried.append(only_with(compared, "bias", False))
     undrivable: Outcome | None = None
     for number, chosen in enumerate(tried):
@@ -188,20 +207,19 @@ def _undrivable(name: str, outcome: Outcome) -> UserError:
 def _first_fitting(
     session: Session, compared: Likeness, interface: Interface, seed: int
 ) -> tuple[Interface | None, Outcome | None]:
-    pair = compared.pair
-    assert isinstance(pair, LayerPair)
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
-    both = {True: probes_of(compared, seed)[0], False: probes_of(_one_image(compared), seed)[0]}
-    for variant in _variants(interface, both[True]):
-        probe = both[not variant.layout or "N" in variant.layout]
+    batch = _first_supported(session, compared, seed)
+    single = _first_supported(session, _one_image(compared), seed)
+    for variant in _variants(interface, batch):
+        probe = batch if not variant.layout or "N" in variant.layout else single
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
         if outcome.error == "UndrivableError":
             undrivable = undrivable or outcome
             continue
-        score = _score(pair, probe, outcome)
+        score = _score(compared, probe, outcome)
         if score == 3:
             return variant, None
         if score > best[0]:
@@ -209,13 +227,25 @@ def _first_fitting(
     return best[1], undrivable
 
 
-def _score(pair: LayerPair, probe: Probe, outcome: Outcome) -> int:
+def _first_supported(session: Session, compared: Likeness, seed: int) -> Probe:
+    """The first probe with options that the candidate takes; the very first if it takes none."""
+    probes = probes_of(compared, seed)
+    tried: set[str] = set()
+    for probe in probes:
+        if (key := str(probe.options)) not in tried:
+            tried.add(key)
+            if session("construct", probe).error not in ("UnsupportedError", "TypeError"):
+                return probe
+    return probes[0]
+
+
+def _score(compared: Likeness, probe: Probe, outcome: Outcome) -> int:
     """3 for the right output, 2 for its shape, 1 for anything else that ran or broke."""
     if outcome.value is None:
         return 1
     got: Tensors = outcome.value.tensors
-    right = expected(pair, probe, got)
-    name = next(name for name in right if name.startswith("output"))
+    right = expected(compared.pair, probe, got)
+    name = next(name for name in right if name.startswith(("output", "logits")))
     if name not in got or got[name].shape != right[name].shape:
         return 1
     scale = np.abs(right[name]).max(initial=0)
@@ -267,7 +297,8 @@ def _one_image(compared: Likeness) -> Likeness:
     cases: dict[str, Case] = {}
     for case in pair.cases:
         single = replace(case, shape=(1, *case.shape[1:]))
-        cases.setdefault(single.name, single)
+        if takes(pair.torch(**case.options), single.shape):  # batch normalisation needs two values or more
+            cases.setdefault(single.name, single)
     return replace(compared, pair=replace(pair, cases=tuple(cases.values())))
 
 

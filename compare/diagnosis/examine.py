@@ -65,7 +65,7 @@ def examine(
     for probe in probes:
         trial = try_probe(likeness.pair, probe, answer, lenient=lenient)
         if lenient and _is_unsupported(trial, probe):
-            unsupported.append(f"[{probe.case}]: {trial.problem}")
+            unsupported.append(_not_taken(trial))
             continue
         trials.append(trial)
         if trial.fatal:
@@ -74,8 +74,11 @@ def examine(
         trials = [trial for trial in trials if trial.probe.dtype == "float32" or trial.got is None]
         remarks.append("it computes in float32, and is judged in float32")
     if unsupported:
-        count = f"{len(unsupported)} of {len(probes)} inputs"
-        remarks.append(f"it does not take {count}, which were left out; the first: {unsupported[0]}")
+        reasons = list(dict.fromkeys(unsupported))
+        more = f" and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+        remarks.append(
+            f"left out {len(unsupported)} of {len(probes)} inputs that it does not take: {'; '.join(reasons[:4])}{more}"
+        )
     notes = {note for trial in trials for note in trial.notes if not note.endswith(("for float64", "for float32"))}
     remarks += sorted(notes)
     remarks += remarks_on_rows(trials)
@@ -98,6 +101,13 @@ def examine(
     return Diagnosis(
         candidate, likeness.pair.name, tuple(trials), findings, example, missing, tuple(dict.fromkeys(remarks))
     )
+
+
+def _not_taken(trial: Trial) -> str:
+    """In a few words, what the code does not take."""
+    if trial.error == "UnsupportedError":
+        return trial.problem.partition("UnsupportedError: ")[2].partition(" (")[0] or trial.problem
+    return f"[{trial.probe.case}], which {trial.problem}"
 
 
 def _is_unsupported(trial: Trial, probe: Probe) -> bool:

@@ -194,7 +194,7 @@ def _shapes(module: nn.Module, input_shape: tuple[int, ...] | None) -> list[tupl
             tried = [(5, 7), (1, 4)]
         else:
             tried = [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), *((2, 3, *size) for size in SIZES), (4, 6), (1, 3)]
-    found = [shape for shape in tried if _takes(module, shape)]
+    found = [shape for shape in tried if takes(module, shape)]
     if not found:
         raise UserError(
             f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)"
@@ -202,7 +202,8 @@ def _shapes(module: nn.Module, input_shape: tuple[int, ...] | None) -> list[tupl
     return found[:4]
 
 
-def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a torch module takes an input of this shape."""
     inputs = [torch.zeros(shape)]
     if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
         inputs.append(torch.zeros(shape[0], dtype=torch.int64))

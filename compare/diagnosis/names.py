@@ -102,6 +102,7 @@ SETTINGS_KEYS: dict[str, tuple[str, ...]] = {
     "momentum": ("momentum",),
     "p": ("p",),
     "lr": ("learning_rate", "lr"),
+    "weight_decay": ("weight_decay", "reg", "l2"),
 }
 WEIGHT_WORDS = {"w", "weight", "weights", "kernel", "kernels", "filter", "filters", "theta", "wt", "gamma", "coef"}
 BIAS_WORDS = {"b", "bias", "biases", "beta", "intercept", "offset"}

@@ -228,7 +228,10 @@ def _rate(trials: Sequence[Trial]) -> float:
     for trial in trials:
         for name, before in trial.probe.state.items():
             holder, dot, leaf = name.rpartition(".")
-            after, gradient = (trial.got or {}).get(f"{name} after use"), trial.expected.get(f"{holder}{dot}grad_{leaf}")
+            after, gradient = (
+                (trial.got or {}).get(f"{name} after use"),
+                trial.expected.get(f"{holder}{dot}grad_{leaf}"),
+            )
             if after is None or gradient is None or after.shape != before.shape or len(trial.probe.calls) != 1:
                 continue
             change = before.astype(np.float64) - after

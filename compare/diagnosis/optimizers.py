@@ -33,6 +33,7 @@ def adapt_optimizer(
     """
     if isinstance(factory, type) and issubclass(factory, Optimizer):
         return factory(parameters, **options)
+    options = {name: value for name, value in defaults.items() if value is not None} | dict(options)
     if isinstance(factory, tuple):
         return AdaptedOptimizer(
             calling.construct(factory, _spread(factory[0], options), defaults, dtype), parameters, options
@@ -59,7 +60,7 @@ def _spread(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options, with `betas` as two numbers where the code wants two."""
     wanted = set(inspect.signature(factory).parameters)
     if "betas" in options and "betas" not in wanted:
-        beta1, beta2 = options["betas"]
+        beta1, beta2 = options["betas"]  # most code has two numbers
         return {name: value for name, value in options.items() if name != "betas"} | {"beta1": beta1, "beta2": beta2}
     return dict(options)
 
@@ -98,7 +99,7 @@ class AdaptedOptimizer:
             first = names.plain(wanted[0]) if wanted else ""
             self.one_by_one = bool(wanted) and first in {"w", "weight", "param", "x", "theta", "parameter", "value"}
         if self.one_by_one:
-            self.subjects = [copy.deepcopy(subject) for _ in parameters]
+            self.subjects = [copy.deepcopy(subject) for _ in parameters]  # each with a state of its own
 
     @property
     def lr(self) -> float:
@@ -152,8 +153,8 @@ class AdaptedOptimizer:
         returned = calling.call_forward(subject.forward_function, (weight, gradient), True, subject)
         if isinstance(returned, tuple):
             returned, settings = returned
-            if isinstance(settings, dict):
-                subject.settings = settings
+            if isinstance(settings, dict) and settings is not subject.settings:
+                subject.settings.update(settings)
         return weight if returned is None else returned
 
     def zero_grad(self) -> None:

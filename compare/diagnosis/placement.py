@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis import calling, names, paths
-from compare.diagnosis.calling import Functions
+from compare.diagnosis.calling import Functions, UnsupportedError
 from compare.diagnosis.interface import Interface
 from compare.diagnosis.layouts import WEIGHTS, LayoutError, from_own, to_own
 from scratch import Array, Buffer, Parameter
@@ -65,6 +65,8 @@ class Placement:
             if match:
                 functions.arguments[match[0]] = self.own(name)
                 found[name] = f"arguments[{match[0]!r}]"
+        if "bias" not in self.parameters and any(names.same_thing(word, "bias") for word in wanted):
+            raise UnsupportedError("bias=False")
         for name, buffer in self.buffers.items():
             functions.settings[name] = buffer.data.copy()
             found[name] = f"settings[{name!r}]"

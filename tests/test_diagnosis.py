@@ -1,0 +1,429 @@
+"""Other people's code: right code is called right however it is written, and wrong code by the name of its mistake."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import compare
+import scratch
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.verdict import Diagnosis
+from compare.errors import UserError
+from compare.faults.catalogue import CATALOGUE
+from compare.testing import assert_twin
+from scratch import Array
+from tests.foreign import right
+
+SOURCE = Path(right.__file__).read_text()
+CONV_AND_RELU = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.ReLU())
+
+
+def variant(target: str, *edits: tuple[str, str]) -> Callable[..., Any]:
+    """Something of `tests/foreign/right.py` after edits of its source: mistakes in code that is not ours."""
+    source = SOURCE
+    for old, new in edits:
+        assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times"
+        source = source.replace(old, new)
+    space: dict[str, Any] = {"__name__": "foreign"}
+    exec(compile(source, "<foreign>", "exec"), space)
+    found: Callable[..., Any] = space[target]
+    return found
+
+
+RIGHT: list[tuple[str, Any, Any]] = [
+    ("loops", right.LoopConv, "conv2d"),
+    ("einsum, NHWC, HWIO", right.EinsumConv, "conv2d"),
+    ("FFT", right.FFTConv, "conv2d"),
+    ("another order of summation, Fortran arrays", right.BackwardsConv, "conv2d"),
+    ("one image, fused ReLU, updates in place", lambda: right.SingleConv(2), CONV_AND_RELU),
+    ("float32 only", right.Float32Linear, "linear"),
+    ("dictionaries, (in, out)", right.BookAffine, "linear"),
+    ("attributes", right.AttributeDense, "linear"),
+    ("columns, updates in place", right.ColumnDense, "linear"),
+    ("argmax pooling", right.Pool, "maxpool2d"),
+    ("softmax with loss", right.SoftmaxWithLoss, "cross_entropy"),
+    ("an activation outside the registry", right.Sigmoid, nn.Sigmoid()),
+    ("batch normalisation with a flag", right.Norm, "batchnorm2d"),
+    ("dropout of the global generator", right.Drop, "dropout"),
+    ("functions, (in, out)", (right.affine_forward, right.affine_backward), "linear"),
+    ("functions with settings", (right.conv_forward, right.conv_backward), "conv2d"),
+    ("one function for loss and gradient", (right.softmax_loss,), "cross_entropy"),
+    ("optimizer of dictionaries", right.Momentum, "sgd"),
+    ("optimizer function with a state", right.adam, "adam"),
+    ("a whole model", right.TinyCNN, "cnn"),
+    ("an object", right.LoopConv(2, 3, 3), nn.Conv2d(2, 3, 3)),
+    ("an object with square weights", right.BookAffine(6, 6), nn.Linear(6, 6)),
+    ("our own class", scratch.Conv2d, "conv2d"),
+    ("our own object", scratch.MaxPool2d(2), nn.MaxPool2d(2)),
+    ("our own optimizer", scratch.Adam, "adam"),
+    (
+        "our own layers in a row",
+        scratch.Sequential(scratch.Linear(4, 3), scratch.ReLU()),
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU()),
+    ),
+]
+
+
+@pytest.mark.parametrize(("candidate", "like"), [row[1:] for row in RIGHT], ids=[row[0] for row in RIGHT])
+def test_right_code_is_called_right(candidate: Any, like: Any) -> None:
+    result = diagnose(candidate, like=like)
+    assert result.ok, result.headline()
+    assert result.headline().startswith("right: ")
+    assert result.report.compared >= 20
+    assert result.findings == ()
+
+
+WRONG: list[tuple[str, Any, str, list[str]]] = [
+    (
+        "LoopConv",
+        "conv2d",
+        "grad_bias",
+        ["conv2d-grad-bias-mean"],
+    ),
+    ("EinsumConv", "conv2d", "grad_input", ["conv2d-grad-input-kernel-turned"]),
+    ("SingleConv", CONV_AND_RELU, "0.grad_weight", ["relu-mask-from-upstream"]),
+    ("SingleConv", CONV_AND_RELU, "0.grad_weight", ["relu-no-mask"]),
+    ("ColumnDense", "linear", "grad_input", ["linear-weights-updated-early"]),
+    ("BookAffine", "linear", "grad_bias", ["linear-grad-bias-mean"]),
+    ("BookAffine", "linear", "output", ["linear-bias-forgotten", "linear-grad-weight-divided-by-batch"]),
+    ("Pool", "maxpool2d", "grad_input", ["maxpool2d-last-tie-wins"]),
+    ("SoftmaxWithLoss", "cross_entropy", "grad_input", ["cross-entropy-gradient-not-averaged"]),
+    ("SoftmaxWithLoss", "cross_entropy", "output", ["cross-entropy-summed"]),
+    ("Norm", "batchnorm2d", "output", ["batchnorm2d-running-variance-biased"]),
+    ("Norm", "batchnorm2d", "grad_input", ["batchnorm2d-gradient-without-mean"]),
+    ("Drop", "dropout", "output", ["dropout-not-scaled"]),
+    ("Momentum", "sgd", "bias", ["sgd-velocity-averaged"]),
+    ("adam", "adam", "bias", ["adam-no-bias-correction"]),
+]
+EDITS: list[list[tuple[str, str]]] = [
+    [("None if self.bias is None else grad_output.sum(axis=(0, 2, 3))", "grad_output.mean(axis=(0, 2, 3))")],
+    [("self.kernel[::-1, ::-1]", "self.kernel")],
+    [("if self.out[i, j, f] > 0:", "if d_out[i, j, f] > 0:")],
+    [("if self.out[i, j, f] > 0:", "if True:")],
+    [
+        ("        input_gradient = self.weights.T @ output_gradient\n", ""),
+        ("        return input_gradient\n", "        return self.weights.T @ output_gradient\n"),
+    ],
+    [
+        (
+            'self.x.T @ dout, dout.sum(axis=0)\n        return dout @ self.params["W"].T',
+            'self.x.T @ dout, dout.mean(axis=0)\n        return dout @ self.params["W"].T',
+        )
+    ],
+    [
+        ('return x @ self.params["W"] + self.params["b"]', 'return x @ self.params["W"]'),
+        (
+            'self.grads["b"] = self.x.T @ dout, dout.sum(axis=0)\n',
+            'self.grads["b"] = self.x.T @ dout / len(dout), dout.sum(axis=0)\n',
+        ),
+    ],
+    [("self.winner = flat.argmax(-1)", "self.winner = k * k - 1 - flat[..., ::-1].argmax(-1)")],
+    [("return dx / len(self.t)", "return dx")],
+    [("return -log_p[np.arange(len(t)), t].mean()", "return -log_p[np.arange(len(t)), t].sum()")],
+    [("self.momentum * var * m / (m - 1)", "self.momentum * var")],
+    [("return (dhat - mean(dhat) - self.hat", "return (dhat - self.hat")],
+    [("(np.random.rand(*x.shape) >= self.p) / (1 - self.p)", "(np.random.rand(*x.shape) >= self.p) * 1.0")],
+    [
+        (
+            "self.momentum * self.v.get(key, 0) + grads[key]",
+            "self.momentum * self.v.get(key, 0) + (1 - self.momentum) * grads[key]",
+        )
+    ],
+    [
+        (
+            'm, v = config["m"] / (1 - config["beta1"] ** config["t"]), config["v"] / (1 - config["beta2"] ** config["t"])',
+            'm, v = config["m"], config["v"]',
+        )
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "like", "first", "named", "edits"),
+    [(*row, edits) for row, edits in zip(WRONG, EDITS, strict=True)],
+    ids=[f"{row[0]}: {' and '.join(row[3])}" for row in WRONG],
+)
+def test_a_mistake_in_other_peoples_code_has_its_name(
+    target: str, like: Any, first: str, named: list[str], edits: list[tuple[str, str]]
+) -> None:
+    candidate = variant(target, *edits)
+    result = diagnose((lambda: candidate(2)) if target == "SingleConv" else candidate, like=like)
+    assert not result.ok
+    assert [finding.name for finding in result.findings] == named, result.headline()
+    assert all(finding.catalogued for finding in result.findings)
+    assert result.first_wrong == first
+    assert result.headline().startswith("wrong: ")
+    assert CATALOGUE[named[0]].made in result.headline()
+
+
+UNLISTED = {
+    "last window only": ("LoopConv", "conv2d", "grad_weight", [("self.grad_weight[o] += g", "self.grad_weight[o] = g")], ""),
+    "a factor of its own": ("LoopConv", "conv2d", "output", [("np.sum(window * self.weight[o])", "0.731 * np.sum(window * self.weight[o])")], ""),
+    "half a kernel": ("BackwardsConv", "conv2d", "output", [("reversed(range(k)):\n            for v in reversed(range(k)):\n                y", "reversed(range(k)):\n            for v in reversed(range(k - 1)):\n                y")], ""),
+    "slope of the sigmoid": ("Sigmoid", nn.Sigmoid(), "grad_input", [("self.a * (1 - self.a)", "self.a")], ""),
+    "a third": ("AttributeDense", "linear", "grad_weight", [("self.dweights = self.inputs.T @ dvalues", "self.dweights = self.inputs.T @ dvalues / 3")], "factor"),
+    "other axes": ("BackwardsConv", "conv2d", "grad_weight", [("        return dx, dw, g.sum", "        return dx, dw[:, :, :, ::-1], g.sum")], "flipped"),
+    "plus the input": ("Pool", "maxpool2d", "output", [("return flat.max(-1)", "return flat.max(-1) + 1")], "plus-multiple"),
+    "one epsilon too many": ("BookAffine", "linear", "output", [('return x @ self.params["W"] + self.params["b"]', 'return (x @ self.params["W"] + self.params["b"]).astype(np.float16).astype(x.dtype)')], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLISTED)
+def test_a_mistake_that_no_catalogue_lists_is_rejected_and_described_not_guessed(name: str) -> None:
+    target, like, tensor, edits, form = UNLISTED[name]
+    result = diagnose(variant(target, *edits), like=like)  # type: ignore[arg-type]
+    assert not result.ok
+    assert tensor in {kind for finding in result.findings for kind in finding.kinds}
+    assert not any(finding.catalogued for finding in result.findings)
+    finding = next(finding for finding in result.findings if tensor in finding.kinds)
+    if form:
+        assert finding.name == form, finding.made
+    assert finding.made
+    assert finding.hint
+
+
+@pytest.mark.parametrize("element", range(6))
+def test_a_relative_error_of_1e_9_in_one_gradient_element_is_caught(element: int) -> None:
+    class AlmostRight(right.LoopConv):  # type: ignore[misc]
+        def backward(self, grad_output: Array) -> Array:
+            grad_input: Array = super().backward(grad_output)
+            flat = self.grad_weight.reshape(-1)
+            largest = np.argsort(-np.abs(flat))[element % flat.size]
+            flat[largest] *= 1 + 1e-9
+            return grad_input
+
+    result = diagnose(AlmostRight, like="conv2d", with_example=False)
+    assert result.first_wrong == "grad_weight"
+
+
+def test_the_example_is_small_and_true() -> None:
+    result = diagnose(
+        variant("Pool", ("self.winner = flat.argmax(-1)", "self.winner = 3 - flat[..., ::-1].argmax(-1)")),
+        like="maxpool2d",
+    )
+    example = result.example
+    assert example is not None
+    assert example.given["input"].shape == (1, 1, 2, 2)
+    assert example.tensor == "grad_input"
+    pool = scratch.MaxPool2d(2)
+    pool(example.given["input"])
+    np.testing.assert_array_equal(pool.backward(example.given["grad_output"]), example.expected)
+    assert example.got is not None
+    assert (example.got != example.expected).any()
+
+
+def test_a_missing_gradient_is_not_wrong_but_said() -> None:
+    result = diagnose(lambda: right.SingleConv(2), like=CONV_AND_RELU)
+    assert result.ok
+    assert result.missing == ("grad_input",)
+    assert "not provided, and so not compared: grad_input" in result.remarks
+
+
+class NamedOddly:
+    """Nothing here has a usual name."""
+
+    def __init__(self) -> None:
+        self.stuff = {"first": np.zeros((3, 4)), "second": np.zeros(3)}
+        self.result: Any = None
+
+    def go(self, a: Array) -> None:
+        self.seen = a
+        self.result = a @ self.stuff["first"].T + self.stuff["second"]
+
+    def back(self, q: Array) -> None:
+        self.one, self.two, self.three = q.T @ self.seen, q.sum(axis=0), q @ self.stuff["first"]
+
+
+def test_what_has_no_usual_name_can_be_told() -> None:
+    with pytest.raises(UserError, match=r"NamedOddly has no method called forward, __call__, forward_pass or the like"):
+        diagnose(NamedOddly, like=nn.Linear(4, 3))
+    result = diagnose(
+        NamedOddly,
+        like=nn.Linear(4, 3),
+        forward="go",
+        backward="back",
+        parameters={"stuff['first']": "weight", "stuff['second']": "bias"},
+        gradients={"one": "weight", "two": "bias", "three": "input"},
+        output_from="result",
+    )
+    assert result.ok, result.headline()
+    assert result.missing == ()
+
+
+class NoWeights:
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, g: Array) -> Array:
+        return g
+
+
+@pytest.mark.parametrize(
+    ("candidate", "like", "how", "message"),
+    [
+        (
+            NoWeights,
+            "conv2d",
+            {},
+            r"NoWeights: cannot find bias \[5\], weight \[5, 2, 3, 3\]; arrays there: none; name it",
+        ),
+        (right.LoopConv, "conv3d", {}, r"--like 'conv3d' is no registered name; choose one of conv2d, "),
+        (right.LoopConv, 3, {}, r"like must be a registered name or a torch\.nn\.Module, got int"),
+        (right.LoopConv, nn.GRU, {}, r"GRU has no registered pair; give an object, GRU\(\.\.\.\)"),
+        (NoWeights, nn.Embedding(3, 4), {}, r"no input shape was found for Embedding; give the shape of one input"),
+        (NoWeights, nn.ReLU(), {"layout": "hwc"}, r"layout 'hwc' must be capital letters such as NCHW"),
+        (NoWeights, nn.ReLU(), {"targets": "x"}, r"targets 'x' must be one of classes, one-hot"),
+        (NoWeights, nn.ReLU(), {"forward": "go"}, r"NoWeights has no method go"),
+        ("nowhere.py:A", "relu", {}, r"nowhere\.py: there is no such file"),
+        ("nowhere.txt:A", "relu", {}, r"target 'nowhere\.txt:A' is not understood; write FILE\.py:Class"),
+        (f"{right.__file__}:Nothing", "relu", {}, r"right\.py has no Nothing; it has LoopConv, "),
+        (f"{right.__file__}:1 + 1", "relu", {}, r"target '1 \+ 1' is neither a name, a call nor two names"),
+    ],
+)
+def test_what_cannot_be_driven_says_what_to_do(candidate: Any, like: Any, how: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        diagnose(candidate, like=like, **how)
+
+
+@pytest.mark.parametrize("target", ["LoopConv", "EinsumConv", "conv_forward,conv_backward", "LoopConv(2, 3, 3)"])
+def test_a_file_is_a_target_too(target: str) -> None:
+    like = nn.Conv2d(2, 3, 3) if "(" in target else "conv2d"
+    result = diagnose(f"{right.__file__}:{target}", like=like, with_example=False)
+    assert result.ok, result.headline()
+    assert result.candidate == f"right.py:{target}"
+
+
+def nasty(tmp_path: Path, body: str) -> Diagnosis:
+    """The verdict on a ReLU whose forward begins with `body`."""
+    path = tmp_path / "nasty.py"
+    code = f"""
+        import ctypes, os, sys, random
+        import numpy as np
+
+        class Nasty:
+            def forward(self, x):
+                self.x = x.copy()
+                {body}
+                return np.maximum(x, 0)
+
+            def backward(self, g):
+                return g * (self.x > 0)
+    """
+    path.write_text(textwrap.dedent(code))
+    return diagnose(f"{path}:Nasty", like="relu", seconds=2, memory=512)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("raise RuntimeError('no')", "raised RuntimeError: no (nasty.py, line 8)"),
+        ("sys.exit(3)", "called sys.exit (nasty.py, line 8)"),
+        ("os._exit(7)", "its process ended with status 7 before it answered"),
+        ("ctypes.string_at(0)", "its process was ended by SIGSEGV: a crash"),
+        ("while True: pass", "no answer within 2 s: an endless loop, or too slow for the limit"),
+        ("np.ones(2**40)", "asked for more memory than the limit allows"),
+        ("return None", "forward returns nothing"),
+        ("return 'text'", "forward returned str"),
+        ("return x + 1j", "complex128"),
+        ("return 1 / 0", "raised ZeroDivisionError"),
+    ],
+)
+def test_whatever_code_does_ends_in_a_verdict(tmp_path: Path, body: str, problem: str) -> None:
+    if body == "return None":
+        with pytest.raises(UserError, match=problem):
+            nasty(tmp_path, body)
+        return
+    result = nasty(tmp_path, body)
+    assert not result.ok
+    assert problem in result.findings[0].made, result.findings[0].made
+
+
+@pytest.mark.parametrize(
+    ("body", "remark"),
+    [
+        ("print('hello')", "it prints (1 line): 'hello'"),
+        ("os.write(1, b'raw')", "it prints (1 line): 'raw'"),
+        ("np.random.seed(0)", "it changes the global random state"),
+        ("random.random()", "it changes the global random state"),
+        ("import warnings; warnings.warn('careful')", "it warns: UserWarning: careful"),
+    ],
+)
+def test_side_effects_are_remarks(tmp_path: Path, body: str, remark: str, capfd: pytest.CaptureFixture[str]) -> None:
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    result = nasty(tmp_path, body)
+    assert result.ok, result.headline()
+    assert remark in result.remarks
+    assert capfd.readouterr().out == ""
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_a_changed_input_is_wrong(tmp_path: Path) -> None:
+    result = nasty(tmp_path, "x[x < 0] = 0")
+    assert result.name == "relu-input-changed"
+
+
+def test_an_import_that_fails_is_a_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("raise OSError('no disk')\n")
+    result = diagnose(f"{path}:A", like="relu")
+    assert not result.ok
+    assert "raised OSError: no disk (broken.py, line 1)" in result.headline()
+
+
+def test_a_refusal_of_its_own_is_a_case_it_does_not_take() -> None:
+    class Picky(right.LoopConv):  # type: ignore[misc]
+        def forward(self, x: Array) -> Array:
+            assert (x.shape[2] + 2 * self.p[0] - self.k[0]) % self.s[0] == 0, "does not fit"
+            return super().forward(x)  # type: ignore[no-any-return]
+
+    result = diagnose(Picky, like="conv2d", with_example=False)
+    assert result.ok, result.headline()
+    assert any("does not fit" in remark for remark in result.remarks)
+
+
+def test_code_that_refuses_everything_is_wrong() -> None:
+    class Never:
+        def forward(self, x: Array) -> Array:
+            raise ValueError("never")
+
+        def backward(self, g: Array) -> Array:
+            return g
+
+    result = diagnose(Never, like="relu")
+    assert not result.ok
+    assert result.headline() == "wrong: nothing was compared"
+
+
+def test_assert_twin_is_for_test_suites() -> None:
+    assert_twin(right.Pool, like="maxpool2d")
+    with pytest.raises(AssertionError, match=r"wrong: grad_input of relu: The gradient passes everywhere") as caught:
+        assert_twin(NoMask, like="relu")
+    assert "The smallest input that shows it" in str(caught.value)
+    assert "hint: " in str(caught.value)
+
+
+class NoMask:
+    def forward(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def backward(self, g: Array) -> Array:
+        return g
+
+
+def test_compare_offers_it_and_nothing_else() -> None:
+    assert compare.diagnose is diagnose
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = compare.nonsense
+
+
+def test_the_same_seed_gives_the_same_verdict() -> None:
+    first, second = (diagnose(NoMask, like="relu").as_json() for _ in range(2))
+    assert first == second
+    assert diagnose(NoMask, like="relu", seed=1).as_json() != first
