@@ -105,12 +105,12 @@ def _conv(c_in: int, c_out: int, kernel: int | tuple[int, int], **more: Any) -> 
 def _grid(
     geometries: list[tuple[tuple[int, ...], dict[str, Any]]], values: tuple[str, ...], *, layouts: bool = True
 ) -> tuple[Case, ...]:
-    """Every geometry with every kind of value; the first geometry also in every layout, and called twice in a row."""
+    """Every geometry with every kind of value; the first geometry also in every layout, and called three times."""
     cases = [Case(shape, options, kind) for shape, options in geometries for kind in values]
     shape, options = geometries[0]
     if layouts:
         cases += [Case(shape, options, layout=name) for name in ("strided", "fortran", "batch last", "read-only")]
-    return (*cases, Case(shape, options, calls=2))
+    return (*cases, Case(shape, options, calls=3))
 
 
 CONVOLUTIONS: list[tuple[tuple[int, ...], dict[str, Any]]] = [

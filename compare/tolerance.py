@@ -70,9 +70,8 @@ def growth(n: Array, dtype: str) -> Array:
 
 def in_float64(call: Call, change: Callable[[Array], Array], *, input_too: bool = True) -> Call:
     """`call` with `change` applied to its gradient and (unless told otherwise) its input, in float64."""
-    first, *rest = call.inputs
-    wide = first.astype(np.float64)
-    return Call((change(wide) if input_too else wide, *rest), change(call.grad_output.astype(np.float64)))
+    first, *rest = (x.astype(np.float64) if x.dtype.kind == "f" else x for x in call.inputs)
+    return Call((change(first) if input_too else first, *rest), change(call.grad_output.astype(np.float64)))
 
 
 def module_with(reference: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:

@@ -37,7 +37,8 @@ class Adapted(Module):
     """Drives `subject` as `interface` says, and by the usual names where it says nothing.
 
     Attributes:
-        recovered: the parameters whose gradient had to be taken from an update of the weights.
+        recovered: the parameters that it updates itself.
+        exact: those of them whose gradient it shows all the same.
     """
 
     def __init__(self, subject: Any, interface: Interface, state: Tensors, buffers: frozenset[str]) -> None:
@@ -54,6 +55,7 @@ class Adapted(Module):
         self.backward_call = self._method(interface.backward, names.BACKWARD, "backward")
         self.resetting = Resetting(subject)
         self.recovered: set[str] = set()
+        self.exact: set[str] = set()
         self.inputs: tuple[Any, ...] = ()
         self.cache: Any = None
         self.loss_gradient: Array | None = None
@@ -127,7 +129,7 @@ class Adapted(Module):
     def _output(self, returned: Any) -> Array:
         """The output in torch's layout; the rest of what forward returned is kept for backward."""
         self.cache = self.loss_gradient = None
-        if isinstance(returned, tuple | list) and len(returned) >= 2 and not np.isscalar(returned[-1]):
+        if isinstance(returned, tuple) and len(returned) >= 2 and not np.isscalar(returned[-1]):
             returned, *rest = returned
             self.cache = rest[0] if len(rest) == 1 else tuple(rest)
             if len(self.inputs) == 2 and isinstance(self.cache, np.ndarray):
@@ -165,7 +167,7 @@ class Adapted(Module):
                 return None
             returned, took_gradient, updates = self.loss_gradient, False, False
         else:
-            updates = calling.asks_for_rate(self.backward_call)
+            updates = calling.asks_for_rate(self.backward_call) or self._sets_rate()
             if self.functions is None:
                 self.resetting.reset()
             try:
@@ -177,24 +179,40 @@ class Adapted(Module):
                     self.training,
                     self.functions,
                 )
-            except Exception:
+            except Exception as error:
                 if self.training:
+                    error.in_backward = True  # type: ignore[attr-defined]
                     raise
                 return None  # much code has no backward in evaluation, and needs none
         found = collect(returned, self.placement, np.shape(self.inputs[0]), updates=updates)
         self.recovered |= found.recovered
+        if updates:  # weights that it changes itself are its own affair, also where it shows the gradients
+            self.recovered |= self.placement.changed()
+        self.exact |= found.of_parameters.keys() - found.recovered
         for name, gradient in found.of_parameters.items():
             self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient))
         self.placement.read_back(self.recovered)
         if found.of_input is None:
             return None
         grad_input = np.asarray(found.of_input)
+        if grad_input.dtype.kind not in "fiub":
+            raise TypeError(f"backward gave {type(found.of_input).__name__} of {grad_input.dtype}: no real numbers")
         if not took_gradient:
             grad_input = grad_input * np.asarray(grad_output, grad_input.dtype)
         try:
             return from_own(grad_input, *reversed(self.input_layout))
         except LayoutError:
             return grad_input
+
+    def _sets_rate(self) -> bool:
+        """Set a learning rate that the object holds to everybody's; whether it holds one."""
+        held = [
+            name for name in getattr(self.subject, "__dict__", {}) if names.plain(name) in names.RATE_WORDS - {"alpha"}
+        ]
+        held = [name for name in held if isinstance(getattr(self.subject, name), int | float)]
+        for name in held if self.functions is None else ():
+            setattr(self.subject, name, calling.RATE)
+        return bool(held) and self.functions is None
 
     def _own_gradient(self, grad_output: Array | float) -> Any:
         if len(self.inputs) == 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from compare.diagnosis import names
 from scratch import Array
 
 SIZES = ("in_channels", "out_channels", "in_features", "out_features", "num_features")  # told by the weights
+SIDES = ("kernel_height", "kernel_width")
 RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
 
 
@@ -75,9 +77,9 @@ class Functions:
         self.forward_function, self.backward_function = forward, backward
         self.options = dict(options)
         self.arguments: dict[str, Array] = {}
-        self.settings = Settings(settings_of(options))
+        self.settings = Settings(settings_of(options) | {"mode": "train"})
 
-    def require_read(self, defaults: Mapping[str, Any]) -> None:
+    def require_read(self, making: Making) -> None:
         """Raise UnsupportedError for an option that is not at its default and was never read."""
         arguments = {names.option_of(name, set(self.options)) for name in argument_names(self.forward_function)}
         if not any(names.plain(name) in names.SETTINGS_WORDS for name in argument_names(self.forward_function)):
@@ -88,7 +90,7 @@ class Functions:
             for option in self.options
             if option not in known and not self.settings.read.intersection(names.SETTINGS_KEYS.get(option, (option,)))
         ]
-        _refuse(unread, self.options, defaults)
+        making.refuse(unread)
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +107,6 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
         value = options["kernel_size"]
         height, width = value if isinstance(value, tuple) else (value, value)
         settings |= {"pool_height": height, "pool_width": width, "kernel_height": height, "kernel_width": width}
-        settings.setdefault("stride", single(value))
     return settings
 
 
@@ -114,29 +115,66 @@ def single(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
-def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, Any], dtype: str) -> Any:
-    """Make their object with torch's `options`, passed under their own names; an object is copied instead.
+@dataclass(frozen=True)
+class Making:
+    """What an object is made with.
 
-    Args:
+    Attributes:
+        options: torch's options of the case, by torch's names.
         defaults: torch's own defaults: an option that they do not take may have this value.
+        dtype: "float64" or "float32".
+        weights: weights by torch's names, in their layout, for constructors that take them.
+        fixed: whether the options are those of one torch module that was given: then they are passed where they are
+            asked for, and none is missed.
+    """
+
+    options: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    dtype: str
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    fixed: bool = False
+
+    def full(self) -> dict[str, Any]:
+        """The options with torch's defaults, which need not be theirs; also the sides of a kernel one by one."""
+        options = {name: value for name, value in self.defaults.items() if value is not None} | dict(self.options)
+        if "kernel_size" in options and options.get("stride") is None:
+            options["stride"] = options["kernel_size"]
+        return options
+
+    def refuse(self, unused: Iterable[str]) -> None:
+        """Raise UnsupportedError for an unused option that is not at its default."""
+        options = self.full()
+        for option in unused:
+            default = self.defaults.get(option)
+            if option == "stride" and default is None:
+                default = options["kernel_size"]
+            if self.fixed or (option == "dim" and options[option] in (1, -1)):  # along the rows: no option for most
+                continue
+            if option not in self.defaults or single(options[option]) != single(default):
+                raise UnsupportedError(f"{option}={options[option]}")
+
+
+def construct(factory: Any, making: Making) -> Any:
+    """Make their object with torch's options, passed under their own names; an object is copied instead.
 
     Raises:
         UndrivableError: if it cannot be told what a required argument means.
         UnsupportedError: if they do not take an option that is not at its default.
     """
-    # What is not said has torch's default, which need not be theirs.
-    options = {name: value for name, value in defaults.items() if value is not None} | dict(options)
-    if options.get("stride", 0) is None or ("stride" in defaults and "stride" not in options):
-        options["stride"] = options["kernel_size"]
-    if isinstance(factory, tuple):
-        _refuse_unknown(factory[0], options, defaults)
-        return Functions(factory[0], factory[1] if len(factory) > 1 else None, options)
+    options = making.full()
+    if isinstance(factory, tuple) or is_forward(factory):
+        forward, backward, *_ = (*(factory if isinstance(factory, tuple) else (factory,)), None)
+        _refuse_unknown(forward, making)
+        return Functions(forward, backward, options)
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
-    given, unknown = _known_arguments(factory, options, dtype)
-    used = {names.option_of(name, set(options)) for name in given}
+    given, unknown, takes_any = _known_arguments(factory, making)
+    used = {names.option_of(name, {*options, *SIDES}) for name in given}
+    used |= {*SIZES, "kernel_size"} if any(names.same_thing(name, "weight") for name in given) else set()
+    used |= {"bias"} if any(names.same_thing(name, "bias") for name in given) else set()
+    used |= {"kernel_size"} if used & set(SIDES) else set()
     left = [option for option in options if option not in used]
-    required = [option for option in left if option not in defaults]
+    required = [option for option in left if option not in making.defaults]
     if len(unknown) > len(required):
         raise UndrivableError(
             f"{_name(factory)}: cannot tell what to pass as {', '.join(unknown)}; write the call out, "
@@ -145,47 +183,54 @@ def construct(factory: Any, options: Mapping[str, Any], defaults: Mapping[str, A
     for name, option in zip(unknown, required, strict=False):  # in torch's order
         given[name] = single(options[option])
         left.remove(option)
-    _refuse(left, options, defaults)
+    if takes_any:  # **options: what is needed, by torch's names
+        given |= {option: single(options[option]) for option in left if option in making.options}
+        left = [option for option in left if option not in making.options]
+    making.refuse(left)
     return factory(**given)
 
 
-def _refuse(unused: Iterable[str], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise UnsupportedError for an unused option that is not at its default (a stride at the kernel's size is)."""
-    for option in unused:
-        default = defaults.get(option)
-        if option == "stride" and default is None:
-            default = options["kernel_size"]
-        if option not in defaults or single(options[option]) != single(default):
-            raise UnsupportedError(f"{option}={options[option]}")
+def is_forward(factory: Any) -> bool:
+    """Whether a function computes an output itself, instead of making an object: its first argument is an input."""
+    if not inspect.isfunction(factory):
+        return False
+    wanted = required_names(factory)
+    return bool(wanted) and names.plain(wanted[0]) in names.INPUT_WORDS | {"z"}
 
 
-def _refuse_unknown(function: Callable[..., Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse options that a function can know neither by an argument nor from its weights."""
-    arguments = argument_names(function)
-    if any(names.plain(name) in names.SETTINGS_WORDS for name in arguments):
-        return
-    known = {names.option_of(name, set(options)) for name in arguments}
-    weights = any(names.same_thing(name, "weight") for name in arguments)
-    known |= {*SIZES, "kernel_size"} if weights else set()
-    known |= {"bias"} if any(names.same_thing(name, "bias") for name in arguments) else set()
-    _refuse((option for option in options if option not in known), options, defaults)
-
-
-def _known_arguments(factory: Any, options: Mapping[str, Any], dtype: str) -> tuple[dict[str, Any], list[str]]:
-    """The arguments whose names say which option they are, with its value; and the required ones that do not say."""
+def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list[str], bool]:
+    """The arguments whose names say what they are; the required ones that do not say; whether it takes any others."""
     given: dict[str, Any] = {}
     unknown: list[str] = []
+    options, takes_any = making.full(), False
+    if "kernel_size" in options:
+        size = options["kernel_size"]
+        options |= dict(zip(SIDES, size if isinstance(size, tuple) else (size, size), strict=True))
     for name, parameter in inspect.signature(factory).parameters.items():
         option = names.option_of(name, {*options, "dtype"})
+        leaf = next((leaf for leaf in making.weights if names.same_thing(name, leaf)), None)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if option == "dtype":
-            given[name] = np.dtype(dtype)
+            takes_any = takes_any or parameter.kind == parameter.VAR_KEYWORD
+        elif option == "dtype":
+            given[name] = np.dtype(making.dtype)
+        elif leaf is not None and option is None and parameter.default is parameter.empty:
+            given[name] = making.weights[leaf].copy()
         elif option is not None:
             given[name] = single(options[option])
         elif parameter.default is parameter.empty:
             unknown.append(name)
-    return given, unknown
+    return given, unknown, takes_any
+
+
+def _refuse_unknown(function: Callable[..., Any], making: Making) -> None:
+    """Refuse options that a function can know neither by an argument nor from its weights."""
+    arguments, options = argument_names(function), making.full()
+    if any(names.plain(name) in names.SETTINGS_WORDS for name in arguments):
+        return  # `Functions.require_read` will tell
+    known = {names.option_of(name, set(options)) for name in arguments}
+    known |= {*SIZES, "kernel_size"} if any(names.same_thing(name, "weight") for name in arguments) else set()
+    known |= {"bias"} if any(names.same_thing(name, "bias") for name in arguments) else set()
+    making.refuse(option for option in options if option not in known)
 
 
 def _copy(subject: Any) -> Any:
@@ -245,6 +290,14 @@ def call_backward(
         elif word in names.INPUT_WORDS:
             known[word] = inputs[0]
     return _call(function, [], training, functions, known), main is not None
+
+
+def takes_input_only(function: Callable[..., Any]) -> bool:
+    """Whether a "backward" is a derivative f'(x) of one argument, by its name: relu_prime(z), gradient(x)."""
+    wanted = required_names(function)
+    called = getattr(function, "__name__", "").lower()
+    slope = any(word in called for word in ("prime", "deriv", "gradient", "grad"))
+    return slope and len(wanted) == 1 and not _is_gradient(wanted[0]) and not called.startswith("backward")
 
 
 def _call(

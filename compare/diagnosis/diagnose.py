@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from compare.diagnosis.adapter import Adapted, adapt
 from compare.diagnosis.examine import Answer, examine, probes_of
 from compare.diagnosis.interface import TARGETS, Interface
 from compare.diagnosis.isolation import Limits, Outcome, Session, random_state_kept
+from compare.diagnosis.layouts import WEIGHTS, LayoutError, to_own
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, takes
 from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.target import Source, name_of, source_of
@@ -113,7 +115,7 @@ def _is_ours(subject: Any) -> bool:
 
 def _driver(source: Source, compared: Likeness) -> Callable[[Interface, Probe], Driven]:
     """What runs in the candidate's process: make it, and drive it with a probe."""
-    pair, defaults = compared.pair, defaults_of(compared.pair)
+    pair, defaults, making = compared.pair, defaults_of(compared.pair), _making(compared)
     buffers = _buffers(compared)
 
     def run(interface: Interface, probe: Probe) -> Driven:
@@ -121,36 +123,52 @@ def _driver(source: Source, compared: Likeness) -> Callable[[Interface, Probe], 
             made: list[Any] = []
 
             def make(held: list[Parameter], **options: Any) -> Any:
-                made.append(adapt_optimizer(source(), held, options, defaults, probe.dtype))
+                made.append(adapt_optimizer(source(), held, calling.Making(options, defaults, probe.dtype)))
                 return made[-1]
 
             tensors = drive(pair, make, probe)
             if isinstance(made[-1], AdaptedOptimizer) and made[-1].functions is not None:
-                made[-1].functions.require_read(defaults)
+                made[-1].functions.require_read(calling.Making(probe.options, defaults, probe.dtype))
             return Driven(_plain(tensors))
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
-            subject = calling.construct(source(), probe.options, defaults, probe.dtype)
+            subject = calling.construct(source(), making(interface, probe))
         module = adapt(subject, interface, probe.state, buffers, probe.dtype)
         tensors = drive(pair, lambda **_: module, probe)
-        recovered = tuple(module.recovered) if isinstance(module, Adapted) else ()
+        recovered = module.recovered if isinstance(module, Adapted) else set()
+        exact = module.exact if isinstance(module, Adapted) else set()
         if isinstance(subject, calling.Functions):
-            subject.require_read(defaults)
+            subject.require_read(making(interface, probe))
         for name in recovered:  # weights that it updates itself are not meant to stay as they were
-            del tensors[f"{name} after use"]
-        return Driven(_plain(tensors), recovered)
+            tensors.pop(f"{name} after use", None)
+        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact))
 
     return run
 
 
-def _constructor(source: Source, compared: Likeness) -> Callable[[Probe], None]:
+def _constructor(source: Source, compared: Likeness) -> Callable[[Interface, Probe], None]:
     """What tries in the candidate's process whether it takes the options of a probe."""
+    making = _making(compared)
+
+    def run(interface: Interface, probe: Probe) -> None:
+        with random_state_kept():
+            calling.construct(source(), making(interface, probe))
+
+    return run
+
+
+def _making(compared: Likeness) -> Callable[[Interface, Probe], calling.Making]:
+    """What an object is made with for a probe."""
     defaults = defaults_of(compared.pair)
 
-    def run(probe: Probe) -> None:
-        with random_state_kept():
-            calling.construct(source(), probe.options, defaults, probe.dtype)
+    def making(interface: Interface, probe: Probe) -> calling.Making:
+        weights = {}
+        for name, array in probe.state.items():
+            with suppress(LayoutError):
+                canonical = WEIGHTS.get(array.ndim, "")
+                weights[name.rpartition(".")[2]] = to_own(array, canonical, interface.layout_of(name) or canonical)
+        return calling.Making({**compared.hints, **probe.options}, defaults, probe.dtype, weights, compared.fixed)
 
-    return run
+    return making
 
 
 def _buffers(compared: Likeness) -> frozenset[str]:
@@ -209,15 +227,15 @@ def _first_fitting(
 ) -> tuple[Interface | None, Outcome | None]:
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
-    batch = _first_supported(session, compared, seed)
-    single = _first_supported(session, _one_image(compared), seed)
+    batch = _first_supported(session, compared, interface, seed)
+    single = _first_supported(session, _one_image(compared), interface, seed)
     for variant in _variants(interface, batch):
         probe = batch if not variant.layout or "N" in variant.layout else single
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
-        if outcome.error == "UndrivableError":
-            undrivable = undrivable or outcome
+        if outcome.error in ("UndrivableError", "LayoutError"):
+            undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
             continue
         score = _score(compared, probe, outcome)
         if score == 3:
@@ -227,14 +245,14 @@ def _first_fitting(
     return best[1], undrivable
 
 
-def _first_supported(session: Session, compared: Likeness, seed: int) -> Probe:
+def _first_supported(session: Session, compared: Likeness, interface: Interface, seed: int) -> Probe:
     """The first probe with options that the candidate takes; the very first if it takes none."""
     probes = probes_of(compared, seed)
     tried: set[str] = set()
     for probe in probes:
         if (key := str(probe.options)) not in tried:
             tried.add(key)
-            if session("construct", probe).error not in ("UnsupportedError", "TypeError"):
+            if session("construct", interface, probe).error not in ("UnsupportedError", "TypeError"):
                 return probe
     return probes[0]
 

@@ -84,9 +84,8 @@ def examine(
     remarks += remarks_on_rows(trials)
     missing = missing_of(trials)
     if not any(trial.rows for trial in trials):
-        return Diagnosis(
-            candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), "nothing was compared"
-        )
+        problem = f"nothing was compared: {unsupported[0]} is not taken" if unsupported else "nothing was compared"
+        return Diagnosis(candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), problem)
     findings = () if all(trial.ok for trial in trials) else tuple(name_mistakes(likeness, trials))
     example = None
     if findings and with_example and findings[0].kinds[0] != RAISED and not isinstance(likeness.pair, ModelPair):
@@ -99,7 +98,14 @@ def examine(
     if missing:
         remarks.append(f"not provided, and so not compared: {', '.join(missing)}")
     return Diagnosis(
-        candidate, likeness.pair.name, tuple(trials), findings, example, missing, tuple(dict.fromkeys(remarks))
+        candidate,
+        likeness.pair.name,
+        tuple(trials),
+        findings,
+        example,
+        missing,
+        tuple(dict.fromkeys(remarks)),
+        left_out=len(unsupported),
     )
 
 

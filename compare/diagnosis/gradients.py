@@ -61,21 +61,28 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
         if update is not None:
             found.of_parameters[name] = update
             found.recovered.add(name)
-    if not _is_numbers(found.of_input):
+    if found.of_input is None:
         kept_inputs = (inside[name] for name in names.GRAD_INPUTS if name in inside)
         found.of_input = next((array for array in kept_inputs if array.shape == input_shape), None)
     return found
 
 
-def _is_numbers(value: Any) -> bool:
-    return value is not None and np.asarray(value).dtype != object
+def _is_array(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a list, say, is an array of numbers of this shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return False
+    return array.dtype.kind in "fiub" and array.shape == shape
 
 
 def _returned(returned: Any, placement: Placement, input_shape: tuple[int, ...]) -> Gradients:
     """What was returned: dx; (dx, dw, db); {"dW": ..., "dx": ...}; or such a dictionary beside dx."""
     found = Gradients()
     named: list[tuple[str, Any]] = []
-    if isinstance(returned, dict):
+    if _is_array(returned, input_shape):
+        found.of_input = returned
+    elif isinstance(returned, dict):
         named = list(returned.items())
     elif isinstance(returned, tuple | list) and returned and not np.isscalar(returned[0]):
         dictionaries = [part for part in returned if isinstance(part, dict)]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -35,6 +37,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 MiB = 2**20
+_counter = itertools.count(10_000)
 LARGEST_FILE = 256 * MiB  # what one file may hold that the code writes or prints into
 
 
@@ -95,7 +98,8 @@ class Session:
     def __call__(self, name: str, *arguments: Any) -> Outcome:
         """Run a served function in the process; the arguments and the result are copied (pickled)."""
         if not self.isolated:
-            return _answer(self._functions[name], arguments)
+            with random_state_kept():
+                return _answer(self._functions[name], arguments)
         if self._process is None:
             self._start()
         assert self._connection is not None
@@ -112,6 +116,9 @@ class Session:
             return outcome
         except (EOFError, OSError):
             return self._died()
+        except Exception as error:  # what came through the pipe is not what we sent
+            self._stop()
+            return Outcome(problem=f"its answer could not be read ({type(error).__name__})", error="Answer", fatal=True)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")
@@ -182,6 +189,9 @@ def _limit_memory(mebibytes: int) -> None:
 
 
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
+    # A state that nobody has set before: seeding it to what it was would not show.
+    random.seed(next(_counter))
+    np.random.seed(next(_counter))  # noqa: NPY002
     before = _random_state()
     with warnings.catch_warnings(record=True) as heard, _captured() as printed:
         warnings.simplefilter("always")
@@ -251,17 +261,25 @@ def _in_one_line(raised: BaseException) -> str:
     if isinstance(raised, SystemExit):
         text = "called sys.exit"
     else:
-        text = f"raised {type(raised).__name__}: {_cut(str(raised), 300)}"
+        try:
+            said = str(raised)
+        except Exception:  # their own exceptions may break too
+            said = "(its message cannot be shown)"
+        text = f"raised {type(raised).__name__}: {_cut(said, 300)}"
     frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_theirs(frame.filename)]
     return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
 
 
 def _own_raise(raised: BaseException) -> bool:
-    """Whether the exception comes from a `raise` or `assert` of their own, not from NumPy or Python underneath."""
+    """Whether it is a refusal: their own `raise` or `assert`, before there is an output.
+
+    What NumPy or Python raises underneath is a breakdown, and so is whatever is raised in backward.
+    """
     frames = traceback.extract_tb(raised.__traceback__)
-    if not isinstance(raised, Exception) or not frames or not _is_theirs(frames[-1].filename):
+    refusal = isinstance(raised, AssertionError | ValueError | TypeError | NotImplementedError)
+    if not refusal or getattr(raised, "in_backward", False) or not frames or not _is_theirs(frames[-1].filename):
         return False
-    return (frames[-1].line or "").lstrip().startswith(("raise ", "assert ", "assert("))
+    return re.search(r"(^|[:;])\s*(raise|assert)\b", frames[-1].line or "") is not None
 
 
 _NOT_THEIRS = tuple(
@@ -271,6 +289,8 @@ _NOT_THEIRS = tuple(
 
 
 def _is_theirs(filename: str) -> bool:
+    if {"site-packages", "dist-packages"} & set(os.path.abspath(filename).split(os.sep)):
+        return False
     return not os.path.abspath(filename).startswith(_NOT_THEIRS) and not filename.startswith("<frozen")
 
 

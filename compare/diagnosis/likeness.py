@@ -6,7 +6,7 @@ import ast
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class Likeness:
         pair: with the reference, its cases and its rule.
         fixed: whether there is one configuration only, that of a given torch module.
         parts: the registered pair of every layer inside, by its name in the module ("" for the module itself).
+        hints: the options of the given torch module, for code that asks for them by name.
         build: the scratch module with some of its layers replaced, given by name; None if it has no scratch twin.
     """
 
@@ -37,6 +38,7 @@ class Likeness:
     fixed: bool
     parts: Mapping[str, Pair]
     build: Callable[[Mapping[str, Any]], Make] | None
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
 
 def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
@@ -99,7 +101,7 @@ def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) ->
     cases = [Case(shape, {}, "normal") for shape in shapes]
     cases += [Case(first, {}, kind) for kind in values if kind != "normal"]
     cases += [Case(first, {}, layout=layout) for layout in ("strided", "fortran", "batch last", "read-only")]
-    cases += [Case(first, {}, calls=2)]
+    cases += [Case(first, {}, calls=3)]
 
     def reference() -> nn.Module:
         return copy.deepcopy(module)
@@ -115,7 +117,7 @@ def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) ->
         takes_targets=takes_targets,
         random=registered.random if registered else None,
     )
-    return Likeness(pair, fixed=True, parts=parts, build=build)
+    return Likeness(pair, fixed=True, parts=parts, build=build, hints=_arguments_of(module))
 
 
 def _keeps_zeros(layers: Any) -> bool:
@@ -159,13 +161,19 @@ def _sequential(module: nn.Module, prefix: str, make: Callable[[str], scratch.Mo
     )
 
 
-def options_of(layer: nn.Module, pair: LayerPair) -> dict[str, Any]:
-    """The constructor arguments that make the scratch twin of a configured torch layer."""
+def _arguments_of(layer: nn.Module, like: Any = None) -> dict[str, Any]:
+    """The constructor arguments that a torch layer was configured with, those that `like` has too."""
     options: dict[str, Any] = {}
-    for name in inspect.signature(pair.scratch).parameters:
-        if hasattr(layer, name):
+    for name in inspect.signature(like or type(layer)).parameters:
+        if hasattr(layer, name) and name not in ("args", "kwargs"):
             value = getattr(layer, name)
             options[name] = value is not None if name == "bias" else value
+    return options
+
+
+def options_of(layer: nn.Module, pair: LayerPair) -> dict[str, Any]:
+    """The constructor arguments that make the scratch twin of a configured torch layer."""
+    options = _arguments_of(layer, pair.scratch)
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
         raise ValueError("Flatten: start_dim must be 1 and end_dim -1")
     return options

@@ -38,6 +38,8 @@ OPTIONS: dict[str, set[str]] = {
     | {"numfilters", "nfilters", "filters", "numkernels", "nkernels", "depth", "oc", "f", "outdepth", "k_out"},
     "kernel_size": {"kernelsize", "kernel", "ksize", "filtersize", "k", "size", "poolsize", "windowsize", "window"}
     | {"filtershape", "kernelshape", "pool", "ks", "fs", "kernelsizes", "poolshape"},
+    "kernel_height": {"kernelheight", "poolh", "poolheight", "kh", "filterh", "filterheight", "fh", "kernelh", "hf"},
+    "kernel_width": {"kernelwidth", "poolw", "poolwidth", "kw", "filterw", "filterwidth", "fw", "kernelw", "wf"},
     "stride": {"stride", "strides", "s", "step"},
     "padding": {"padding", "pad", "pads", "p", "zeropadding"},
     "bias": {"bias", "usebias", "withbias", "hasbias"},
@@ -132,7 +134,7 @@ def option_of(argument: str, options: set[str]) -> str | None:
     """
     if argument in options:
         return argument
-    word = plain(argument) if not argument.startswith("beta") else argument
+    word = argument.replace("_", "") if argument.startswith("beta") else plain(argument)
     found = [option for option in options if word in OPTIONS.get(option, set())]
     return found[0] if len(found) == 1 else None
 

@@ -22,6 +22,7 @@ from compare.diagnosis.trial import Trial, in_order, kind_of
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
 from compare.observe import Tensors
+from compare.pairs import ModelPair
 from compare.verify.probe import TrainingStep, drive, shares
 from scratch import Array
 
@@ -57,22 +58,26 @@ class Finding:
 
 @dataclass
 class _Replayed:
-    """A mistake in a layer (`part`) of the twin, and what it gives on each trial; None where it raises.
+    """A mistake in a layer (`part`) of the twin, and what it gives on each trial: tensors, or the error that it raises.
 
-    `affected` are the kinds of tensors that it changes, `matched` those that coincide with the candidate's.
+    `affected` are the kinds of tensors that it changes, `matched` those that coincide with the candidate's; `same_words`
+    says that its errors have the candidate's words.
     """
 
     part: str
     fault: Fault
-    tensors: list[Tensors | None]
+    tensors: list[Tensors | str]
     affected: set[str]
     matched: set[str]
+    same_words: bool
 
     def explains(self, present: set[str]) -> set[str]:
         """The kinds of tensors that it changes, if the candidate has them all just so; else nothing."""
         if RAISED in self.affected - self.matched:
             return set()
         changed = self.affected & present
+        if changed == {RAISED} and not self.same_words:
+            return set()
         return changed if changed and changed <= self.matched else set()
 
 
@@ -91,9 +96,18 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
         chosen = _choose_two(likeness, judged, replayed, present, wrong, rate) or chosen
         explained = set().union(*(kinds for _, kinds in chosen))
     findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
-    findings += [_described(kind, judged) for kind in in_order(wrong - explained)]
+    left = _without_consequences(wrong - explained) if isinstance(likeness.pair, ModelPair) else wrong - explained
+    findings += [_described(kind, judged) for kind in in_order(left)]
     order = in_order(wrong)
     return sorted(_together(findings), key=lambda finding: order.index(finding.kinds[0]))
+
+
+def _without_consequences(wrong: set[str]) -> set[str]:
+    """The wrong tensors of a model without those that only follow: updates of a wrong gradient, anything of wrong scores."""
+    if "logits" in wrong:
+        return {"logits"}
+    causes = {kind for kind in wrong if " after " not in kind}
+    return causes or wrong
 
 
 def _finding(
@@ -107,13 +121,16 @@ def _finding(
 
 
 def _identical(a: _Replayed, b: _Replayed) -> bool:
+    """Whether two mistakes cannot be told apart on these trials."""
     if a.affected != b.affected or len(a.tensors) != len(b.tensors):
         return False
-    return all(
-        (x is None) == (y is None)
-        and (x is None or y is None or all(n in y and _same(x[n], y[n], np.zeros(()), 1e-12) for n in x))
-        for x, y in zip(a.tensors, b.tensors, strict=True)
-    )
+    for x, y in zip(a.tensors, b.tensors, strict=True):
+        if isinstance(x, str) or isinstance(y, str):
+            if x != y:
+                return False
+        elif not all(name in y and _same(x[name], y[name], np.zeros(()), 1e-12) for name in x):
+            return False
+    return True
 
 
 def _inputs(count: int) -> str:
@@ -209,13 +226,17 @@ def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Tr
             affected |= {kind} if changed else set()
             (matched if same else unmatched).add(kind)
     part, fault = next(iter(faults.items()))
-    return _Replayed(part, fault, tensors, affected, matched - unmatched)
+    errors = [(given, trial.problem) for trial, given in zip(trials, tensors, strict=True) if isinstance(given, str)]
+    same_words = all(" ".join(problem.split()).startswith(" ".join(given.split())) for given, problem in errors)
+    return _Replayed(part, fault, tensors, affected, matched - unmatched, same_words)
 
 
-def _held_against(trial: Trial, given: Tensors | None) -> Iterator[tuple[str, bool, bool]]:
+def _held_against(trial: Trial, given: Tensors | str) -> Iterator[tuple[str, bool, bool]]:
     """Each tensor of a replay: its kind, whether it differs from the right one, whether it is the candidate's."""
-    if given is None or trial.got is None:
-        yield RAISED, given is None, (given is None) == (trial.got is None)
+    if isinstance(given, str) or trial.got is None:
+        # The same kind of error; where nothing but errors speaks for a mistake, also with the same words.
+        same = isinstance(given, str) and trial.got is None and trial.problem.startswith(given.partition(":")[0])
+        yield RAISED, isinstance(given, str), same
         return
     for name, right in trial.expected.items():
         replayed, bound = given.get(name), trial.bounds[name]
@@ -246,16 +267,16 @@ def planted(fault: Fault, rate: float = RATE) -> Any:
     return TrainingStep(target) if fault.target == "scratch.train.train_step" else target
 
 
-def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | None:
-    """What a mistaken twin gives; None where it raises."""
-    make = _put_back(make) if trial.recovered else make
+def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | str:
+    """What a mistaken twin gives: tensors, or the error that it raises, in the words of an `Outcome`."""
+    make = _put_back(make) if trial.updated else make
     try:
         given = drive(likeness.pair, make, trial.probe, trial.got)
         if trial.got is None or not any(name.startswith("share") for name in trial.got):
             return given
         return given | shares(likeness.pair, trial.probe, drive(likeness.pair, make, trial.probe))[0]
-    except (Exception, SystemExit):
-        return None
+    except (Exception, SystemExit) as error:
+        return f"raised {type(error).__name__}: {error}"
 
 
 def _put_back(make: Any) -> Any:

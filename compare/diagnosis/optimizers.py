@@ -10,21 +10,20 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from compare.diagnosis import calling, names
-from compare.diagnosis.calling import UndrivableError
+from compare.diagnosis.calling import Making, UndrivableError
 from scratch import Array, Optimizer, Parameter
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
 PARAMETERS = {"params", "parameters", "theta", "weights", "variables"}
 
 
-def adapt_optimizer(
-    factory: Any, parameters: list[Parameter], options: Mapping[str, Any], defaults: Mapping[str, Any], dtype: str
-) -> Any:
+def adapt_optimizer(factory: Any, parameters: list[Parameter], making: Making) -> Any:
     """An optimizer of these parameters, driven as `scratch.Optimizer` is; one of ours stays what it is.
 
     Raises:
@@ -32,37 +31,36 @@ def adapt_optimizer(
         UnsupportedError: if it does not take an option that is not at its default.
     """
     if isinstance(factory, type) and issubclass(factory, Optimizer):
-        return factory(parameters, **options)
-    options = {name: value for name, value in defaults.items() if value is not None} | dict(options)
+        return factory(parameters, **making.options)
+    options = making.full()
     if isinstance(factory, tuple):
-        return AdaptedOptimizer(
-            calling.construct(factory, _spread(factory[0], options), defaults, dtype), parameters, options
-        )
+        return AdaptedOptimizer(calling.construct(factory, _spread(factory[0], making)), parameters, options)
     function = factory if inspect.isfunction(factory) else None
     if (
         function is not None
         and len(calling.required_names(function)) >= 2
         and names.plain(calling.required_names(function)[0]) in names.WEIGHT_WORDS | {"x"}
     ):
-        subject: Any = calling.Functions(function, None, _spread(function, options))
+        subject: Any = calling.Functions(function, None, _spread(function, making).full())
         return AdaptedOptimizer(subject, parameters, options)
     wanted = list(inspect.signature(factory).parameters)
     if wanted and names.plain(wanted[0]) in PARAMETERS:
         bound = _Bound(factory, parameters)
-        return AdaptedOptimizer(
-            calling.construct(bound, _spread(factory, options), defaults, dtype), parameters, options
-        )
-    subject = calling.construct(factory, _spread(factory, options), defaults, dtype)
+        return AdaptedOptimizer(calling.construct(bound, _spread(factory, making)), parameters, options)
+    subject = calling.construct(factory, _spread(factory, making))
     return AdaptedOptimizer(subject, parameters, options)
 
 
-def _spread(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, with `betas` as two numbers where the code wants two."""
-    wanted = set(inspect.signature(factory).parameters)
-    if "betas" in options and "betas" not in wanted:
-        beta1, beta2 = options["betas"]  # most code has two numbers
-        return {name: value for name, value in options.items() if name != "betas"} | {"beta1": beta1, "beta2": beta2}
-    return dict(options)
+def _spread(factory: Any, making: Making) -> Making:
+    """The same, with `betas` as two numbers where the code wants two."""
+    if "betas" not in making.full() or "betas" in inspect.signature(factory).parameters:
+        return making
+
+    def spread(options: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in options.items() if name != "betas"}
+        return rest | (dict(zip(("beta1", "beta2"), options["betas"], strict=True)) if "betas" in options else {})
+
+    return replace(making, options=spread(making.options), defaults=spread(making.defaults))
 
 
 class _Bound:

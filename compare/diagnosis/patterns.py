@@ -41,7 +41,8 @@ class Evidence:
     @property
     def got(self) -> Array:
         assert self.trial.got is not None
-        return self.trial.got[self.name].astype(np.float64)
+        array = self.trial.got[self.name]
+        return np.asarray(array if array.dtype.kind in "fiub" else np.full(array.shape, np.nan), np.float64)
 
     @property
     def right(self) -> Array:

@@ -140,6 +140,11 @@ class Placement:
         before, after = self.pushed[name], np.asarray(paths.get(self.subject, path))
         return None if np.array_equal(before, after) else (before - after) / np.asarray(rate, before.dtype)
 
+    def changed(self) -> set[str]:
+        """The parameters that are no longer what was put there."""
+        there = {name: self._there(path) for name, path in self.paths.items() if name in self.parameters}
+        return {name for name, now in there.items() if now is not None and not np.array_equal(now, self.pushed[name])}
+
     def read_back(self, updated: set[str]) -> None:
         """Take over what became of their weights and running statistics, but not of weights that they update."""
         for name, path in self.paths.items():

@@ -29,10 +29,12 @@ class Driven:
 
     Attributes:
         tensors: outputs and gradients, by name.
-        recovered: the parameters whose gradient was taken from an update of the weights.
+        updated: the parameters that it updates itself.
+        recovered: those of them whose gradient was taken from the update.
     """
 
     tensors: Tensors
+    updated: tuple[str, ...] = ()
     recovered: tuple[str, ...] = ()
 
 
@@ -46,7 +48,7 @@ class Trial:
         missing: the tensors that the candidate does not provide.
         notes: what else was noticed.
         error, refused, fatal: of the outcome that has no tensors, see `Outcome`.
-        recovered: the parameters that it updates itself, see `Driven`.
+        updated: the parameters that it updates itself, see `Driven`.
     """
 
     probe: Probe
@@ -60,7 +62,7 @@ class Trial:
     error: str = ""
     refused: bool = False
     fatal: bool = False
-    recovered: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -132,7 +134,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     rows = compare_probe(pair, probe, got, reference, allowed)
     if lenient and isinstance(pair, LayerPair) and pair.rule in (tolerance.sum_of_products, measured):
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
-    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), recovered=driven.recovered)
+    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), updated=driven.updated)
 
 
 def report_of(trials: Sequence[Trial]) -> Report:

@@ -24,6 +24,7 @@ class Diagnosis:
         missing: the tensors that the candidate does not provide.
         remarks: what is no mistake, and should be known.
         problem: why nothing could be compared; empty if something was.
+        left_out: how many inputs it does not take.
     """
 
     candidate: str
@@ -34,6 +35,7 @@ class Diagnosis:
     missing: tuple[str, ...]
     remarks: tuple[str, ...]
     problem: str = ""
+    left_out: int = 0
 
     @property
     def report(self) -> Report:
@@ -74,9 +76,12 @@ class Diagnosis:
         if self.ok:
             report = self.report
             worst = max(row.budget for row in report.rows)
+            gradients = [kind for kind in self.missing if "grad" in kind]
+            as_far = f" as far as it goes, {', '.join(gradients)} not being provided" if gradients else ""
+            of = f" of {len(self.trials) + self.left_out}" if self.left_out else ""
             return (
-                f"right: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
-                f"{len(self.trials)} inputs, none outside its bound (at most {worst:.0%} of it used)"
+                f"right{as_far}: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
+                f"{len(self.trials)}{of} inputs, none outside its bound (at most {worst:.0%} of it used)"
             )
         first = self.findings[0]
         where = f" of {self.like}" if not first.layer else f", layer {first.layer}"

@@ -115,6 +115,13 @@ RELU: tuple[Fault, ...] = (
         (_MAX, "x[x < 0] = 0\n        y = x.copy()  # (1)"),
     ),
     _relu(
+        "gradient-changed",
+        "The upstream gradient is changed in place (grad[x <= 0] = 0): whoever else holds it, finds other numbers.",
+        "Compare the upstream gradient before and after backward.",
+        "The upstream gradient after use differs, grad_input is right; hidden in a plain chain of layers.",
+        ("return " + _MASK, "grad_output[y <= 0] = 0\n        return grad_output"),
+    ),
+    _relu(
         "output-buffer-reused",
         "All calls write into one array: the next call overwrites the output of the last one.",
         "Keep the output of one call, call again, and look at it.",

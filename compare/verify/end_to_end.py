@@ -132,7 +132,9 @@ def run_scratch(
     model.train()
     if blank_free:
         criterion(model(images), labels)
-        seen["grad_input"] = np.array(model.backward(criterion.backward()))
+        grad_input: Array | None = model.backward(criterion.backward())
+        if grad_input is not None:
+            seen["grad_input"] = np.array(grad_input)
     for step in range(steps):
         loss, _ = train_step(model, criterion, optimizer, images, labels)
         if step == 0:

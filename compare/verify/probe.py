@@ -74,13 +74,14 @@ def draw_probes(pair: Pair, dtype: str, seed: int = 0) -> list[Probe]:
 def draw_probe(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
     """Draw the weights, inputs and upstream gradients of a case.
 
-    Each further call has an image less, as the last batch of an epoch may have. The upstream gradient is random: one of
+    The last of several calls has an image less, as the last batch of an epoch may have. The upstream gradient is random: one of
     ones would hide what sums to zero.
     """
     state = draw_state(pair.torch(**case.options), dtype, rng)
     probe = Probe(case.name, dtype, case.options, state, layout=case.layout)
     reference = reference_of(pair, probe)
-    calls = [_draw_call(pair, _smaller(case, number), reference, dtype, rng) for number in range(case.calls)]
+    less = [*(0 for _ in range(case.calls - 1)), int(case.calls > 1)]
+    calls = [_draw_call(pair, _smaller(case, images), reference, dtype, rng) for images in less]
     return replace(probe, calls=tuple(calls))
 
 
@@ -239,8 +240,10 @@ def _smaller(case: Case, images: int) -> Case:
 
 def _draw_call(pair: LayerPair, case: Case, reference: nn.Module, dtype: str, rng: np.random.Generator) -> Call:
     inputs = [probes.VALUES[case.values](rng, case.shape).astype(dtype)]
-    if pair.takes_targets:
+    if pair.takes_targets and isinstance(reference, nn.CrossEntropyLoss | nn.NLLLoss):
         inputs.append(rng.integers(0, case.shape[1], case.shape[0]))
+    elif pair.takes_targets:
+        inputs.append(rng.uniform(0.1, 0.9, case.shape).astype(dtype))  # numbers, or probabilities
     with torch.no_grad():  # a copy: what the layer keeps account of must not count this call
         shape = copy.deepcopy(reference)(*(torch.tensor(array) for array in inputs)).shape
     values = "magnitudes" if case.values == "magnitudes" else "normal"
