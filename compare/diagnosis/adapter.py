@@ -163,22 +163,11 @@ class Adapted(Module):
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """The gradient of the input; None if they provide none."""
         if self.backward_call is None:
-            if self.loss_gradient is None:
-                return None
             returned, took_gradient, updates = self.loss_gradient, False, False
         else:
             updates = calling.asks_for_rate(self.backward_call) or self._sets_rate()
-            if self.functions is None:
-                self.resetting.reset()
             try:
-                returned, took_gradient = calling.call_backward(
-                    self.backward_call,
-                    self._own_gradient(grad_output),
-                    self.inputs,
-                    self.cache,
-                    self.training,
-                    self.functions,
-                )
+                returned, took_gradient = self._call_backward(grad_output)
             except Exception as error:
                 if self.training:
                     error.in_backward = True  # type: ignore[attr-defined]
@@ -204,11 +193,21 @@ class Adapted(Module):
         except LayoutError:
             return grad_input
 
+    def _call_backward(self, grad_output: Array | float) -> tuple[Any, bool]:
+        if self.functions is None:
+            self.resetting.reset()
+        return calling.call_backward(
+            self.backward_call,
+            self._own_gradient(grad_output),
+            self.inputs,
+            self.cache,
+            self.training,
+            self.functions,
+        )
+
     def _sets_rate(self) -> bool:
         """Set a learning rate that the object holds to everybody's; whether it holds one."""
-        held = [
-            name for name in getattr(self.subject, "__dict__", {}) if names.plain(name) in names.RATE_WORDS - {"alpha"}
-        ]
+        held = [name for name in getattr(self.subject, "__dict__", {}) if names.plain(name) in names.HELD_RATE_WORDS]
         held = [name for name in held if isinstance(getattr(self.subject, name), int | float)]
         for name in held if self.functions is None else ():
             setattr(self.subject, name, calling.RATE)

@@ -14,6 +14,7 @@ from compare.diagnosis import names
 from scratch import Array
 
 SIZES = ("in_channels", "out_channels", "in_features", "out_features", "num_features")  # told by the weights
+PAIRED = ("kernel_size", "stride", "padding")
 SIDES = ("kernel_height", "kernel_width")
 RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
 
@@ -124,6 +125,7 @@ class Making:
         defaults: torch's own defaults: an option that they do not take may have this value.
         dtype: "float64" or "float32".
         weights: weights by torch's names, in their layout, for constructors that take them.
+        pairs: whether sizes are passed as pairs, also where both are equal.
         fixed: whether the options are those of one torch module that was given: then they are passed where they are
             asked for, and none is missed.
     """
@@ -133,6 +135,14 @@ class Making:
     dtype: str
     weights: Mapping[str, Array] = field(default_factory=dict)
     fixed: bool = False
+    pairs: bool = False
+
+    def value(self, option: str) -> Any:
+        """What is passed for an option: a pair of equal numbers as one number, unless they take pairs."""
+        value = self.full()[option]
+        if self.pairs and option in PAIRED:
+            return value if isinstance(value, tuple) else (value, value)
+        return single(value)
 
     def full(self) -> dict[str, Any]:
         """The options with torch's defaults, which need not be theirs; also the sides of a kernel one by one."""
@@ -165,7 +175,7 @@ def construct(factory: Any, making: Making) -> Any:
     if isinstance(factory, tuple) or is_forward(factory):
         forward, backward, *_ = (*(factory if isinstance(factory, tuple) else (factory,)), None)
         _refuse_unknown(forward, making)
-        return Functions(forward, backward, options)
+        return Functions(forward, backward, {option: making.value(option) for option in options})
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
     given, unknown, takes_any = _known_arguments(factory, making)
@@ -175,16 +185,18 @@ def construct(factory: Any, making: Making) -> Any:
     used |= {"kernel_size"} if used & set(SIDES) else set()
     left = [option for option in options if option not in used]
     required = [option for option in left if option not in making.defaults]
+    if "bias" in making.defaults and any(names.same_thing(name, "bias") for name in unknown):
+        raise UnsupportedError("bias=False")
     if len(unknown) > len(required):
         raise UndrivableError(
             f"{_name(factory)}: cannot tell what to pass as {', '.join(unknown)}; write the call out, "
             f'FILE.py:"{_name(factory)}(...)", and say which torch module it is like'
         )
     for name, option in zip(unknown, required, strict=False):  # in torch's order
-        given[name] = single(options[option])
+        given[name] = making.value(option)
         left.remove(option)
     if takes_any:  # **options: what is needed, by torch's names
-        given |= {option: single(options[option]) for option in left if option in making.options}
+        given |= {option: making.value(option) for option in left if option in making.options}
         left = [option for option in left if option not in making.options]
     making.refuse(left)
     return factory(**given)
@@ -216,7 +228,7 @@ def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list
         elif leaf is not None and option is None and parameter.default is parameter.empty:
             given[name] = making.weights[leaf].copy()
         elif option is not None:
-            given[name] = single(options[option])
+            given[name] = options[option] if option in SIDES else making.value(option)
         elif parameter.default is parameter.empty:
             unknown.append(name)
     return given, unknown, takes_any

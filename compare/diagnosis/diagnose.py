@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ from compare.verify.probe import Probe, drive, expected
 from scratch import Module, Optimizer, Parameter
 
 IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
-ROW_LAYOUTS = (("", ""), ("F", ""))
+ROW_LAYOUTS = (("", ""), ("F", ""), ("FN", ""))
 WEIGHT_LAYOUTS = {4: ("", "HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"), 2: ("", "IO")}
 
 
@@ -89,10 +90,13 @@ def diagnose(
         if not ours.value:
             compared, interface, found = _resolve(session, compared, interface, name_of(candidate), seed)
             remarks += found
-        one_image = bool(interface.layout) and "N" not in interface.layout
+        one_image = interface.one_at_a_time
         if one_image:
             compared = _one_image(compared)
         probes = probes_of(compared, seed)
+        if not ours.value and not _takes_pairs(session, compared, interface, probes):
+            probes = [probe for probe in probes if not _has_pairs(probe)]
+            remarks.append("it takes one number for both sides: sizes that differ were left out")
         if not ours.value and isinstance(compared.pair, OptimizerPair):
             probes = [_always_with_gradients(probe) for probe in probes]
         result = examine(
@@ -166,7 +170,9 @@ def _making(compared: Likeness) -> Callable[[Interface, Probe], calling.Making]:
             with suppress(LayoutError):
                 canonical = WEIGHTS.get(array.ndim, "")
                 weights[name.rpartition(".")[2]] = to_own(array, canonical, interface.layout_of(name) or canonical)
-        return calling.Making({**compared.hints, **probe.options}, defaults, probe.dtype, weights, compared.fixed)
+        return calling.Making(
+            {**compared.hints, **probe.options}, defaults, probe.dtype, weights, compared.fixed, interface.pairs
+        )
 
     return making
 
@@ -230,7 +236,7 @@ def _first_fitting(
     batch = _first_supported(session, compared, interface, seed)
     single = _first_supported(session, _one_image(compared), interface, seed)
     for variant in _variants(interface, batch):
-        probe = batch if not variant.layout or "N" in variant.layout else single
+        probe = single if variant.one_at_a_time else batch
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
@@ -285,12 +291,13 @@ def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
         ways = [way | {ndim: layout} for layout in WEIGHT_LAYOUTS[ndim] for way in ways]
     for layout, output_layout in layouts:
         for way in ways:
-            for target in targets:
+            for target, single in itertools.product(targets, (False, True) if layout == "FN" else (False,)):
                 yield replace(
                     interface,
                     layout=layout,
                     output_layout=output_layout,
                     targets=target,
+                    single=single or interface.single,
                     weight_layouts={name: way[a.ndim] for name, a in probe.state.items() if way.get(a.ndim)},
                 )
 
@@ -298,13 +305,30 @@ def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
 def _in_words(found: Interface, given: Interface) -> str:
     said = []
     if found.layout and not given.layout:
-        said.append(f"inputs as {found.layout}" + ("" if "N" in found.layout else ", one at a time"))
+        said.append(f"inputs as {found.layout}" + (", one at a time" if found.one_at_a_time else ""))
     if found.output_layout and not given.output_layout:
         said.append(f"outputs as {found.output_layout}")
     said += [f"{name} as {layout}" for name, layout in found.weight_layouts.items()]
     if found.targets == "one-hot" and not given.targets:
         said.append("targets as one-hot rows")
     return f"it takes {', '.join(said)}" if said else ""
+
+
+def _takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
+    """Whether (2, 2) does the same as 2; where no size differs from the other, or 2 does not work either, it may."""
+    equal = [p for p in probes if set(calling.PAIRED) & p.options.keys() and not _has_pairs(p)]
+    if compared.fixed or not equal or not any(_has_pairs(probe) for probe in probes):
+        return True
+    for probe in equal:
+        one = session("drive", interface, probe)
+        if one.value is not None:
+            return session("drive", replace(interface, pairs=True), probe).value is not None
+    return True
+
+
+def _has_pairs(probe: Probe) -> bool:
+    """Whether an option has two different sizes."""
+    return any(isinstance(value, tuple) and len(set(value)) > 1 for value in probe.options.values())
 
 
 def _one_image(compared: Likeness) -> Likeness:

@@ -26,6 +26,8 @@ class Interface:
         output_layout: those of the output, where they are others.
         output_from: the attribute that holds the output, where forward returns something else.
         weight_layouts: the layouts of weights, by torch's name, where `parameters` gives none.
+        single: whether only one image at a time fits although the layout has an N (column vectors, "FN").
+        pairs: whether sizes are passed as pairs, also where both are equal.
         targets: what a loss takes: "classes" (whole numbers) or "one-hot" rows.
     """
 
@@ -38,6 +40,8 @@ class Interface:
     output_from: str = ""
     targets: str = ""
     weight_layouts: Mapping[str, str] = field(default_factory=dict)
+    single: bool = False
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layout", "output_layout"):
@@ -46,6 +50,11 @@ class Interface:
                 raise UserError(f"{name} {value!r} must be capital letters such as NCHW, NHWC, HWC or HW, each once")
         if self.targets not in ("", *TARGETS):
             raise UserError(f"targets {self.targets!r} must be one of {', '.join(TARGETS)}")
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether the code takes one image at a time."""
+        return self.single or (bool(self.layout) and "N" not in self.layout)
 
     def layout_of(self, parameter: str) -> str:
         """The layout that was given for torch's `parameter`; empty if none was."""

@@ -25,6 +25,7 @@ RATE_WORDS = {"lr", "learningrate", "alpha", "eta", "learnrate", "stepsize", "ra
 GRADIENT_WORDS = {"g", "dout", "dvalues", "delta", "error", "upstream", "dldout", "dldy", "dy", "dz", "da", "do", "dl"}
 GRADIENT_WORDS |= {"accumgrad", "gradoutput", "outputgradient", "dlossdout", "err", "outputerror", "dvalue", "outgrad"}
 OUTPUT_WORDS = {"out", "output", "outputs", "y", "z", "a", "values", "value", "l_d_out", "next", "loss_d_out"}
+HELD_RATE_WORDS = {"lr", "learningrate", "learnrate", "eta", "stepsize"}  # "rate" may be that of dropout
 CACHE_WORDS = {"cache", "ctx", "context", "saved", "memory", "caches"}
 MODE_WORDS = {"training", "train", "istraining", "trainflg", "trainflag", "mode", "trainmode", "istrain"}
 SETTINGS_WORDS = {"convparam", "poolparam", "bnparam", "dropoutparam", "param", "params", "config", "hparameters"}

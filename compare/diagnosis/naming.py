@@ -58,10 +58,10 @@ class Finding:
 
 @dataclass
 class _Replayed:
-    """A mistake in a layer (`part`) of the twin, and what it gives on each trial: tensors, or the error that it raises.
+    """A mistake in a layer (`part`) of the twin, and what it gives on each trial: tensors, or the error it raises.
 
-    `affected` are the kinds of tensors that it changes, `matched` those that coincide with the candidate's; `same_words`
-    says that its errors have the candidate's words.
+    `affected` are the kinds of tensors that it changes, `matched` those that coincide with the candidate's;
+    `same_words` says that its errors have the candidate's words.
     """
 
     part: str
@@ -103,7 +103,7 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
 
 
 def _without_consequences(wrong: set[str]) -> set[str]:
-    """The wrong tensors of a model without those that only follow: updates of a wrong gradient, anything of wrong scores."""
+    """The wrong tensors of a model without what only follows: updates of a wrong gradient, all else of wrong scores."""
     if "logits" in wrong:
         return {"logits"}
     causes = {kind for kind in wrong if " after " not in kind}

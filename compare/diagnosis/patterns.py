@@ -159,6 +159,8 @@ def _factor(wrong: Sequence[Evidence]) -> Found:
         if not e.equals(c * right):
             return None
         factors.append(c)
+    if all(math.isclose(c, 1, abs_tol=1e-6) for c in factors):
+        return None
     said = _in_words(factors, [e.sizes() for e in wrong])
     if said is not None:
         return (

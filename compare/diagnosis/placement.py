@@ -68,6 +68,8 @@ class Placement:
         if "bias" not in self.parameters and any(names.same_thing(word, "bias") for word in wanted):
             raise UnsupportedError("bias=False")
         for name, buffer in self.buffers.items():
+            if buffer.data.dtype.kind == "i":  # nobody else counts batches
+                continue
             functions.settings[name] = buffer.data.copy()
             found[name] = f"settings[{name!r}]"
         return found

@@ -80,8 +80,8 @@ class Diagnosis:
             as_far = f" as far as it goes, {', '.join(gradients)} not being provided" if gradients else ""
             of = f" of {len(self.trials) + self.left_out}" if self.left_out else ""
             return (
-                f"right{as_far}: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
-                f"{len(self.trials)}{of} inputs, none outside its bound (at most {worst:.0%} of it used)"
+                f"right{as_far}: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared "
+                f"on {len(self.trials)}{of} inputs, none outside its bound (at most {worst:.0%} of it used)"
             )
         first = self.findings[0]
         where = f" of {self.like}" if not first.layer else f", layer {first.layer}"

@@ -74,8 +74,8 @@ def draw_probes(pair: Pair, dtype: str, seed: int = 0) -> list[Probe]:
 def draw_probe(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
     """Draw the weights, inputs and upstream gradients of a case.
 
-    The last of several calls has an image less, as the last batch of an epoch may have. The upstream gradient is random: one of
-    ones would hide what sums to zero.
+    The last of several calls has an image less, as the last batch of an epoch may have. The upstream gradient is
+    random: one of ones would hide what sums to zero.
     """
     state = draw_state(pair.torch(**case.options), dtype, rng)
     probe = Probe(case.name, dtype, case.options, state, layout=case.layout)
