@@ -95,15 +95,15 @@ class Functions:
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options under every usual key, pairs of equal numbers as one number.
+    """The options under every usual key.
 
-    >>> settings_of({"stride": (2, 2), "padding": 1})
+    >>> settings_of({"stride": 2, "padding": 1})
     {'stride': 2, 'strides': 2, 'pad': 1, 'padding': 1}
     """
     settings: dict[str, Any] = {}
     for option, value in options.items():
         for key in names.SETTINGS_KEYS.get(option, (option,)):
-            settings[key] = single(value)
+            settings[key] = value
     if "kernel_size" in options:
         value = options["kernel_size"]
         height, width = value if isinstance(value, tuple) else (value, value)
@@ -264,7 +264,7 @@ def call_forward(
     Raises UndrivableError if it asks for something unknown.
     """
     main = list(inputs)
-    wanted = _required(function)
+    wanted = required_names(function)
     plain_words = [names.plain(name) for name in wanted]
     if len(main) == 2 and len(wanted) >= 2:
         first, second = plain_words[:2]
@@ -285,8 +285,10 @@ def call_backward(
 
     Returns what it returned, and whether it took the gradient at all (a loss may not).
     """
+    if takes_input_only(function) and cache is None:
+        return np.asarray(_call(function, [inputs[0]], training, functions, {})) * grad_output, True
     known = dict.fromkeys(names.RATE_WORDS, RATE) | dict.fromkeys(names.CACHE_WORDS, cache)
-    wanted = _required(function)
+    wanted = required_names(function)
     others = [name for name in wanted if names.plain(name) not in known and not _is_mode(name)]
     gradients = [name for name in others if _is_gradient(name)]
     main = gradients[0] if gradients else None
@@ -374,7 +376,7 @@ def _from_functions(functions: Functions, name: str) -> Any:
     return None if option is None else single(functions.options[option])
 
 
-def _required(function: Callable[..., Any]) -> list[str]:
+def required_names(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments without a default (and those with one that we know), but not *args and **kwargs."""
     return [
         name
@@ -389,14 +391,9 @@ def argument_names(function: Callable[..., Any]) -> list[str]:
     return list(_parameters(function, 1))
 
 
-def required_names(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that it cannot do without, and of a learning rate."""
-    return _required(function)
-
-
 def asks_for_rate(function: Callable[..., Any]) -> bool:
     """Whether a backward takes a learning rate: then it updates the weights itself."""
-    return any(names.plain(name) in names.RATE_WORDS for name in _required(function))
+    return any(names.plain(name) in names.RATE_WORDS for name in required_names(function))
 
 
 def _is_mode(name: str) -> bool:

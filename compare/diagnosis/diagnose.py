@@ -212,7 +212,7 @@ def _resolve(
         tried.append(only_with(compared, "bias", False))
     undrivable: Outcome | None = None
     for number, chosen in enumerate(tried):
-        found, failed = _first_fitting(session, chosen, interface, seed)
+        found, failed = _first_fitting(session, chosen, interface, name, seed)
         if found is not None:
             remarks = [] if found == interface else [_in_words(found, interface)]
             if number:
@@ -229,12 +229,12 @@ def _undrivable(name: str, outcome: Outcome) -> UserError:
 
 
 def _first_fitting(
-    session: Session, compared: Likeness, interface: Interface, seed: int
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
 ) -> tuple[Interface | None, Outcome | None]:
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
-    batch = _first_supported(session, compared, interface, seed)
-    single = _first_supported(session, _one_image(compared), interface, seed)
+    batch = _first_supported(session, compared, interface, name, seed)
+    single = _first_supported(session, _one_image(compared), interface, name, seed)
     for variant in _variants(interface, batch):
         probe = single if variant.one_at_a_time else batch
         outcome = session("drive", variant, probe)
@@ -251,16 +251,22 @@ def _first_fitting(
     return best[1], undrivable
 
 
-def _first_supported(session: Session, compared: Likeness, interface: Interface, seed: int) -> Probe:
-    """The first probe with options that the candidate takes; the very first if it takes none."""
+def _first_supported(session: Session, compared: Likeness, interface: Interface, name: str, seed: int) -> Probe:
+    """The first probe with options that the candidate takes. Raises UserError if it takes none."""
     probes = probes_of(compared, seed)
     tried: set[str] = set()
+    refused = ""
     for probe in probes:
         if (key := str(probe.options)) not in tried:
             tried.add(key)
-            if session("construct", interface, probe).error not in ("UnsupportedError", "TypeError"):
+            outcome = session("construct", interface, probe)
+            if outcome.error not in ("UnsupportedError", "TypeError"):
                 return probe
-    return probes[0]
+            refused = outcome.problem.removeprefix("raised ").removeprefix("UnsupportedError: ")
+    raise UserError(
+        f"{name}: cannot be made like any case of {compared.pair.name} ({refused}); write the call out, "
+        'FILE.py:"Class(1, 8)", and what it is then like, "Conv2d(1, 8, 3)" for instance'
+    )
 
 
 def _score(compared: Likeness, probe: Probe, outcome: Outcome) -> int:

@@ -59,7 +59,7 @@ class Outcome:
         error: the name of the exception's class, empty if it was none.
         refused: whether their own `raise` or `assert` ended it: a refusal of these arguments rather than a breakdown.
         notes: what else happened: something printed, random state changed, warnings.
-        fatal: the process is gone, and with it the session.
+        fatal: further requests would end in the same way: the process is gone, or has no memory left.
     """
 
     value: Any = None
@@ -210,7 +210,8 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome
     if _random_state() != before:
         notes.append("it changes the global random state")
     notes += sorted({f"it warns: {w.category.__name__}: {_cut(str(w.message), 80)}" for w in heard})
-    return Outcome(value, problem, error, refused, tuple(notes))
+    # Asking for all memory again and again would take its time.
+    return Outcome(value, problem, error, refused, tuple(notes), fatal=error == "MemoryError")
 
 
 @contextlib.contextmanager

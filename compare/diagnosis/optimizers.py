@@ -131,11 +131,13 @@ class AdaptedOptimizer:
         update = getattr(self.subjects[0], self.method)
         arrays = {f"p{i}": p.data for i, p, _ in held}
         gradients = {f"p{i}": gradient for i, _, gradient in held}
+        untried = copy.deepcopy(self.subjects[0])
         try:
             returned = update(arrays, gradients)
-        except (TypeError, AttributeError, KeyError, IndexError):
+        except (TypeError, AttributeError, KeyError, IndexError):  # then lists are wanted
+            self.subjects[0] = untried
             as_list = list(arrays.values())
-            returned = update(as_list, list(gradients.values()))
+            returned = getattr(untried, self.method)(as_list, list(gradients.values()))
             arrays = dict(zip(arrays, as_list, strict=True))
         if isinstance(returned, dict):
             arrays = returned

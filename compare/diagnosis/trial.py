@@ -169,18 +169,20 @@ def _normwise(row: Row, got: Tensors, reference: Tensors, allowed: Tensors, prob
 
     Transforms (FFT, Winograd) mix all elements, so that each carries the error of the greatest. In place of the bound
     of the element stands that of the greatest, times log2 M for the M elements that a transform goes through. A mistake
-    in single elements does not look like that: the differences of a transform lie everywhere.
+    in single elements does not look like that: the differences of a transform lie everywhere, or are no more than
+    λ·log2 M roundings of the greatest element.
     """
     if row.ok or not math.isfinite(row.max_abs) or "after use" in row.tensor:
         return row
     error = np.abs(got[row.tensor].astype(np.float64) - reference[row.tensor])
     size = max(error.size, *(call.inputs[0].size for call in probe.calls), 2)
     widest = float(np.max(allowed[row.tensor])) * math.log2(2 * size)
-    floor = LAMBDA * unit_roundoff(probe.dtype) * float(np.abs(reference[row.tensor]).max(initial=0))
-    everywhere = np.mean(error > 0) >= 0.5 and error.max() <= max(64 * np.median(error), floor)
-    if error.max() > widest or not everywhere:
+    rounding = LAMBDA * math.log2(2 * size) * unit_roundoff(probe.dtype)
+    floor = rounding * float(np.abs(reference[row.tensor]).max(initial=0))
+    everywhere = np.mean(error > 0) >= 0.5 and error.max() <= 64 * np.median(error)
+    if error.max() > max(widest, floor) or not (everywhere or error.max() <= floor):
         return row
-    return replace(row, problem="", budget=float(error.max() / widest), bound=widest)
+    return replace(row, problem="", budget=float(error.max() / max(widest, floor)), bound=max(widest, floor))
 
 
 def remarks_on_rows(trials: Sequence[Trial]) -> list[str]:
