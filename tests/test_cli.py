@@ -7,44 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compare import cli, doctor, weights
+from compare import doctor, weights
 from compare.pairs import REGISTRY
 from scratch import CNN, Array, ReLU
+from tests.conftest import Run
 from tests.test_data import write_mnist
-
-
-@dataclass
-class Outcome:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def gradtwin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["gradtwin", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return Outcome(left.value.code, captured.out, captured.err)
-
-    return run
 
 
 def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:

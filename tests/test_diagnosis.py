@@ -363,13 +363,13 @@ class NoWeights:
             NoWeights,
             "conv2d",
             {},
-            r"NoWeights: cannot be made like any case of conv2d \(.*in_channels=.*\); write the call out",
+            r"NoWeights: cannot be made like any case of conv2d \(.*\); write the call out",
         ),
         (
             NoWeights,
             nn.Conv2d(1, 2, 3),
             {},
-            r"NoWeights: cannot find bias \[2\], weight \[2, 1, 3, 3\]; arrays there: x",
+            r"NoWeights: cannot find bias \[2\], weight \[2, 1, 3, 3\]; arrays",
         ),
         (right.LoopConv, "conv3d", {}, r"--like 'conv3d' is no registered name; choose one of conv2d, "),
         (right.LoopConv, 3, {}, r"like must be a registered name or a torch\.nn\.Module, got int"),
@@ -453,7 +453,7 @@ def test_side_effects_are_remarks(tmp_path: Path, body: str, remark: str, capfd:
     assert result.ok, result.headline()
     assert remark in result.remarks
     assert capfd.readouterr().out == ""
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert str(np.random.get_state()) == before  # noqa: NPY002
 
 
 def test_a_changed_input_is_wrong(tmp_path: Path) -> None:

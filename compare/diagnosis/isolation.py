@@ -8,6 +8,7 @@ no fork (Windows), the code runs in this process, without limits, and `Session.i
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import itertools
 import multiprocessing
@@ -160,6 +161,7 @@ def _serve(
 ) -> None:
     """The life of the process: answer until the parent is gone."""
     parents.close()
+    faulthandler.disable()  # a crash is reported by the parent, in one line
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it kills this process
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     _limit_memory(limits.memory)
