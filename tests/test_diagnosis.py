@@ -19,7 +19,7 @@ from compare.errors import UserError
 from compare.faults.catalogue import CATALOGUE
 from compare.testing import assert_twin
 from scratch import Array
-from tests.foreign import right
+from tests.foreign import notebook_style, right
 
 SOURCE = Path(right.__file__).read_text()
 CONV_AND_RELU = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.ReLU())
@@ -307,6 +307,25 @@ def test_the_example_is_small_and_true() -> None:
     np.testing.assert_array_equal(pool.backward(example.given["grad_output"]), example.expected)
     assert example.got is not None
     assert (example.got != example.expected).any()
+
+
+@pytest.mark.parametrize(
+    ("target", "like", "how", "named"),
+    [
+        ("NotebookConv(2)", CONV_AND_RELU, {}, ["relu-mask-from-upstream"]),
+        ("NotebookPool", nn.MaxPool2d(2), {}, ["maxpool2d-all-ties-win"]),
+        ("NotebookSoftmax(6, 4)", nn.Linear(6, 4), {"output_from": "scores"}, ["linear-weights-updated-early"]),
+        (
+            "NotebookSoftmax(6, 4)",
+            nn.Sequential(nn.Linear(6, 4), nn.Softmax(1)),
+            {},
+            ["linear-weights-updated-early", "softmax-no-jacobian"],
+        ),
+    ],
+)
+def test_everything_wrong_in_a_notebook_is_named(target: str, like: Any, how: dict[str, Any], named: list[str]) -> None:
+    result = diagnose(f"{notebook_style.__file__}:{target}", like=like, **how)
+    assert [finding.name for finding in result.findings] == named
 
 
 def test_a_missing_gradient_is_not_wrong_but_said() -> None:

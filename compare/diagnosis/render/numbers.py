@@ -8,7 +8,7 @@ import numpy as np
 
 from scratch import Array
 
-FEW = 64  # numbers; more are described by their shape
+FEW = 96  # numbers; more are described by their shape
 
 
 def brief(array: Array) -> str:
