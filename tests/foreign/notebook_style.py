@@ -32,7 +32,7 @@ class NotebookConv:
                 if gradient[i, j, k] > 0:
                     change[k] += gradient[i, j, k] * window
         self.kernels -= learning_rate * change
-        return None
+        return
 
 
 class NotebookPool:
