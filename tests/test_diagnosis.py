@@ -500,6 +500,19 @@ def test_a_refusal_of_its_own_is_a_case_it_does_not_take() -> None:
     assert any("does not fit" in remark for remark in result.remarks)
 
 
+@pytest.mark.parametrize("like", ["conv2d", nn.Conv2d(2, 3, 3)])
+def test_an_error_alone_never_has_the_name_of_a_mistake(like: Any) -> None:
+    class Breaks(right.LoopConv):
+        def backward(self, grad_output: Array) -> Array:
+            raise ValueError(f"something else about {grad_output.shape}")
+
+    kind: Any = Breaks
+    result = diagnose(kind if like == "conv2d" else kind(2, 3, 3), like=like)
+    assert not result.ok
+    assert [finding.name for finding in result.findings] == ["no-answer"]
+    assert "raised ValueError: something else about" in result.headline()
+
+
 def test_code_that_refuses_everything_is_wrong() -> None:
     class Never:
         def forward(self, x: Array) -> Array:

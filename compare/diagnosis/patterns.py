@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.trial import Trial
+from compare.diagnosis.trial import Trial, kind_of
+from compare.observe import Call
 from scratch import Array
 
 EXACT = {"float64": 1e-9, "float32": 1e-4}  # of the greatest element
@@ -66,13 +68,19 @@ class Evidence:
         largest = float(np.abs(other).max(initial=0))
         return bool(np.all(np.abs(self.got - other) <= max(self.tolerance, EXACT[self.trial.probe.dtype] * largest)))
 
+    @property
+    def call(self) -> Call | None:
+        """The call that the tensor belongs to; the first one where it belongs to all of them."""
+        number = re.search(r" of call (\d+)$", self.name)
+        calls = self.trial.probe.calls
+        return calls[int(number[1]) - 1 if number else 0] if calls else None
+
     def sizes(self) -> dict[str, float]:
         """The lengths that factors are made of, by their usual letters."""
-        probe = self.trial.probe
-        if not probe.calls:
+        if self.call is None:
             return {}
-        x, y = probe.calls[0].inputs[0], probe.calls[0].grad_output
-        weights = [array for array in probe.state.values() if array.ndim == 4]
+        x, y = self.call.inputs[0], self.call.grad_output
+        weights = [array for array in self.trial.probe.state.values() if array.ndim == 4]
         found = {"N": x.shape[0]}
         if x.ndim == 4:
             found |= {"C_in": x.shape[1], "H·W": x.shape[2] * x.shape[3]}
@@ -94,12 +102,12 @@ class Evidence:
         for name, array in probe.state.items():
             if name == owner or array.shape == self.right.shape or self.kind == "output":
                 yield name, array
-        if probe.calls:
-            yield "the input", probe.calls[0].inputs[0]
-            yield "the upstream gradient", probe.calls[0].grad_output
+        if self.call is not None:
+            yield "the input", self.call.inputs[0]
+            yield "the upstream gradient", self.call.grad_output
         for name, array in self.trial.expected.items():
-            if name != self.name and "after use" not in name:
-                yield name, array
+            if kind_of(name) != self.kind and "after use" not in name and array.shape == self.right.shape:
+                yield kind_of(name), array
 
 
 def recognise(evidence: Sequence[Evidence]) -> Form:
@@ -451,10 +459,9 @@ def _where(wrong: Sequence[Evidence]) -> str:
 
 
 def _at(e: Evidence, mask: Array, condition: Callable[[Array], Array], *, gradient: bool = False) -> bool:
-    if not e.trial.probe.calls:
+    if e.call is None:
         return False
-    call = e.trial.probe.calls[0]
-    other = call.grad_output if gradient else call.inputs[0]
+    other = e.call.grad_output if gradient else e.call.inputs[0]
     return other.shape == mask.shape and not mask[~condition(other)].any()
 
 
