@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis import calling, names, paths
-from compare.diagnosis.calling import Functions, UndrivableError
 from compare.diagnosis.gradients import Resetting, collect
 from compare.diagnosis.interface import Interface
 from compare.diagnosis.layouts import IMAGES, LayoutError, for_axes, from_own, to_own
+from compare.diagnosis.making import Functions, UndrivableError
 from compare.diagnosis.placement import Placement
 from compare.observe import Tensors
 from scratch import Array, Buffer, Module, Parameter

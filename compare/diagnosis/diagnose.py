@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,26 +10,23 @@ from typing import Any
 import numpy as np
 
 from compare.conditions import direct_convolutions, equal_threads
-from compare.diagnosis import calling
 from compare.diagnosis.adapter import Adapted, adapt
 from compare.diagnosis.examine import Answer, examine, probes_of
-from compare.diagnosis.interface import TARGETS, Interface
-from compare.diagnosis.isolation import Limits, Outcome, Session, random_state_kept
+from compare.diagnosis.interface import Interface
+from compare.diagnosis.isolation import Limits, Session, random_state_kept
 from compare.diagnosis.layouts import WEIGHTS, LayoutError, to_own
-from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, takes
+from compare.diagnosis.likeness import Likeness, defaults_of, likeness
+from compare.diagnosis.making import Functions, Making, construct
 from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.diagnosis.resolve import has_pairs, one_image, resolve, takes_pairs
 from compare.diagnosis.target import Source, name_of, source_of
 from compare.diagnosis.trial import Driven
 from compare.diagnosis.verdict import Diagnosis
 from compare.errors import UserError
 from compare.observe import Tensors
-from compare.pairs import Case, LayerPair, OptimizerPair
-from compare.verify.probe import Probe, drive, expected
+from compare.pairs import LayerPair, OptimizerPair
+from compare.verify.probe import Probe, drive
 from scratch import Module, Optimizer, Parameter
-
-IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
-ROW_LAYOUTS = (("", ""), ("F", ""), ("FN", ""))
-WEIGHT_LAYOUTS = {4: ("", "HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"), 2: ("", "IO")}
 
 
 def diagnose(
@@ -88,14 +84,14 @@ def diagnose(
             [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
         )
         if not ours.value:
-            compared, interface, found = _resolve(session, compared, interface, name_of(candidate), seed)
+            compared, interface, found = resolve(session, compared, interface, name_of(candidate), seed)
             remarks += found
-        one_image = interface.one_at_a_time
-        if one_image:
-            compared = _one_image(compared)
+        single = interface.one_at_a_time
+        if single:
+            compared = one_image(compared)
         probes = probes_of(compared, seed)
-        if not ours.value and not _takes_pairs(session, compared, interface, probes):
-            probes = [probe for probe in probes if not _has_pairs(probe)]
+        if not ours.value and not takes_pairs(session, compared, interface, probes):
+            probes = [probe for probe in probes if not has_pairs(probe)]
             remarks.append("it takes one number for both sides: sizes that differ were left out")
         if not ours.value and isinstance(compared.pair, OptimizerPair):
             probes = [_always_with_gradients(probe) for probe in probes]
@@ -106,7 +102,7 @@ def diagnose(
             probes,
             lenient=not ours.value,
             with_example=with_example,
-            one_image=one_image,
+            one_image=single,
         )
     return replace(result, remarks=(*remarks, *result.remarks))
 
@@ -127,20 +123,20 @@ def _driver(source: Source, compared: Likeness) -> Callable[[Interface, Probe], 
             made: list[Any] = []
 
             def make(held: list[Parameter], **options: Any) -> Any:
-                made.append(adapt_optimizer(source(), held, calling.Making(options, defaults, probe.dtype)))
+                made.append(adapt_optimizer(source(), held, Making(options, defaults, probe.dtype)))
                 return made[-1]
 
             tensors = drive(pair, make, probe)
             if isinstance(made[-1], AdaptedOptimizer) and made[-1].functions is not None:
-                made[-1].functions.require_read(calling.Making(probe.options, defaults, probe.dtype))
+                made[-1].functions.require_read(Making(probe.options, defaults, probe.dtype))
             return Driven(_plain(tensors))
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
-            subject = calling.construct(source(), making(interface, probe))
+            subject = construct(source(), making(interface, probe))
         module = adapt(subject, interface, probe.state, buffers, probe.dtype)
         tensors = drive(pair, lambda **_: module, probe)
         recovered = module.recovered if isinstance(module, Adapted) else set()
         exact = module.exact if isinstance(module, Adapted) else set()
-        if isinstance(subject, calling.Functions):
+        if isinstance(subject, Functions):
             subject.require_read(making(interface, probe))
         for name in recovered:  # weights that it updates itself are not meant to stay as they were
             tensors.pop(f"{name} after use", None)
@@ -155,22 +151,22 @@ def _constructor(source: Source, compared: Likeness) -> Callable[[Interface, Pro
 
     def run(interface: Interface, probe: Probe) -> None:
         with random_state_kept():
-            calling.construct(source(), making(interface, probe))
+            construct(source(), making(interface, probe))
 
     return run
 
 
-def _making(compared: Likeness) -> Callable[[Interface, Probe], calling.Making]:
+def _making(compared: Likeness) -> Callable[[Interface, Probe], Making]:
     """What an object is made with for a probe."""
     defaults = defaults_of(compared.pair)
 
-    def making(interface: Interface, probe: Probe) -> calling.Making:
+    def making(interface: Interface, probe: Probe) -> Making:
         weights = {}
         for name, array in probe.state.items():
             with suppress(LayoutError):
                 canonical = WEIGHTS.get(array.ndim, "")
                 weights[name.rpartition(".")[2]] = to_own(array, canonical, interface.layout_of(name) or canonical)
-        return calling.Making(
+        return Making(
             {**compared.hints, **probe.options}, defaults, probe.dtype, weights, compared.fixed, interface.pairs
         )
 
@@ -192,162 +188,6 @@ def _plain(tensors: Tensors) -> Tensors:
 
 def _answer(session: Session, interface: Interface) -> Answer:
     return lambda probe: session("drive", interface, probe)
-
-
-def _resolve(
-    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
-) -> tuple[Likeness, Interface, list[str]]:
-    """Find out how the candidate wants to be driven: the first way that gives the right output, else the right shape.
-
-    Raises:
-        UserError: if none can be driven at all.
-    """
-    if isinstance(compared.pair, OptimizerPair):
-        outcome = session("drive", interface, probes_of(compared, seed)[0])
-        if outcome.error == "UndrivableError":
-            raise _undrivable(name, outcome)
-        return compared, interface, []
-    tried = [compared]
-    if isinstance(compared.pair, LayerPair) and "bias" in defaults_of(compared.pair):
-        tried.append(only_with(compared, "bias", False))
-    undrivable: Outcome | None = None
-    for number, chosen in enumerate(tried):
-        found, failed = _first_fitting(session, chosen, interface, name, seed)
-        if found is not None:
-            remarks = [] if found == interface else [_in_words(found, interface)]
-            if number:
-                remarks.append("it has no bias: compared without one")
-            return chosen, found, [remark for remark in remarks if remark]
-        undrivable = undrivable or failed
-    assert undrivable is not None
-    raise _undrivable(name, undrivable)
-
-
-def _undrivable(name: str, outcome: Outcome) -> UserError:
-    text = outcome.problem.removeprefix("raised UndrivableError: ")
-    return UserError(text if text.startswith(name) else f"{name}: {text}")
-
-
-def _first_fitting(
-    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
-) -> tuple[Interface | None, Outcome | None]:
-    best: tuple[int, Interface | None] = (0, None)
-    undrivable: Outcome | None = None
-    batch = _first_supported(session, compared, interface, name, seed)
-    single = _first_supported(session, _one_image(compared), interface, name, seed)
-    for variant in _variants(interface, batch):
-        probe = single if variant.one_at_a_time else batch
-        outcome = session("drive", variant, probe)
-        if outcome.fatal:
-            return variant, None
-        if outcome.error in ("UndrivableError", "LayoutError"):
-            undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
-            continue
-        score = _score(compared, probe, outcome)
-        if score == 3:
-            return variant, None
-        if score > best[0]:
-            best = score, variant
-    return best[1], undrivable
-
-
-def _first_supported(session: Session, compared: Likeness, interface: Interface, name: str, seed: int) -> Probe:
-    """The first probe with options that the candidate takes. Raises UserError if it takes none."""
-    probes = probes_of(compared, seed)
-    tried: set[str] = set()
-    refused = ""
-    for probe in probes:
-        if (key := str(probe.options)) not in tried:
-            tried.add(key)
-            outcome = session("construct", interface, probe)
-            if outcome.error not in ("UnsupportedError", "TypeError"):
-                return probe
-            refused = outcome.problem.removeprefix("raised ").removeprefix("UnsupportedError: ")
-    raise UserError(
-        f"{name}: cannot be made like any case of {compared.pair.name} ({refused}); write the call out, "
-        'FILE.py:"Class(1, 8)", and what it is then like, "Conv2d(1, 8, 3)" for instance'
-    )
-
-
-def _score(compared: Likeness, probe: Probe, outcome: Outcome) -> int:
-    """3 for the right output, 2 for its shape, 1 for anything else that ran or broke."""
-    if outcome.value is None:
-        return 1
-    got: Tensors = outcome.value.tensors
-    right = expected(compared.pair, probe, got)
-    name = next(name for name in right if name.startswith(("output", "logits")))
-    if name not in got or got[name].shape != right[name].shape:
-        return 1
-    scale = np.abs(right[name]).max(initial=0)
-    with np.errstate(all="ignore"):
-        close = bool((np.abs(got[name].astype(np.float64) - right[name]) <= 1e-4 * scale).all())
-    return 3 if close else 2
-
-
-def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
-    """The interface as it is, then with other orders of axes wherever none was given."""
-    first = probe.calls[0].inputs[0]
-    layouts: tuple[tuple[str, str], ...] = IMAGE_LAYOUTS if first.ndim == 4 else ROW_LAYOUTS
-    if interface.layout or interface.output_layout:
-        layouts = ((interface.layout, interface.output_layout),)
-    kinds = sorted({array.ndim for array in probe.state.values() if array.ndim in WEIGHT_LAYOUTS})
-    targets = TARGETS if len(probe.calls[0].inputs) > 1 and not interface.targets else (interface.targets,)
-    ways: list[dict[int, str]] = [{}]
-    for ndim in kinds:
-        ways = [way | {ndim: layout} for layout in WEIGHT_LAYOUTS[ndim] for way in ways]
-    for layout, output_layout in layouts:
-        for way in ways:
-            for target, single in itertools.product(targets, (False, True) if layout == "FN" else (False,)):
-                yield replace(
-                    interface,
-                    layout=layout,
-                    output_layout=output_layout,
-                    targets=target,
-                    single=single or interface.single,
-                    weight_layouts={name: way[a.ndim] for name, a in probe.state.items() if way.get(a.ndim)},
-                )
-
-
-def _in_words(found: Interface, given: Interface) -> str:
-    said = []
-    if found.layout and not given.layout:
-        said.append(f"inputs as {found.layout}" + (", one at a time" if found.one_at_a_time else ""))
-    if found.output_layout and not given.output_layout:
-        said.append(f"outputs as {found.output_layout}")
-    said += [f"{name} as {layout}" for name, layout in found.weight_layouts.items()]
-    if found.targets == "one-hot" and not given.targets:
-        said.append("targets as one-hot rows")
-    return f"it takes {', '.join(said)}" if said else ""
-
-
-def _takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
-    """Whether (2, 2) does the same as 2; where no size differs from the other, or 2 does not work either, it may."""
-    equal = [p for p in probes if set(calling.PAIRED) & p.options.keys() and not _has_pairs(p)]
-    if compared.fixed or not equal or not any(_has_pairs(probe) for probe in probes):
-        return True
-    for probe in equal:
-        one = session("drive", interface, probe)
-        if one.value is not None:
-            return session("drive", replace(interface, pairs=True), probe).value is not None
-    return True
-
-
-def _has_pairs(probe: Probe) -> bool:
-    """Whether an option has two different sizes."""
-    return any(isinstance(value, tuple) and len(set(value)) > 1 for value in probe.options.values())
-
-
-def _one_image(compared: Likeness) -> Likeness:
-    """The likeness with one image in every case."""
-    pair = compared.pair
-    if not isinstance(pair, LayerPair):
-        return compared
-    cases: dict[str, Case] = {}
-    for case in pair.cases:
-        single = replace(case, shape=(1, *case.shape[1:]))
-        if takes(pair.torch(**case.options), single.shape):  # batch normalisation needs two values or more
-            cases.setdefault(single.name, single)
-    return replace(compared, pair=replace(pair, cases=tuple(cases.values())))
 
 
 def _always_with_gradients(probe: Probe) -> Probe:

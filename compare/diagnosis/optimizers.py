@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis import calling, names
-from compare.diagnosis.calling import Making, UndrivableError
+from compare.diagnosis import calling, names, signatures
+from compare.diagnosis.making import Functions, Making, UndrivableError, construct
 from scratch import Array, Optimizer, Parameter
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
@@ -34,20 +34,20 @@ def adapt_optimizer(factory: Any, parameters: list[Parameter], making: Making) -
         return factory(parameters, **making.options)
     options = making.full()
     if isinstance(factory, tuple):
-        return AdaptedOptimizer(calling.construct(factory, _spread(factory[0], making)), parameters, options)
+        return AdaptedOptimizer(construct(factory, _spread(factory[0], making)), parameters, options)
     function = factory if inspect.isfunction(factory) else None
     if (
         function is not None
-        and len(calling.required_names(function)) >= 2
-        and names.plain(calling.required_names(function)[0]) in names.WEIGHT_WORDS | {"x"}
+        and len(signatures.required_names(function)) >= 2
+        and names.plain(signatures.required_names(function)[0]) in names.WEIGHT_WORDS | {"x"}
     ):
-        subject: Any = calling.Functions(function, None, _spread(function, making).full())
+        subject: Any = Functions(function, None, _spread(function, making).full())
         return AdaptedOptimizer(subject, parameters, options)
     wanted = list(inspect.signature(factory).parameters)
     if wanted and names.plain(wanted[0]) in PARAMETERS:
         bound = _Bound(factory, parameters)
-        return AdaptedOptimizer(calling.construct(bound, _spread(factory, making)), parameters, options)
-    subject = calling.construct(factory, _spread(factory, making))
+        return AdaptedOptimizer(construct(bound, _spread(factory, making)), parameters, options)
+    subject = construct(factory, _spread(factory, making))
     return AdaptedOptimizer(subject, parameters, options)
 
 
@@ -82,7 +82,7 @@ class AdaptedOptimizer:
 
     def __init__(self, subject: Any, parameters: list[Parameter], options: Mapping[str, Any]) -> None:
         self.parameters = parameters
-        self.functions = subject if isinstance(subject, calling.Functions) else None
+        self.functions = subject if isinstance(subject, Functions) else None
         self.subjects: list[Any] = [subject]
         self.one_by_one = self.functions is not None
         self.rate = float(options.get("lr", 1e-3))
@@ -92,7 +92,7 @@ class AdaptedOptimizer:
                 raise UndrivableError(
                     f"{type(subject).__name__} has no method called {', '.join(STEPS[:3])} or the like"
                 )
-            wanted = calling.required_names(getattr(subject, self.method))
+            wanted = signatures.required_names(getattr(subject, self.method))
             self.by_itself = not wanted
             first = names.plain(wanted[0]) if wanted else ""
             self.one_by_one = bool(wanted) and first in {"w", "weight", "param", "x", "theta", "parameter", "value"}
@@ -108,7 +108,7 @@ class AdaptedOptimizer:
     def lr(self, value: float) -> None:
         self.rate = value
         for subject in self.subjects:
-            if isinstance(subject, calling.Functions):
+            if isinstance(subject, Functions):
                 subject.settings |= {"learning_rate": value, "lr": value}
                 subject.options["lr"] = value
                 continue
@@ -147,7 +147,7 @@ class AdaptedOptimizer:
             _store(parameter, arrays[f"p{index}"])
 
     def _one(self, subject: Any, weight: Array, gradient: Array) -> Any:
-        if not isinstance(subject, calling.Functions):
+        if not isinstance(subject, Functions):
             returned = getattr(subject, self.method)(weight, gradient)
             return weight if returned is None else returned
         returned = calling.call_forward(subject.forward_function, (weight, gradient), True, subject)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis import calling, names, paths
-from compare.diagnosis.calling import Functions, UnsupportedError
+from compare.diagnosis import names, paths, signatures
 from compare.diagnosis.interface import Interface
 from compare.diagnosis.layouts import WEIGHTS, LayoutError, from_own, to_own
+from compare.diagnosis.making import Functions, UnsupportedError
 from scratch import Array, Buffer, Parameter
 
 
@@ -59,7 +59,7 @@ class Placement:
     def _find_arguments(self, functions: Functions) -> dict[str, str]:
         """Which arguments of their functions take the weights; running statistics go into the settings."""
         found: dict[str, str] = {}
-        wanted = calling.argument_names(functions.forward_function)
+        wanted = signatures.argument_names(functions.forward_function)
         for name in self.parameters:
             match = [word for word in wanted if names.same_thing(word, name.rpartition(".")[2])]
             if match:
