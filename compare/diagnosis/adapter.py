@@ -179,7 +179,8 @@ class Adapted(Module):
             self.recovered |= self.placement.changed()
         self.exact |= found.of_parameters.keys() - found.recovered
         for name, gradient in found.of_parameters.items():
-            self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient))
+            # A copy: theirs may be the array that the next backward adds to.
+            self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
         self.placement.read_back(self.recovered)
         if found.of_input is None:
             return None
