@@ -7,6 +7,7 @@ a machine where torch does not even import answer at once.
 from __future__ import annotations
 
 import sys
+import traceback
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -331,7 +332,10 @@ def _print(text: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked."""
+    """Run the command line.
+
+    Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked, 3 a mistake of our own.
+    """
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
@@ -342,6 +346,9 @@ def main() -> NoReturn:
         _leave(2, f"{error.filename or 'the system'}: {error.strerror or error}; gradtwin doctor may know more")
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        _leave(3, "this is a mistake of gradtwin's own; please report it with the lines above")
     if status == INTERRUPTED:  # some versions of typer raise, some return this status
         _leave(INTERRUPTED, "interrupted")
     sys.exit(status or 0)

@@ -94,6 +94,16 @@ WRONG: list[tuple[str, Any, str, list[str], Edits]] = [
         [("None if self.bias is None else grad_output.sum(axis=(0, 2, 3))", "grad_output.mean(axis=(0, 2, 3))")],
     ),
     (
+        "LoopConv",
+        "conv2d",
+        "grad_input",
+        ["conv2d-windows-and-channels-overwritten", "conv2d-grad-weight-last-window"],
+        [
+            ("gx[b, :, rows, columns] += g", "gx[b, :, rows, columns] = g"),
+            ("self.grad_weight[o] += g", "self.grad_weight[o] = g"),
+        ],
+    ),
+    (
         "EinsumConv",
         "conv2d",
         "grad_input",
@@ -212,12 +222,12 @@ def test_a_mistake_in_other_peoples_code_has_its_name(
 
 # Likewise; the form that the difference is described by, if it has one.
 UNLISTED: dict[str, tuple[str, Any, str, str, Edits]] = {
-    "last window only": (
+    "every second window": (
         "LoopConv",
         "conv2d",
         "grad_weight",
         "",
-        [("self.grad_weight[o] += g", "self.grad_weight[o] = g")],
+        [("self.grad_weight[o] += g", "self.grad_weight[o] += ((i + j) % 2) * g")],
     ),
     "a factor of its own": (
         "LoopConv",
@@ -411,6 +421,28 @@ class NoWeights:
         (NoWeights, nn.ReLU(), {"layout": "hwc"}, r"layout 'hwc' must be capital letters such as NCHW"),
         (NoWeights, nn.ReLU(), {"targets": "x"}, r"targets 'x' must be one of classes, one-hot"),
         (NoWeights, nn.ReLU(), {"forward": "go"}, r"NoWeights has no method go"),
+        (
+            right.LoopConv,
+            "conv2d",
+            {"parameters": {"foo": "weight"}},
+            r"there is no array foo; there is .*--param",
+        ),
+        (
+            right.LoopConv,
+            "conv2d",
+            {"parameters": {"weight": "wieght"}},
+            r"no parameter 'wieght'.* weight, bias",
+        ),
+        (right.LoopConv, "conv2d", {"parameters": {"weight": "weight:QQ"}}, r"must be made of the letters OIHW"),
+        (right.LoopConv, "conv2d", {"gradients": {"foo": "weight"}}, r"there is no foo after backward; correct --grad"),
+        (
+            right.LoopConv,
+            "conv2d",
+            {"output_from": "nothing"},
+            r"there is no nothing after forward; correct",
+        ),
+        (right.BookAffine, "linear", {"forward": "fwd"}, r"BookAffine has no method fwd"),
+        (right.LoopConv, "conv2d", {"layout": "NHCX"}, r"layout 'NHCX' must be capital letters"),
         ("nowhere.py:A", "relu", {}, r"nowhere\.py: there is no such file"),
         ("nowhere.txt:A", "relu", {}, r"target 'nowhere\.txt:A' is not understood; write FILE\.py:Class"),
         (f"{right.__file__}:Nothing", "relu", {}, r"right\.py has no Nothing; it has LoopConv, "),

@@ -16,7 +16,7 @@ from compare.diagnosis import calling, names, paths
 from compare.diagnosis.gradients import Resetting, collect
 from compare.diagnosis.interface import Interface
 from compare.diagnosis.layouts import IMAGES, LayoutError, for_axes, from_own, to_own
-from compare.diagnosis.making import Functions, UndrivableError
+from compare.diagnosis.making import Functions, MistoldError, UndrivableError
 from compare.diagnosis.placement import Placement
 from compare.observe import Tensors
 from scratch import Array, Buffer, Module, Parameter
@@ -69,7 +69,7 @@ class Adapted(Module):
                 return method
         kind = type(self.subject).__name__
         if given:
-            raise UndrivableError(f"{kind} has no method {given}")
+            raise MistoldError(f"{kind} has no method {given}")
         raise UndrivableError(
             f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--{what} NAME)"
         )
@@ -135,7 +135,11 @@ class Adapted(Module):
             if len(self.inputs) == 2 and isinstance(self.cache, np.ndarray):
                 self.loss_gradient = self.cache  # (loss, gradient), both of one function
         if self.interface.output_from:
-            returned = paths.get(self.subject, self.interface.output_from)
+            try:
+                returned = paths.get(self.subject, self.interface.output_from)
+            except (AttributeError, KeyError, IndexError):
+                given = self.interface.output_from
+                raise MistoldError(f"there is no {given} after forward; correct --output-from {given}") from None
         elif returned is None:
             held = (getattr(self.subject, name, None) for name in names.OUTPUTS)
             returned = next((value for value in held if value is not None), None)

@@ -84,6 +84,8 @@ def diagnose(
             [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
         )
         if not ours.value:
+            state = probes_of(compared, seed)[0].state
+            interface = interface.for_parameters({name: array.ndim for name, array in state.items()})
             compared, interface, found = resolve(session, compared, interface, name_of(candidate), seed)
             remarks += found
         single = interface.one_at_a_time

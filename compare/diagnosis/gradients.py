@@ -11,10 +11,11 @@ import numpy as np
 
 from compare.diagnosis import names, paths
 from compare.diagnosis.calling import RATE
+from compare.diagnosis.interface import INPUT
+from compare.diagnosis.making import MistoldError
 from compare.diagnosis.placement import GRADIENT_HOLDERS, HOLDERS, Placement, gradient_word, last_word
 from scratch import Array
 
-INPUT = ("input", "x", "grad_input")  # what the gradient of the input may be called in `Interface.gradients`
 PLACES = GRADIENT_HOLDERS | {"params", "parameters", "weights"}
 
 
@@ -45,7 +46,10 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
     found = _returned(returned, placement, input_shape)
     inside = {} if placement.functions is not None else dict(paths.arrays(placement.subject))
     for own, target in placement.interface.gradients.items():
-        value = returned[int(own)] if own.isdigit() else paths.get(placement.subject, own)
+        try:
+            value = returned[int(own)] if own.isdigit() else paths.get(placement.subject, own)
+        except (AttributeError, KeyError, IndexError, TypeError):
+            raise MistoldError(f"there is no {own} after backward; correct --grad {own}={target}") from None
         if target in INPUT:
             found.of_input = value
         elif value is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from compare.diagnosis.layouts import WEIGHTS
 from compare.errors import UserError
 
 TARGETS = ("classes", "one-hot")
+AXES = "NCHWDLF"
+INPUT = ("input", "x", "grad_input")  # what the gradient of the input may be called
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ class Interface:
     def __post_init__(self) -> None:
         for name in ("layout", "output_layout"):
             value = getattr(self, name)
-            if not re.fullmatch(r"[A-Z]*", value) or len(set(value)) != len(value):
-                raise UserError(f"{name} {value!r} must be capital letters such as NCHW, NHWC, HWC or HW, each once")
+            if not re.fullmatch(f"[{AXES}]*", value) or len(set(value)) != len(value):
+                raise UserError(
+                    f"{name} {value!r} must be capital letters such as NCHW, NHWC, HWC, HW or NF, each of {AXES} once"
+                )
         if self.targets not in ("", *TARGETS):
             raise UserError(f"targets {self.targets!r} must be one of {', '.join(TARGETS)}")
 
@@ -55,6 +60,33 @@ class Interface:
     def one_at_a_time(self) -> bool:
         """Whether the code takes one image at a time."""
         return self.single or (bool(self.layout) and "N" not in self.layout)
+
+    def for_parameters(self, known: Mapping[str, int]) -> Interface:
+        """The interface with torch's full names, "weight" becoming "0.weight" where there is only one.
+
+        Args:
+            known: torch's parameters and buffers, and their numbers of axes.
+
+        Raises:
+            UserError: for a name that torch's module has not, or a layout that does not fit it.
+        """
+
+        def full(own: str, given: str, option: str) -> str:
+            name, colon, layout = given.partition(":")
+            found = [k for k in known if k == name or k.endswith(f".{name}")]
+            if len(found) != 1:
+                there = ", ".join(known) or "none"
+                raise UserError(
+                    f"{option} {own}={given}: there is no parameter {name!r} to compare with; there is {there}"
+                )
+            axes = WEIGHTS.get(known[found[0]], "")
+            if set(layout) - set(axes):
+                raise UserError(f"{option} {own}={given}: the layout must be made of the letters {axes}")
+            return f"{found[0]}{colon}{layout}"
+
+        parameters = {own: full(own, given, "--param") for own, given in self.parameters.items()}
+        gradients = {own: g if g in INPUT else full(own, g, "--grad") for own, g in self.gradients.items()}
+        return replace(self, parameters=parameters, gradients=gradients)
 
     def layout_of(self, parameter: str) -> str:
         """The layout that was given for torch's `parameter`; empty if none was."""

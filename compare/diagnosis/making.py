@@ -22,6 +22,10 @@ class UndrivableError(ValueError):
     """It cannot be told how to call this code; the message says what is missing and how to say it."""
 
 
+class MistoldError(ValueError):
+    """Something was said about the code that is not so; the message says what is."""
+
+
 class UnsupportedError(ValueError):
     """This code does not take an option that a case needs: nothing wrong, but nothing to compare."""
 
@@ -177,7 +181,7 @@ def construct(factory: Any, making: Making) -> Any:
     options = making.full()
     if isinstance(factory, tuple) or is_forward(factory):
         forward, backward, *_ = (*(factory if isinstance(factory, tuple) else (factory,)), None)
-        _refuse_unknown(forward, making)
+        refuse_unknown(forward, making)
         return Functions(forward, backward, {option: making.value(option) for option in options})
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
@@ -237,7 +241,7 @@ def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list
     return given, unknown, takes_any
 
 
-def _refuse_unknown(function: Callable[..., Any], making: Making) -> None:
+def refuse_unknown(function: Callable[..., Any], making: Making) -> None:
     """Refuse options that a function can know neither by an argument nor from its weights."""
     arguments, options = signatures.argument_names(function), making.full()
     if any(names.plain(name) in names.SETTINGS_WORDS for name in arguments):

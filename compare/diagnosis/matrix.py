@@ -93,7 +93,7 @@ class Matrix:
         """One line for each mistake."""
         table = Table()
         for heading in ("mistake", "rejected", "diagnosed as", "tensor", "probe"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "mistake")
         for kill in self.kills:
             said = "its name" if kill.diagnosed_as == kill.name else kill.diagnosed_as
             table.add_row(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from compare.diagnosis.trial import Trial, in_order, kind_of
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
 from compare.observe import Tensors
-from compare.pairs import ModelPair
+from compare.pairs import ModelPair, OptimizerPair
 from compare.verify.probe import TrainingStep, drive, shares
 from scratch import Array
 
@@ -97,7 +97,10 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
         explained = set().union(*(kinds for _, kinds in chosen))
     findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
     left = _without_consequences(wrong - explained) if isinstance(likeness.pair, ModelPair) else wrong - explained
-    findings += [_described(kind, judged) for kind in in_order(left)]
+    described = [_described(kind, judged) for kind in in_order(left)]
+    if isinstance(likeness.pair, OptimizerPair) and len(described) > 1:  # one update rule, whatever the parameter
+        described = [replace(described[0], kinds=tuple(in_order(left)))]
+    findings += described
     order = in_order(wrong)
     return sorted(_together(findings), key=lambda finding: order.index(finding.kinds[0]))
 
@@ -143,6 +146,8 @@ def _described(kind: str, trials: Sequence[Trial]) -> Finding:
         share = "every case" if len(broken) == len(trials) else f"{len(broken)} of {len(trials)} cases"
         made = f"On {share} there is no answer: {broken[0].problem}."
         hint = f"Run it on [{broken[0].probe.case}] alone and read the traceback."
+        if len(broken) == len(trials):
+            hint = "Is it meant to be like something else? If not: " + hint[0].lower() + hint[1:]
         return Finding((kind,), "", "no-answer", False, made, hint, f"first on [{broken[0].probe.case}]")
     evidence = [
         Evidence(kind, name, trial)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis import calling, names, signatures
-from compare.diagnosis.making import Functions, Making, UndrivableError, construct
+from compare.diagnosis.making import Functions, Making, UndrivableError, construct, refuse_unknown
 from scratch import Array, Optimizer, Parameter
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
@@ -41,6 +41,7 @@ def adapt_optimizer(factory: Any, parameters: list[Parameter], making: Making) -
         and len(signatures.required_names(function)) >= 2
         and names.plain(signatures.required_names(function)[0]) in names.WEIGHT_WORDS | {"x"}
     ):
+        refuse_unknown(function, _spread(function, making))
         subject: Any = Functions(function, None, _spread(function, making).full())
         return AdaptedOptimizer(subject, parameters, options)
     wanted = list(inspect.signature(factory).parameters)

@@ -192,6 +192,8 @@ def _in_words(factors: Sequence[float], sizes: Sequence[dict[str, float]]) -> st
 
     if near([factors[0]] * len(factors)) and len({tuple(s.items()) for s in sizes}) > 1:
         return _constant(factors[0])
+    if len({tuple(s.items()) for s in sizes}) == 1:  # one size: any expression of it would be a guess
+        return _constant(factors[0]) if near([factors[0]] * len(factors)) else None
     letters = [name for name in sizes[0] if all(name in s for s in sizes)]
     for count in (1, 2, 3):
         for chosen in itertools.combinations(letters, count):

@@ -9,7 +9,7 @@ import numpy as np
 from compare.diagnosis import names, paths, signatures
 from compare.diagnosis.interface import Interface
 from compare.diagnosis.layouts import WEIGHTS, LayoutError, from_own, to_own
-from compare.diagnosis.making import Functions, UnsupportedError
+from compare.diagnosis.making import Functions, MistoldError, UnsupportedError
 from scratch import Array, Buffer, Parameter
 
 
@@ -33,6 +33,10 @@ class Placement:
     def find(self) -> list[str]:
         """Look for every parameter and buffer; returns the parameters that were not found."""
         found = self.interface.own_parameters()
+        for name, path in found.items():
+            if self.functions is None and self._there(path) is None:
+                there = ", ".join(path for path, _ in paths.arrays(self.subject)) or "none"
+                raise MistoldError(f"there is no array {path}; there is {there}; correct --param {path}={name}")
         if self.functions is not None:
             found |= self._find_arguments(self.functions)
         else:

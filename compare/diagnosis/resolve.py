@@ -43,7 +43,12 @@ def resolve(
         tried.append(only_with(compared, "bias", False))
     undrivable: Outcome | None = None
     for number, chosen in enumerate(tried):
-        found, failed = _first_fitting(session, chosen, interface, name, seed)
+        try:
+            found, failed = _first_fitting(session, chosen, interface, name, seed)
+        except UserError:
+            if undrivable is None:
+                raise
+            break  # what was found out first says more
         if found is not None:
             remarks = [] if found == interface else [_in_words(found, interface)]
             if number:
@@ -55,7 +60,7 @@ def resolve(
 
 
 def _undrivable(name: str, outcome: Outcome) -> UserError:
-    text = outcome.problem.removeprefix("raised UndrivableError: ")
+    text = outcome.problem.partition("Error: ")[2]
     return UserError(text if text.startswith(name) else f"{name}: {text}")
 
 
@@ -71,6 +76,8 @@ def _first_fitting(
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
+        if outcome.error == "MistoldError":
+            raise _undrivable(name, outcome)
         if outcome.error in ("UndrivableError", "LayoutError"):
             undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
             continue

@@ -132,7 +132,8 @@ def smallest(
     """
     pair = likeness.pair
     if not isinstance(pair, LayerPair):
-        return _of_trial(min((t for t in trials if kind in t.wrong()), key=_steps, default=None), kind)
+        trial = min((t for t in trials if kind in t.wrong()), key=_steps, default=None)
+        return None if trial is None or trial.got is None else _one_element(trial, kind)
     for case, draw in itertools.product(_small_cases(likeness, one_image), range(DRAWS)):
         try:
             probe = _whole_numbers(pair, case, draw)
@@ -143,6 +144,21 @@ def smallest(
             return _of_trial(_simpler(trial, kind, attempt), kind)
     wrong = [trial for trial in trials if kind in trial.wrong()]
     return _of_trial(min(wrong, key=_size, default=None), kind)
+
+
+def _one_element(trial: Trial, kind: str) -> Example | None:
+    """What an optimizer does to one number, step by step."""
+    row = next((row for row in trial.rows if kind_of(row.tensor) == kind and not row.ok), None)
+    if row is None or row.worst is None or trial.got is None or kind not in trial.probe.state:
+        return None
+    at = row.worst
+    given = {kind: trial.probe.state[kind][at]}
+    given |= {
+        f"gradient of step {n}": step[kind][at] for n, step in enumerate(trial.probe.gradients, 1) if kind in step
+    }
+    given = {name: np.asarray(number) for name, number in given.items()}
+    got, right = np.asarray(trial.got[kind][at]), np.asarray(trial.expected[kind][at])
+    return Example(trial.probe.options, given, kind, right, got)
 
 
 def _small_cases(likeness: Likeness, one_image: bool) -> Iterator[Case]:

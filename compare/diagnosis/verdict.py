@@ -12,7 +12,7 @@ from compare.diagnosis.trial import Trial, in_order, kind_of
 from compare.verify.report import Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """What was found out about a candidate.
 
@@ -36,6 +36,9 @@ class Diagnosis:
     remarks: tuple[str, ...]
     problem: str = ""
     left_out: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis {self.headline()}>"
 
     @property
     def report(self) -> Report:

@@ -63,7 +63,7 @@ def catalogue_table(faults: Sequence[Fault]) -> Table:
     """One line for each mistake: its name, what they did, how it shows."""
     table = Table()
     for heading in ("mistake", "what they did", "how it shows"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "mistake")
     for fault in faults:
         table.add_row(fault.name, Text(fault.made), Text(fault.shows))
     return table

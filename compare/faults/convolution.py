@@ -19,6 +19,8 @@ _SCATTER = (
     "        for u, v, at in window_slices(self.kernel_size, self.stride, size):"
 )
 
+_BACKWARDS = _SCATTER.replace("in window_slices(", "in reversed(list(window_slices(").replace("size):", "size))):")
+
 CONVOLUTION: tuple[Fault, ...] = (
     _conv(
         "kernel-turned",
@@ -198,6 +200,36 @@ CONVOLUTION: tuple[Fault, ...] = (
         "Take a stride smaller than the kernel: how many windows does one pixel lie in?",
         "Contributions of overlapping windows are lost; hidden by a stride of at least the kernel.",
         ("grad_image[at] += grad_patches", "grad_image[at] = grad_patches"),
+    ),
+    _conv(
+        "windows-overwritten",
+        "In grad_input each window overwrites what the windows before it left (=); they must be added (+=).",
+        "Take a stride smaller than the kernel: how many windows does one pixel lie in?",
+        "Of overlapping windows only the last is left; hidden by a stride of at least the kernel.",
+        ("grad_image[at] += grad_patches", "grad_image[at] = grad_patches"),
+        (
+            _SCATTER,
+            _SCATTER.replace("in window_slices(", "in reversed(list(window_slices(").replace("size):", "size))):"),
+        ),
+    ),
+    _conv(
+        "windows-and-channels-overwritten",
+        "In grad_input each window and each output channel overwrites the ones before it (=); they must be added (+=).",
+        "How many windows does one pixel lie in, and how many output channels see it?",
+        "Of overlapping windows and of all output channels only the last is left.",
+        ("(weight.reshape(c_out, -1).T @ g)", "(weight.reshape(c_out, -1)[-1:].T @ g[-1:])"),
+        ("grad_image[at] += grad_patches", "grad_image[at] = grad_patches"),
+        (
+            _SCATTER,
+            _SCATTER.replace("in window_slices(", "in reversed(list(window_slices(").replace("size):", "size))):"),
+        ),
+    ),
+    _conv(
+        "grad-weight-last-window",
+        "grad_weight is that of the last window of the last image: it is overwritten (=), not added up (+=).",
+        "In how many windows is one weight used?",
+        "Only one window is left in it; hidden by images as small as the kernel.",
+        ("(g @ columns.T)", "(g[:, -1:] @ columns[:, -1:].T)"),
     ),
     _conv(
         "stride-ignored-in-backward",

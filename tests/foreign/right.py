@@ -221,10 +221,10 @@ class KeepingDense(ColumnDense):
     def backward(self, output_gradient, learning_rate=0.1):
         self.weights_gradient = np.outer(output_gradient, self.input)
         self.bias_gradient = output_gradient.copy()
-        input_gradient = self.weights.T @ output_gradient
+        before = self.weights.T @ output_gradient
         self.weights -= learning_rate * self.weights_gradient
         self.bias -= learning_rate * self.bias_gradient
-        return input_gradient
+        return before
 
 
 class AddingDense:

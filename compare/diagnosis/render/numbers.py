@@ -16,8 +16,8 @@ def brief(array: Array) -> str:
 
     >>> print(brief(np.array([[[[1.0, -2.5], [0.0, 4.0]]]])))
     1x1x2x2
-       1 -2.5
-       0    4
+         1 -2.5
+         0    4
     """
     shape = "x".join(map(str, array.shape)) or "scalar"
     if array.size > FEW or array.size == 0:
