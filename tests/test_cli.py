@@ -278,3 +278,16 @@ def test_the_module_is_the_same_program() -> None:
     command = [sys.executable, "-m", "compare", "run", "--epochs", "0"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert (finished.returncode, finished.stderr) == (2, "gradtwin: --epochs must be at least 1, got 0\n")
+
+
+def test_a_mistake_of_our_own_is_not_called_somebody_elses(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(doctor, "examine", broken)
+    outcome = gradtwin("doctor")
+    assert outcome.status == 3
+    assert outcome.err.endswith(
+        "gradtwin: this is a mistake of gradtwin's own; please report it with the lines above\n"
+    )
+    assert "RuntimeError: a bug" in outcome.err

@@ -475,8 +475,10 @@ def _description(wrong: Sequence[Evidence], evidence: Sequence[Evidence]) -> For
     at = [int(i) for i in np.unravel_index(int((difference > first.tolerance).argmax()), difference.shape)]
     where = _where(wrong)
     on = "every input" if len(wrong) == len(evidence) else f"{len(wrong)} of {len(evidence)} inputs"
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    share = low if low == high else f"{low} to {high}"
     made = (
-        f"It fits no known form: on {on}, {min(shares):.0%} to {max(shares):.0%} of its elements are off{where}, "
+        f"It fits no known form: on {on}, {share} of its elements are off{where}, "
         f"by up to {scale:.2g} of the greatest; the first is at {at} on [{first.trial.probe.case}]."
     )
     kinds = sorted({e.trial.probe.case for e in evidence} - {e.trial.probe.case for e in wrong})
