@@ -17,7 +17,7 @@ from compare.observe import Tensors
 from compare.pairs import LayerPair, Pair
 from compare.tolerance import LAMBDA, unit_roundoff
 from compare.verify.probe import Probe, bounds, compare_probe, expected, shares
-from compare.verify.report import Report, Row, nothing_compared
+from compare.verify.report import Row, nothing_compared
 
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 NORMWISE = "normwise accurate: another algorithm than the definition (FFT or Winograd, perhaps)"
@@ -135,11 +135,6 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     if lenient and isinstance(pair, LayerPair) and pair.rule in (tolerance.sum_of_products, measured):
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
     return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), updated=driven.updated)
-
-
-def report_of(trials: Sequence[Trial]) -> Report:
-    """All rows of some trials."""
-    return Report([row for trial in trials for row in trial.rows])
 
 
 def _of_updates(parameter: str, probe: Probe, allowed: Tensors, reference: Tensors) -> Tensors:

@@ -49,11 +49,6 @@ def number(value: float) -> str:
     return f"{float(value) + 0.0:.6g}"
 
 
-def plural(count: int, thing: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 def options_text(options: dict[str, object]) -> str:
     """Constructor arguments as they would be written."""
     return ", ".join(f"{key}={value}" for key, value in options.items())
