@@ -4,13 +4,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test lint clean
+.PHONY: run test cuda lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can only stand in for, with measurements
+	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"
+	-$(BIN)/gradtwin doctor  # says what does not fit together; the tests run all the same
+	$(BIN)/python -m pytest -m cuda -rA -s $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
 from rich.console import Console
 
 from compare.errors import UserError
 from compare.files import require_writable, write_bytes, write_json
-from compare.training.settings import EPOCHS, Settings
+from compare.training.settings import EPOCHS, LEARNING_RATES, Settings
+
+if TYPE_CHECKING:
+    from compare.data import Dataset
+    from compare.training.checkpoint import Checkpoint
+    from compare.training.run import Source
+    from compare.training.twins import Twins
 
 app = typer.Typer(
     help="A CNN from scratch in NumPy and its torch twin: proven equal tensor by tensor, trained side by side.",
@@ -33,11 +40,15 @@ console = Console(highlight=False)
 INTERRUPTED = 130
 CLI_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
-_EPOCHS = ", ".join(f"{number} for {name}" for name, number in EPOCHS.items())
+_EPOCHS = f"{EPOCHS['digits']} for digits, {EPOCHS['mnist']} for the others"
+_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE as JSON.")]
 DatasetName = Annotated[
     str,
-    typer.Option("--dataset", help="auto, mnist or digits. auto is MNIST if it is there or can be downloaded."),
+    typer.Option(
+        "--dataset",
+        help="mnist, fashion-mnist, kmnist, qmnist, digits, idx:FOLDER; auto is MNIST if it is there or can be had.",
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -68,49 +79,89 @@ def run(
     `gradtwin train` does the same with every setting an option.
     """
     settings = Settings(model=model, epochs=epochs, dtype=dtype, device=device, seed=seed)
-    _train(settings, dataset, data_dir, run_dir, None, json)
+    _train(settings, _Data(dataset, data_dir), run_dir, None, json)
 
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: DatasetName = "auto",
     data_dir: DataDir = None,
+    train_images: Annotated[int | None, typer.Option(help="Only the first so many.  [default: all]")] = None,
+    test_images: Annotated[int | None, typer.Option(help="Only the first so many.  [default: all]")] = None,
     model: Model = Settings.model,
     epochs: Epochs = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = Settings.batch_size,
-    lr: Annotated[float, typer.Option(help="Learning rate of SGD.")] = Settings.lr,
+    optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = Settings.optimizer,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate.  [default: {_RATES}]")] = None,
     schedule: Annotated[str, typer.Option(help="cosine: the learning rate falls to 0; or constant.")] = (
         Settings.schedule
     ),
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = Settings.momentum,
-    weight_decay: Annotated[float, typer.Option(help="L2 weight decay of SGD.")] = Settings.weight_decay,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="SGD looks ahead.")] = Settings.nesterov,
+    beta1: Annotated[float, typer.Option(help="Adam's average of the gradients.")] = Settings.beta1,
+    beta2: Annotated[float, typer.Option(help="Adam's average of their squares.")] = Settings.beta2,
+    eps: Annotated[float, typer.Option(help="Adam's smallest divisor.")] = Settings.eps,
+    weight_decay: Annotated[float, typer.Option(help="L2 weight decay.")] = Settings.weight_decay,
     dtype: Dtype = Settings.dtype,
     device: DeviceName = Settings.device,
+    tf32: Annotated[bool, typer.Option("--tf32", help="See what TF32 does, with --device cuda.")] = Settings.tf32,
     seed: Seed = Settings.seed,
     threads: Annotated[int, typer.Option(help="Threads of each twin; on few cores, more than 1 slows both.")] = (
         Settings.threads
     ),
+    only: Annotated[str | None, typer.Option(help="Train one alone: scratch or torch.")] = Settings.only,
+    resync: Annotated[
+        bool, typer.Option("--resync", help="Scratch takes torch's weights before each step, and each step is checked.")
+    ] = Settings.resync,
+    yardstick: Annotated[
+        bool, typer.Option(help="Train torch again, one ulp away: what rounding alone does.")
+    ] = Settings.yardstick,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Start both twins from this safetensors file.")
+    ] = None,
+    log_every: Annotated[int, typer.Option(help="Steps in one point of a curve in TensorBoard.")] = Settings.log_every,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints, besides one after each epoch.")] = (
+        Settings.checkpoint_every
+    ),
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, with its settings.")
     ] = None,
     run_dir: RunDir = None,
     json: Json = None,
 ) -> None:
-    """Train both twins in lockstep; every setting is an option."""
+    """Train both twins in lockstep; every setting is an option.
+
+    Ctrl-C finishes the step and saves; --resume goes on, bit for bit on the CPU.
+    """
+    if resume is not None:
+        _refuse_others(context, "resume", "data_dir", "json")
+        _resume(resume, data_dir, json)
     settings = Settings(
         model=model,
         epochs=epochs,
         batch_size=batch_size,
+        optimizer=optimizer,
         lr=lr,
         schedule=schedule,
         momentum=momentum,
+        nesterov=nesterov,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
         weight_decay=weight_decay,
         dtype=dtype,
         device=device,
+        tf32=tf32,
         seed=seed,
         threads=threads,
+        only=only,
+        resync=resync,
+        yardstick=yardstick,
+        log_every=log_every,
+        checkpoint_every=checkpoint_every,
     )
-    _train(settings, dataset, data_dir, run_dir, weights, json)
+    _train(settings, _Data(dataset, data_dir, train_images, test_images), run_dir, weights, json)
 
 
 @app.command()
@@ -256,6 +307,33 @@ def break_(
 
 
 @app.command()
+def board(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run, or a folder of runs.  [default: the newest of runs/]")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 6006,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """TensorBoard, opened on the answer; Ctrl-C ends it."""
+    from compare.training.server import chosen_run, complaints, launch, open_page, require_free, wait
+
+    folder = chosen_run(run)
+    require_free(port)
+    for line in complaints(folder):
+        _print(line)
+    with suppress(KeyboardInterrupt):
+        address = launch(folder, port)
+        _print(f"logs:            {folder}")
+        _print(f"open:            {address}")
+        _print("Ctrl-C ends it")
+        if open_:
+            open_page(address, _print)
+        wait()
+    if console.is_terminal:  # which has echoed ^C
+        console.print()
+
+
+@app.command()
 def doctor(data_dir: DataDir = None, json: Json = None) -> None:
     """Say what is wrong with this machine."""
     from compare.doctor import examine, findings_table
@@ -279,38 +357,96 @@ def _version(
         raise typer.Exit
 
 
+class _Data(NamedTuple):
+    """Which images, as the options say it."""
+
+    dataset: str
+    data_dir: Path | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+
+
+def _refuse_others(context: typer.Context, *allowed: str) -> None:
+    """Refuse every option that was given besides those that go with --resume."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+            raise UserError(f"--{name.replace('_', '-')}: a run goes on with its own settings; leave it out")
+
+
 def _train(
-    settings: Settings,
-    dataset: str,
-    data_dir: Path | None,
-    run_dir: Path | None,
-    weights: Path | None,
-    json: Path | None,
+    settings: Settings, chosen: _Data, run_dir: Path | None, weights: Path | None, json: Path | None
 ) -> NoReturn:
     """What `run` and `train` have in common: everything after their options."""
-    from compare.data import load
-    from compare.training.board import page
-    from compare.training.console import Display, summary
-    from compare.training.lockstep import Twins
-    from compare.training.run import new_folder, run_twins
+    from compare.training.run import Source, new_folder
+    from compare.training.twins import Twins
 
     require_writable(json)
     twins = Twins(settings, weights)
-    data = load(dataset, data_dir, _print)
-    images = len(data.train_images)
-    _print(f"data: {data.origin}: {images:,} training and {len(data.test_images):,} test images")
-    steps = settings.total_steps(data.name, images)
+    data = _load(chosen)
     folder = new_folder(run_dir, settings, data)
-    with Display(console, steps) as display:
-        result = run_twins(twins, data, folder, _print, display.show)
+    where = None if chosen.data_dir is None else str(chosen.data_dir.absolute())
+    # A run that goes on must find the same: "auto" is settled now, and a folder counts from where we are.
+    asked = {"auto": data.name}.get(chosen.dataset, chosen.dataset)
+    if asked.startswith("idx:"):
+        asked = f"idx:{Path(asked.removeprefix('idx:')).expanduser().absolute()}"
+    source = Source(asked, where, *chosen[2:])
+    _go(twins, data, folder, source, None, json)
+
+
+def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
+    """Go on with a run from its checkpoint."""
+    from compare.training.checkpoint import find_checkpoint, load_checkpoint, what_changed
+    from compare.training.run import Source
+    from compare.training.twins import Twins
+
+    require_writable(json)
+    folder, path = find_checkpoint(run)
+    checkpoint = load_checkpoint(path)
+    source = Source(**checkpoint.record["source"])
+    twins = Twins(Settings.from_json(checkpoint.record["settings"]))
+    where = data_dir or (Path(source.data_dir) if source.data_dir else None)
+    data = _load(_Data(source.dataset, where, source.train_images, source.test_images))
+    _print(f"goes on:         {folder}, after step {checkpoint.record['progress']['step']:,}")
+    for line in what_changed(checkpoint):
+        _print(line)
+    _go(twins, data, folder, source, checkpoint, json)
+
+
+def _load(chosen: _Data) -> Dataset:
+    from compare.data import load
+
+    data = load(chosen.dataset, chosen.data_dir, _print).limited(chosen.train_images, chosen.test_images)
+    images = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
+    _print(f"data: {data.origin}: {images}")
+    return data
+
+
+def _go(
+    twins: Twins, data: Dataset, folder: Path, source: Source, checkpoint: Checkpoint | None, json: Path | None
+) -> NoReturn:
+    """Train, show it, and say where to look next."""
+    from compare.training.console import Display, summary
+    from compare.training.run import Interrupted, run_twins
+
+    settings = twins.settings
+    steps = settings.total_steps(data.name, len(data.train_images))
+    done = checkpoint.record["progress"]["step"] if checkpoint else 0
+    try:
+        with Display(console, steps, settings.twins, done) as display:
+            result = run_twins(twins, data, folder, _print, display.show, source=source, resumed=checkpoint)
+    except Interrupted as stop:
+        _leave(INTERRUPTED, str(stop))
     if result.last is not None:
         console.print(summary(result.last))
-        _print(f"trained twins:   {result.after.headline()}")
+        if settings.compares:
+            _print(f"trained twins:   {result.after.headline()}")
+        for line in result.findings.lines(settings):
+            _print(line)
         _print(f"logs:            {folder}")
         # Without an activated environment the command is beside the Python that runs this.
-        tensorboard = "tensorboard" if which("tensorboard") else Path(sys.executable).with_name("tensorboard")
-        _print(f"see them:        {tensorboard} --logdir {folder}")
-        _print(f"then open:       {page()}")
+        gradtwin = "gradtwin" if which("gradtwin") else Path(sys.executable).with_name("gradtwin")
+        _print(f"see them:        {gradtwin} board {folder}")
         _print("every layer:     gradtwin check")
     else:
         _print("nothing was trained: that makes sense when the twins agree")

@@ -1,10 +1,18 @@
-"""Which digits both twins see: MNIST, or those that ship with scikit-learn. Never one for the other in silence."""
+"""Which images both twins see: MNIST, its kin, anybody's own, or the digits that ship with scikit-learn.
+
+Never one for the other in silence.
+
+Sources: Xiao, Rasul & Vollgraf 2017, "Fashion-MNIST"; Clanuwat et al. 2018, "Deep Learning for Classical Japanese
+Literature" (Kuzushiji-MNIST); Yadav & Bottou 2019, "Cold Case: The Lost MNIST Digits" (QMNIST).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 
@@ -14,15 +22,19 @@ import platformdirs
 import scratch
 import torch_ref
 from compare.errors import UserError
-from scratch.data import NAMES, find_idx
+from scratch.data import NAMES, QMNIST_NAMES, find_idx
 
-DATASETS = ("auto", "mnist", "digits")
+DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "qmnist", "digits", "idx:FOLDER")
 IMAGE_SIZE = 28
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 (N, 1, 28, 28), 0 to 255, labels int64 (N), 0 to 9, and in one sentence where they come from."""
+    """Images uint8 (N, 1, 28, 28), 0 to 255, labels int64 (N), 0 to 9, and in one sentence where they come from.
+
+    `classes` has the names of the ten classes, in the order of their labels.
+    """
 
     name: str
     origin: str
@@ -30,6 +42,67 @@ class Dataset:
     train_labels: scratch.Array
     test_images: scratch.Array
     test_labels: scratch.Array
+    classes: tuple[str, ...] = DIGITS
+
+    def limited(self, train: int | None, test: int | None) -> Dataset:
+        """The first `train` training and the first `test` test images; None stands for all of a part.
+
+        The origin of what is cut names the numbers that it was cut from.
+
+        Raises:
+            UserError: for less than 1 image, or more than there are.
+        """
+        counts = {"train": len(self.train_images), "test": len(self.test_images)}
+        kept = counts | {part: count for part, count in (("train", train), ("test", test)) if count is not None}
+        if kept == counts:
+            return self
+        for part, count in counts.items():
+            if not 1 <= kept[part] <= count:
+                raise UserError(
+                    f"--{part}-images must be at least 1 and at most the {count:,} of {self.name}, got {kept[part]}"
+                )
+        return replace(
+            self,
+            origin=f"{self.origin}, cut from {counts['train']:,} and {counts['test']:,}",
+            train_images=self.train_images[: kept["train"]],
+            train_labels=self.train_labels[: kept["train"]],
+            test_images=self.test_images[: kept["test"]],
+            test_labels=self.test_labels[: kept["test"]],
+        )
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over type, shape and bytes of the four arrays, in hex: equal exactly where the data are."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that torchvision downloads.
+
+    Its name here and in a sentence, its class in torchvision (whose name is the folder's), its files, its classes.
+    """
+
+    name: str
+    title: str
+    kind: str
+    files: Mapping[str, str]
+    classes: tuple[str, ...]
+
+
+MNIST = Source("mnist", "MNIST", "MNIST", NAMES, DIGITS)
+KIN = {
+    source.name: source
+    for source in (
+        Source("fashion-mnist", "Fashion-MNIST", "FashionMNIST", NAMES, torch_ref.class_names("FashionMNIST")),
+        Source("kmnist", "Kuzushiji-MNIST", "KMNIST", NAMES, torch_ref.class_names("KMNIST")),
+        Source("qmnist", "QMNIST", "QMNIST", QMNIST_NAMES, DIGITS),
+    )
+}
 
 
 def data_folder(given: Path | None = None) -> Path:
@@ -41,53 +114,95 @@ def data_folder(given: Path | None = None) -> Path:
 
 
 def load(name: str = "auto", folder: Path | None = None, tell: Callable[[str], None] = lambda _: None) -> Dataset:
-    """Load "mnist" or "digits"; "auto" is MNIST where it is or can be had, else digits.
+    """Load one of DATASETS; "auto" is MNIST where it is or can be had, else digits.
 
-    MNIST is read from `folder`/MNIST/raw, where torchvision puts it, or from `folder` itself, plain or gzipped. Where
-    none of its files is there it is downloaded. Files that are there but damaged are an error, for "auto" too: somebody
-    put them there.
+    MNIST is read from `folder`/MNIST/raw, where torchvision puts it, or from `folder` itself; Fashion-MNIST from
+    `folder`/FashionMNIST/raw, and so on; plain or gzipped. Where none of its files is there it is downloaded. Files
+    that are there but damaged are an error, for "auto" too: somebody put them there.
+
+    "idx:FOLDER" reads the four files of FOLDER (from where the command is run, `folder` has no part in it), which have
+    MNIST's names, hold images of 28x28 bytes and labels from 0 to 9, and are plain or gzipped.
 
     Raises:
-        UserError: for an unknown name, damaged files, or (for "mnist") files that are not there and cannot be had.
+        UserError: for an unknown name, damaged files, or (for all but "auto") files that are not there and cannot be
+            had.
     """
     if name == "digits":
         return load_digits("asked for")
-    if name not in DATASETS:
+    if name.startswith("idx:"):
+        return _own(name.removeprefix("idx:"))
+    source = MNIST if name in ("auto", "mnist") else KIN.get(name)
+    if source is None:
         raise UserError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
     root = data_folder(folder)
-    raw = find_mnist(root)
+    raw = _find(source, root)
     if raw is not None:
-        return _mnist(raw, f"found in {raw}")
-    tell(f"data: MNIST is not in {root}: downloading it there")
+        return _read(source, raw, f"found in {raw}")
+    raw = root / source.kind / "raw"
+    tell(f"data: {source.title} is not in {root}: downloading it there")
     try:
-        torch_ref.fetch_mnist(root)
+        torch_ref.fetch_mnist(root, source.kind)
     except (OSError, RuntimeError, HTTPException) as error:
-        reason = _first_line(error)
+        reason = _reason(error)
         if name == "auto":
             return load_digits(f"MNIST is not in {root} and cannot be downloaded: {reason}")
         raise UserError(
-            f"MNIST is not in {root} and cannot be downloaded ({reason}); "
-            "put its four IDX files there, or take --dataset digits"
+            f"{source.title} is not in {root} and cannot be downloaded ({reason}); "
+            f"put its four IDX files into {raw}, or take --dataset digits"
         ) from None
-    return _mnist(root / "MNIST" / "raw", f"downloaded to {root}")
+    return _read(source, raw, f"downloaded to {root}")
 
 
 def find_mnist(root: Path) -> Path | None:
     """The folder that holds at least one MNIST file: `root`/MNIST/raw or `root`; None where there is none."""
-    folders = (root / "MNIST" / "raw", root)
-    return next((f for f in folders if any(find_idx(f, name) for name in NAMES.values())), None)
+    return _find(MNIST, root)
 
 
-def _mnist(raw: Path, origin: str) -> Dataset:
+def _find(source: Source, root: Path) -> Path | None:
+    """The folder that holds at least one file of `source`; only MNIST's may lie in `root`: others share their names."""
+    folders = [root / source.kind / "raw", *([root] if source is MNIST else [])]
+    return next((f for f in folders if any(find_idx(f, name) for name in source.files.values())), None)
+
+
+def _read(source: Source, raw: Path, origin: str) -> Dataset:
+    return _dataset(source.name, f"{source.title}, {origin}", raw, source.files, source.classes)
+
+
+def _own(given: str) -> Dataset:
+    """The four IDX files in the folder `given`, which may begin with ~ (a shell leaves it where it is not first)."""
+    if not given:
+        raise UserError("--dataset idx: names no folder; write idx:FOLDER")
+    folder = Path(os.path.expanduser(given))
+    if not os.path.isdir(folder):  # False, too, where it may not look
+        state = "not a folder" if os.path.exists(folder) else "no such folder, or it may not be looked into"
+        raise UserError(f"{folder}: {state}; idx:FOLDER takes the folder of the four IDX files")
+    missing = [name for name in NAMES.values() if find_idx(folder, name) is None]
+    if missing:
+        raise UserError(f"{folder}: {', '.join(missing)} missing, plain and as .gz; put all four IDX files there")
+    return _dataset("idx", f"IDX files in {folder}", folder, NAMES, DIGITS)
+
+
+def _dataset(name: str, origin: str, folder: Path, files: Mapping[str, str], classes: tuple[str, ...]) -> Dataset:
     try:
-        data = scratch.load_mnist(raw)
+        data = scratch.load_mnist(folder, files)
     except scratch.IDXError as error:
         raise UserError(str(error)) from None
     for part in ("train", "test"):
         size = data[f"{part}_images"].shape[2:]
         if size != (IMAGE_SIZE, IMAGE_SIZE):
-            raise UserError(f"{raw}: {part} images are {size[0]}x{size[1]}, the models need {IMAGE_SIZE}x{IMAGE_SIZE}")
-    return Dataset("mnist", f"MNIST, {origin}", **data)
+            raise UserError(
+                f"{folder}: {part} images are {size[0]}x{size[1]}, the models need {IMAGE_SIZE}x{IMAGE_SIZE}; "
+                "scale or pad them to that"
+            )
+    return Dataset(
+        name,
+        origin,
+        data["train_images"],
+        data["train_labels"],
+        data["test_images"],
+        data["test_labels"],
+        classes,
+    )
 
 
 def load_digits(reason: str) -> Dataset:
@@ -126,7 +241,8 @@ def batches(
         yield images[chosen].astype(dtype) / np.dtype(dtype).type(255), labels[chosen]
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Why a download failed, in one line: torchvision announces each mirror's answer by a line with a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reasons = [line for line in lines if "urlopen error" in line]
+    reasons = [line for line in lines if not line.endswith(":")]
     return (reasons or lines or [type(error).__name__])[0]

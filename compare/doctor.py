@@ -109,14 +109,90 @@ def _cuda() -> Iterator[Finding]:
 
 
 def _cupy() -> Iterator[Finding]:
-    """CuPy, which --device cuda needs."""
+    """CuPy, which --device cuda needs: one package, a driver, and a CUDA that gets on with torch's."""
+    import torch
+
+    packages = _cupy_packages()
+    if len(packages) > 1:
+        remedy = f"pip uninstall {' '.join(packages)}, then pip install 'gradtwin[cuda]'"
+        yield Finding("CuPy", ", ".join(packages), f"these packages overwrite each other's files: {remedy}")
+        return
     try:
         import cupy
-    except ImportError:
-        yield Finding("CuPy", "not installed: only --device cuda needs it")
+    except ImportError as error:
+        if packages:
+            yield Finding("CuPy", packages[0], f"is installed but cannot be imported ({_said(error)}): install it anew")
+        else:
+            yield Finding("CuPy", "not installed: only --device cuda needs it")
         return
-    cupy.arange(3).sum().get()  # the first kernel shows what does not fit together
-    yield Finding("CuPy", cupy.__version__)
+    runtime = cupy.cuda.runtime
+    own, theirs = _cuda_version(runtime.runtimeGetVersion()), torch.version.cuda or "none"
+    value = f"{cupy.__version__} for CUDA {own}; torch is for CUDA {theirs}"
+    try:
+        devices = runtime.getDeviceCount()
+    except Exception as error:
+        devices, reason = 0, _said(error)
+    else:
+        reason = "it counts none"
+    if not devices:
+        # Without any device there is nothing to mend: CuPy waits for one.
+        remedy = f"CuPy finds no device that torch finds ({reason}): update the NVIDIA driver for CUDA {own}"
+        blind = torch.cuda.is_available()
+        yield Finding("CuPy", value if blind else f"{value}; finds no driver or device", remedy if blind else "")
+        return
+    try:
+        # A kernel compiled, and a matrix product: these two show what does not fit together.
+        cupy.arange(3).sum().get()
+        (cupy.ones((2, 2)) @ cupy.ones((2, 2))).get()
+    except Exception as error:
+        driver = _cuda_version(runtime.driverGetVersion())
+        yield Finding("CuPy", value, _kernel_problem(_said(error), packages, own, theirs, driver))
+        return
+    yield Finding("CuPy", value)
+
+
+def _kernel_problem(said: str, packages: list[str], own: str, theirs: str, driver: str) -> str:
+    """Why the first kernel may fail, and what to do.
+
+    torch and CuPy load CUDA's libraries into one process, and CuPy takes those that torch brought where it finds them
+    first: a compiler for another CUDA, or one newer than the driver, makes kernels that the driver refuses
+    (https://github.com/cupy/cupy/issues/9827).
+    """
+    failed = f"its first kernel fails ({said})"
+    major = theirs.partition(".")[0]
+    if theirs == "none":
+        return f"{failed}, and torch is built without CUDA: install a torch for CUDA {own}"
+    if major != own.partition(".")[0]:
+        remove = f"pip uninstall {' '.join(packages) or 'cupy'}"
+        return f"{failed}: CuPy is for CUDA {own}, torch for {theirs}; {remove}, then pip install cupy-cuda{major}x"
+    newest = max(own, theirs, key=_as_numbers)
+    if _as_numbers(driver) < _as_numbers(newest):
+        advice = f"update the driver, or install a torch for CUDA {driver}"
+        return f"{failed}: CuPy is for CUDA {own}, torch for {theirs}, the driver for {driver} only; {advice}"
+    advice = "unset CUDA_PATH and LD_LIBRARY_PATH if they name another CUDA, else reinstall both"
+    return f"{failed}: CuPy is for CUDA {own}, torch for {theirs}; {advice}"
+
+
+def _cupy_packages() -> list[str]:
+    """The installed packages that bring a CuPy: "cupy", "cupy-cuda13x", ..."""
+    names = {(found.metadata["Name"] or "").lower().replace("_", "-") for found in metadata.distributions()}
+    return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
+
+
+def _cuda_version(number: int) -> str:
+    """CUDA's way to write a version as one number, in the usual way: 13020 is "13.2"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _as_numbers(version: str) -> tuple[int, ...]:
+    """A version in a form that compares: "13.2" as (13, 2)."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _said(error: Exception) -> str:
+    """An error in one line; CuPy's begin with a row of dashes."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return f"{type(error).__name__}: {next((line for line in lines if line.strip(' =-')), 'no reason given')}"
 
 
 def _threads() -> Iterator[Finding]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
                 os.chmod(file.name, 0o666 & ~_umask())
                 os.replace(file.name, path)
+                _flush_folder(path.parent)
             except BaseException:
                 os.unlink(file.name)
                 raise
@@ -69,6 +73,40 @@ def require_writable(path: Path | None) -> None:
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Write `result` as strict JSON (no NaN, no Infinity), as `write_bytes` does."""
     write_bytes(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`, whoever asks likewise; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: if another process has it.
+    """
+    try:
+        fcntl: Any = importlib.import_module("fcntl")
+    except ImportError:  # Windows: who starts two runs in one folder there is not stopped
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is training in it; wait until it has ended") from None
+        yield
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the entry of a renamed file too, where a folder can be opened for that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

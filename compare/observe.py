@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import scratch
-from scratch import Array
+from scratch import Array, backend
 
 Tensors = dict[str, Array]
+Values = dict[str, Array]  # one array for each layer, by its dotted name
 
 
 @dataclass(frozen=True)
@@ -168,3 +169,49 @@ def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str
 def leaves(reference: nn.Module) -> list[tuple[str, nn.Module]]:
     """The layers of a torch model that have no layers inside, with their dotted names."""
     return [(name, layer) for name, layer in reference.named_modules() if not list(layer.children())]
+
+
+def watch_scratch(model: scratch.Module, images: Array) -> tuple[Values, Values]:
+    """The input and the output of every layer in one forward pass, by name, on the host; nothing of the model changes.
+
+    The names are those of modules without modules inside.
+    """
+    inputs: Values = {}
+    outputs: Values = {}
+
+    def watched(name: str, forward: Callable[..., Array]) -> Callable[..., Array]:
+        def run(x: Array) -> Array:
+            y = forward(x)
+            inputs[name], outputs[name] = np.array(backend.to_host(x)), np.array(backend.to_host(y))
+            return y
+
+        return run
+
+    layers = [(name, layer) for name, layer in model.named_modules() if not any(True for _ in layer.named_children())]
+    for name, layer in layers:
+        layer.forward = watched(name, layer.forward)  # the instance's own attribute, which hides the class's
+    try:
+        model(images)
+    finally:
+        for _, layer in layers:
+            del layer.forward
+    return inputs, outputs
+
+
+def watch_torch(model: nn.Module, images: Tensor) -> tuple[Values, Values]:
+    """The same of a torch model."""
+    inputs: Values = {}
+    outputs: Values = {}
+
+    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name], outputs[name] = args[0].cpu().numpy().copy(), output.cpu().numpy().copy()
+
+        return hook
+
+    handles = [layer.register_forward_hook(remember(name)) for name, layer in leaves(model)]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    return inputs, outputs

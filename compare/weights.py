@@ -9,19 +9,20 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
+import torch.utils.dlpack
 from torch import nn
 
 import scratch
 from compare.errors import UserError
 from compare.files import write_bytes
+from scratch.backend import from_dlpack, to_host
 
 State = Mapping[str, scratch.Array]
 
 
 def scratch_state(module: scratch.Module) -> dict[str, scratch.Array]:
     """The module's state_dict as NumPy arrays: copies, on the host."""
-    state = module.state_dict()
-    return {name: array.copy() if isinstance(array, np.ndarray) else array.get() for name, array in state.items()}
+    return {name: to_host(array) for name, array in module.state_dict().items()}
 
 
 def torch_state(module: nn.Module) -> dict[str, scratch.Array]:
@@ -30,7 +31,7 @@ def torch_state(module: nn.Module) -> dict[str, scratch.Array]:
 
 
 def scratch_to_torch(source: scratch.Module, target: nn.Module) -> None:
-    """Copy every parameter and buffer of `source` into its twin.
+    """Copy every parameter and buffer of `source` into its twin; on a GPU, without a way through the host.
 
     Raises:
         UserError: naming the keys, or the first array of another shape or dtype. `target` is untouched then.
@@ -40,7 +41,7 @@ def scratch_to_torch(source: scratch.Module, target: nn.Module) -> None:
 
 def torch_to_scratch(source: nn.Module, target: scratch.Module) -> None:
     """Copy every parameter and buffer of `source` into its twin; errors as in `scratch_to_torch`."""
-    load_scratch_state(target, torch_state(source))
+    load_scratch_state(target, _borrowed_state(source))
 
 
 def load_scratch_state(target: scratch.Module, state: State, where: str = "the given weights") -> None:
@@ -54,8 +55,20 @@ def load_torch_state(target: nn.Module, state: State) -> None:
 
     torch's own strict loading would cast another dtype in silence.
     """
-    check_state(state, torch_state(target), "the given weights", type(target).__name__)
-    target.load_state_dict({name: torch.tensor(_in_order(array)) for name, array in state.items()})
+    check_state(state, _borrowed_state(target), "the given weights", type(target).__name__)
+    target.load_state_dict({name: _tensor(array) for name, array in state.items()})
+
+
+def _borrowed_state(module: nn.Module) -> State:
+    """The module's state_dict as arrays that share its memory, on its device."""
+    return {name: from_dlpack(tensor.detach()) for name, tensor in module.state_dict().items()}
+
+
+def _tensor(array: scratch.Array) -> torch.Tensor:
+    """What torch can copy `array` from. torch takes no NumPy array that is read-only or runs backwards."""
+    if isinstance(array, np.ndarray):
+        return torch.tensor(_in_order(array))
+    return torch.utils.dlpack.from_dlpack(array)
 
 
 def check_state(state: State, expected: State, where: str, model: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Self, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from scratch.backend import beside
+
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -167,6 +169,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy `state` into the parameters and buffers, after checking that every name, shape and dtype agrees.
 
+        The arrays of `state` may be on another device than the module, as in torch.
+
         Raises:
             ValueError: naming every missing and unexpected key, or the first array of a wrong shape or dtype. Nothing
                 has been copied then.
@@ -183,7 +187,7 @@ class Module:
                     f"got {given.dtype}{list(given.shape)}"
                 )
         for name, array in own.items():
-            array[...] = state[name]
+            array[...] = beside(state[name], array)
 
 
 class Sequential(Module):

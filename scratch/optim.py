@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from scratch import checks
+from scratch.backend import beside
 from scratch.module import Array, Parameter
 
 
@@ -18,9 +19,12 @@ class Optimizer:
     left alone.
 
     Torch twin: `torch.optim.Optimizer`, with one group of parameters, and its learning rate as the attribute `lr`.
+    Its state_dict has only what `step` remembers, under flat names: "0.momentum_buffer" belongs to the first parameter.
     """
 
     step: Callable[[], None]
+    state_dict: Callable[[], dict[str, Array]]
+    load_state_dict: Callable[[Mapping[str, Array]], None]
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, **settings: float) -> None:
         """Hold `parameters`, at least one; refuse a learning rate, or one of the other settings, below 0."""
@@ -37,6 +41,32 @@ class Optimizer:
         """Forget the gradients, so that the next backward pass starts afresh."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def _remembered(self, state: Mapping[str, Array], *names: str) -> list[tuple[Array, ...] | None]:
+        """Copies of what `state` holds for each parameter, in the order of `names`; None where it holds nothing.
+
+        Raises ValueError for a name that is not "INDEX.NAME", a parameter that has some of the names only, and an array
+        of another shape or dtype than its parameter's (a number may have any dtype).
+        """
+        optimizer, left = type(self).__name__, dict(state)
+        found: list[tuple[Array, ...] | None] = []
+        for index, parameter in enumerate(self.parameters):
+            keys = [f"{index}.{name}" for name in names if f"{index}.{name}" in left]
+            if len(keys) not in (0, len(names)):
+                raise ValueError(f"{optimizer}: state of parameter {index} must have all of {names}, got {keys}")
+            arrays = [left.pop(key) for key in keys]
+            for key, array in zip(keys, arrays, strict=True):
+                if array.ndim and (array.shape != parameter.data.shape or array.dtype != parameter.data.dtype):
+                    raise ValueError(
+                        f"{optimizer}: {key} must be {parameter.data.dtype}{list(parameter.data.shape)}, "
+                        f"got {array.dtype}{list(array.shape)}"
+                    )
+            # To where the parameter is; a mere number stays on the host.
+            here = [beside(array, parameter.data) if array.ndim else array for array in arrays]
+            found.append(tuple(array.copy() for array in here) or None)
+        if left:
+            raise ValueError(f"{optimizer}: unexpected state {sorted(left)}")
+        return found
 
 
 class SGD(Optimizer):
@@ -105,6 +135,14 @@ class SGD(Optimizer):
                 g = g + self.momentum * v if self.nesterov else v  # (3)
             parameter.data -= self.lr * g  # (4)
 
+    def state_dict(self) -> dict[str, Array]:
+        """The velocities, as torch calls them: "0.momentum_buffer" and so on; none before the first step."""
+        return {f"{index}.momentum_buffer": v for index, v in enumerate(self.velocity) if v is not None}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take over what `state_dict` gave; raises ValueError for another optimizer's."""
+        self.velocity = [None if held is None else held[0] for held in self._remembered(state, "momentum_buffer")]
+
 
 class Adam(Optimizer):
     """Steps of about lr in every element, whatever the scale of its gradient.
@@ -169,3 +207,17 @@ class Adam(Optimizer):
             self.moments[index] = m, v, t
             step_size = self.lr / (1 - beta1**t)
             parameter.data -= step_size * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + self.eps)  # (4)
+
+    def state_dict(self) -> dict[str, Array]:
+        """m, v and t, as torch calls them: "0.exp_avg", "0.exp_avg_sq", "0.step"; none before the first step."""
+        state: dict[str, Array] = {}
+        for index, held in enumerate(self.moments):
+            if held is not None:
+                m, v, t = held
+                state |= {f"{index}.exp_avg": m, f"{index}.exp_avg_sq": v, f"{index}.step": np.array(t, np.float32)}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take over what `state_dict` gave; raises ValueError for another optimizer's."""
+        held = self._remembered(state, "exp_avg", "exp_avg_sq", "step")
+        self.moments = [None if each is None else (each[0], each[1], int(each[2])) for each in held]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,18 @@ def mnist_folder() -> Path:
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def few(digits: Dataset) -> Dataset:
+    """200 images to learn and 100 to test: enough for 4 steps of 64, the last one of 8."""
+    return dataclasses.replace(
+        digits,
+        train_images=digits.train_images[:200],
+        train_labels=digits.train_labels[:200],
+        test_images=digits.test_images[:100],
+        test_labels=digits.test_labels[:100],
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ from compare.faults.fault import plant
 from compare.observe import observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
 from compare.verify.agreement import check, check_pair
-from compare.verify.end_to_end import decided
 from compare.verify.models import check_model
 from compare.verify.probe import draw_probe, reference_of
 from compare.verify.report import Report
+from compare.verify.ties import decided
 from scratch import Array
 
 

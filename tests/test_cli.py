@@ -49,10 +49,12 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
     (seen,) = (line for line in lines if line.startswith("see them: "))
     command, *rest = seen.removeprefix("see them:").split()
     assert shutil.which(command)
-    assert rest == ["--logdir", result["run_dir"]]
-    assert "then open:       http://localhost:6006/?pinnedCards=%5B%7B%22plugin" in outcome.out
-    assert sorted(path.name for path in run_dir.iterdir()) == [
+    assert rest == ["board", result["run_dir"]]
+    assert "\ndrift: the weights of scratch and torch are " in outcome.out
+    assert sorted(path.name for path in run_dir.iterdir() if path.name != ".lock") == [
+        "checkpoints",
         "compare",
+        "perturbed",
         "scratch",
         "scratch.safetensors",
         "torch",
@@ -64,7 +66,8 @@ def test_train_takes_every_setting(gradtwin: Run, tmp_path: Path) -> None:
     weights.save_weights(tmp_path / "start", CNN(dtype="float64").state_dict())
     arguments = "--dataset digits --model cnn --epochs 1 --batch-size 200 --lr 0.01 --schedule constant --momentum 0.5"
     more = (
-        "--weight-decay 0.001 --dtype float64 --seed 3 --threads 1 --weights start --run-dir here --json r/result.json"
+        "--weight-decay 0.001 --dtype float64 --seed 3 --threads 1 --weights start --run-dir here --json r/result.json "
+        "--nesterov --no-yardstick --log-every 3 --checkpoint-every 5 --train-images 1000 --test-images 300"
     )
     outcome = gradtwin("train", *arguments.split(), *more.split())
     assert (outcome.status, outcome.err) == (0, "")
@@ -73,15 +76,27 @@ def test_train_takes_every_setting(gradtwin: Run, tmp_path: Path) -> None:
         "model": "cnn",
         "epochs": 1,
         "batch_size": 200,
+        "optimizer": "sgd",
         "lr": 0.01,
         "schedule": "constant",
         "momentum": 0.5,
+        "nesterov": True,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
         "weight_decay": 0.001,
         "dtype": "float64",
         "device": "cpu",
+        "tf32": False,
         "seed": 3,
         "threads": 1,
+        "only": None,
+        "resync": False,
+        "yardstick": False,
+        "log_every": 3,
+        "checkpoint_every": 5,
     }
+    assert (result["train_images"], result["test_images"]) == (1000, 300)
     assert result["run_dir"] == "here"
     assert result["final_loss"]["scratch"] == pytest.approx(result["final_loss"]["torch"], rel=1e-12)
 
@@ -193,7 +208,10 @@ def test_doctor_survives_whatever_breaks(monkeypatch: pytest.MonkeyPatch) -> Non
 # What is refused: one line, exit status 2.
 
 REFUSED = [
-    ("run --dataset cifar", "dataset 'cifar' is unknown; choose one of auto, mnist, digits"),
+    (
+        "run --dataset cifar",
+        "dataset 'cifar' is unknown; choose one of auto, mnist, fashion-mnist, kmnist, qmnist, digits, idx:FOLDER",
+    ),
     ("run --model vgg", "model 'vgg' is unknown; choose one of cnn, lenet5"),
     ("run --dtype float16", "dtype 'float16' is unknown; choose one of float32, float64"),
     ("run --device tpu", "device 'tpu' is unknown; choose one of cpu, cuda"),

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+import hashlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.client import IncompleteRead
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,24 +23,44 @@ import torch_ref
 from compare import data
 from compare.errors import UserError
 from scratch import Array, IDXError, load_mnist, read_idx
-from scratch.data import NAMES
+from scratch.data import NAMES, QMNIST_NAMES
+from tests.conftest import Run
+from torch_ref.data import KINDS
+
+TITLES = {"fashion-mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST", "qmnist": "QMNIST"}
+FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
+FILES = {"mnist": NAMES, "fashion-mnist": NAMES, "kmnist": NAMES, "qmnist": QMNIST_NAMES}
 
 
 def idx(array: Array) -> bytes:
-    """`array` (uint8) as the content of an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    """`array` (uint8 or int32) as the content of an IDX file."""
+    header = bytes([0, 0, {1: 0x08, 4: 0x0C}[array.itemsize], array.ndim])
+    return header + np.array(array.shape, ">u4").tobytes() + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
-def write_mnist(folder: Path, train: int = 6, test: int = 4, *, packed: bool = False) -> Path:
-    """Four small files that belong together; every image is filled with its own number."""
+def write_mnist(
+    folder: Path, train: int = 6, test: int = 4, *, packed: bool = False, files: dict[str, str] = NAMES
+) -> Path:
+    """Four small files that belong together; every image is filled with its own number.
+
+    QMNIST's labels are rows of eight numbers, of which the class is the first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for part, count in (("train", train), ("test", test)):
         images = np.arange(count, dtype=np.uint8)[:, None, None] + np.zeros((count, 28, 28), np.uint8)
-        for name, array in ((f"{part}_images", images), (f"{part}_labels", np.arange(count, dtype=np.uint8) % 10)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        if files is QMNIST_NAMES:
+            labels = np.stack([labels.astype(np.int32), *np.full((7, count), 70000, np.int32)], axis=1)
+        for name, array in ((f"{part}_images", images), (f"{part}_labels", labels)):
             content = idx(array)
-            path = folder / f"{NAMES[name]}{'.gz' if packed else ''}"
+            path = folder / f"{files[name]}{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(content) if packed else content)
     return folder
+
+
+def write_kin(name: str, root: Path, *, packed: bool = False) -> Path:
+    """The files of the data set `name` where torchvision leaves them under `root`."""
+    return write_mnist(root / FOLDERS[name] / "raw", packed=packed, files=FILES[name])
 
 
 def test_an_idx_file_is_read_plain_and_packed(tmp_path: Path) -> None:
@@ -54,6 +84,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("truncated", GOOD[:-1], r"header announces 24 bytes \(2, 3, 4\), the file holds only 23"),
     ("oversized", GOOD + b"\0", r"header announces 24 bytes \(2, 3, 4\), the file holds more"),
     ("liar", GOOD[:4] + b"\xff" * 12 + GOOD[16:], "header announces .* bytes .* the file holds only 24"),
+    ("void", GOOD[:4] + b"\xff" * 8 + b"\0" * 4, r"header announces an impossible shape \(4294967295, 4294967295, 0\)"),
 ]
 
 
@@ -91,6 +122,21 @@ def test_a_missing_file_and_a_folder_in_its_place_are_refused(tmp_path: Path) ->
         read_idx(tmp_path, ndim=3)
 
 
+def test_an_idx_file_of_32_bit_integers_is_read_and_not_taken_for_bytes(tmp_path: Path) -> None:
+    array = np.array([[1, -2, 70000], [3, 4, 5]], np.int32)
+    path = tmp_path / "a"
+    path.write_bytes(idx(array))
+    assert path.read_bytes()[:4] == b"\0\0\x0c\x02"
+    got = read_idx(path, ndim=2, dtype="int32")
+    np.testing.assert_array_equal(got, array)
+    assert got.dtype == np.int32
+    with pytest.raises(IDXError, match=r"wrong magic number 0x00000c02, expected 0x00000802 \(uint8, 2 axes\)"):
+        read_idx(path, ndim=2)
+    path.write_bytes(idx(array)[:-1])
+    with pytest.raises(IDXError, match=r"header announces 24 bytes \(2, 3\), the file holds only 23"):
+        read_idx(path, ndim=2, dtype="int32")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_four_files_make_a_data_set(tmp_path: Path, packed: bool) -> None:
     loaded = load_mnist(write_mnist(tmp_path, packed=packed))
@@ -114,7 +160,7 @@ BAD_SETS: list[tuple[Callable[[Path], None], str]] = [
         "neither t10k-labels-idx1-ubyte nor .*gz is there; put it there, or delete the others",
     ),
     (damage("train_labels", np.zeros(5, np.uint8)), "holds 6 images but .* 5 labels"),
-    (damage("test_labels", np.array([0, 1, 10, 2], np.uint8)), "label 10 at position 2 is outside 0 to 9"),
+    (damage("test_labels", np.array([0, 1, 10, 2], np.uint8)), "label 10 at position 2 is outside 0 to 9; take"),
 ]
 
 
@@ -163,7 +209,7 @@ def test_the_folder_is_the_given_one_then_the_environments_then_the_cache(
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(_root: Path, _kind: str) -> None:
         raise RuntimeError("Error downloading x:\nTried y, got:\n<urlopen error no route>\n")
 
     monkeypatch.setattr(torch_ref, "fetch_mnist", refuse)
@@ -183,35 +229,438 @@ def test_mnist_never_falls_back(tmp_path: Path) -> None:
 
 
 def test_a_download_is_used_where_it_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_ref, "fetch_mnist", lambda root: write_mnist(root / "MNIST" / "raw"))
+    monkeypatch.setattr(torch_ref, "fetch_mnist", lambda root, kind: write_mnist(root / kind / "raw"))
     told: list[str] = []
     loaded = data.load("auto", tmp_path, told.append)
     assert told == [f"data: MNIST is not in {tmp_path}: downloading it there"]
     assert (loaded.name, loaded.origin) == ("mnist", f"MNIST, downloaded to {tmp_path}")
 
 
-def test_a_download_that_breaks_off_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_off(folder: str, download: bool) -> None:
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_download_that_breaks_off_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def break_off(folder: str, *, train: bool, download: bool) -> None:
         assert download
-        write_mnist(Path(folder) / "MNIST" / "raw")
-        raise RuntimeError("broke off")
+        write_kin(name, Path(folder))
+        if not train or name == "mnist":
+            raise RuntimeError("broke off")
 
-    monkeypatch.setattr("torch_ref.data.MNIST", break_off)
+    monkeypatch.setitem(KINDS, FOLDERS[name], break_off)
+    before = socket.getdefaulttimeout()
     with pytest.raises(RuntimeError, match="broke off"):
-        torch_ref.fetch_mnist(tmp_path)
+        torch_ref.fetch_mnist(tmp_path, FOLDERS[name])
+    assert list(tmp_path.iterdir()) == []
+    assert socket.getdefaulttimeout() == before
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_download_is_silent_has_its_patience_and_moves_whole_files_into_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    def fetch(folder: str, *, train: bool, download: bool) -> None:
+        """Only the part asked for, as QMNIST does."""
+        assert download
+        assert socket.getdefaulttimeout() == 10
+        print("100%", file=sys.stderr)
+        raw = Path(folder) / FOLDERS[name] / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        for key, file in FILES[name].items():
+            if key.startswith("train" if train else "test"):
+                (raw / file).touch()
+
+    monkeypatch.setitem(KINDS, FOLDERS[name], fetch)
+    torch_ref.fetch_mnist(tmp_path, FOLDERS[name])
+    assert {path.name for path in (tmp_path / FOLDERS[name] / "raw").iterdir()} == set(FILES[name].values())
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDERS[name]]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_unknown_data_set_is_refused_and_all_choices_are_named() -> None:
+    choices = "auto, mnist, fashion-mnist, kmnist, qmnist, digits, idx:FOLDER"
+    for name in ("cifar", "idx", "FashionMNIST", ""):
+        with pytest.raises(UserError, match=f"^dataset '{name}' is unknown; choose one of {choices}$"):
+            data.load(name)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", TITLES)
+def test_the_kin_are_read_where_torchvision_puts_them(tmp_path: Path, name: str, packed: bool) -> None:
+    raw = write_kin(name, tmp_path, packed=packed)
+    loaded = data.load(name, tmp_path)
+    assert (loaded.name, loaded.origin) == (name, f"{TITLES[name]}, found in {raw}")
+    assert loaded.train_images.shape == (6, 1, 28, 28)
+    assert loaded.test_images.shape == (4, 1, 28, 28)
+    assert loaded.train_images.dtype == np.uint8
+    assert loaded.train_labels.dtype == np.int64
+    np.testing.assert_array_equal(loaded.train_images[:, 0, 27, 0], range(6))
+    np.testing.assert_array_equal(loaded.train_labels, range(6))
+    np.testing.assert_array_equal(loaded.test_labels, range(4))
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_torchvision_reads_the_same(tmp_path: Path, name: str) -> None:
+    write_kin(name, tmp_path)
+    own, twin = data.load(name, tmp_path), torch_ref.load_mnist(tmp_path, FOLDERS[name])
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(getattr(own, f"{part}_images")[:, 0], twin[f"{part}_images"].numpy())
+        np.testing.assert_array_equal(getattr(own, f"{part}_labels"), twin[f"{part}_labels"].numpy())
+
+
+def test_the_classes_have_names(tmp_path: Path, digits: data.Dataset) -> None:
+    numbers = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    for name in FOLDERS:
+        write_kin(name, tmp_path)
+    classes = {name: data.load(name, tmp_path).classes for name in FOLDERS}
+    assert classes["mnist"] == classes["qmnist"] == digits.classes == numbers
+    assert classes["fashion-mnist"][:2] == ("T-shirt/top", "Trouser")
+    assert classes["fashion-mnist"][9] == "Ankle boot"
+    assert classes["kmnist"] == ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    assert data.load(f"idx:{tmp_path / 'MNIST' / 'raw'}").classes == numbers
+    assert {len(names) for names in classes.values()} == {10}
+
+
+Change = Callable[[Path, dict[str, str]], Path]
+
+
+def cut(key: str) -> Change:
+    def change(folder: Path, files: dict[str, str]) -> Path:
+        path = folder / files[key]
+        path.write_bytes(path.read_bytes()[:-1])
+        return path
+
+    return change
+
+
+def swap(key: str, content: bytes) -> Change:
+    def change(folder: Path, files: dict[str, str]) -> Path:
+        (folder / files[key]).write_bytes(content)
+        return folder / files[key]
+
+    return change
+
+
+def label(value: int) -> Change:
+    def change(folder: Path, files: dict[str, str]) -> Path:
+        path = folder / files["train_labels"]
+        content = bytearray(path.read_bytes())
+        if files is QMNIST_NAMES:
+            content[12 + 32 : 12 + 36] = value.to_bytes(4, "big", signed=True)
+        else:
+            content[8 + 1] = value % 256
+        path.write_bytes(content)
+        return path
+
+    return change
+
+
+def pack_badly(folder: Path, files: dict[str, str]) -> Path:
+    path = folder / files["test_images"]
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes())[:-9])
+    path.unlink()
+    return packed
+
+
+def nest(folder: Path, files: dict[str, str]) -> Path:
+    path = folder / files["train_images"]
+    path.unlink()
+    path.mkdir()
+    return path
+
+
+def lose(folder: Path, files: dict[str, str]) -> Path:
+    (folder / files["test_labels"]).unlink()
+    return folder
+
+
+def resize(folder: Path, files: dict[str, str]) -> Path:
+    (folder / files["test_images"]).write_bytes(idx(np.zeros((4, 32, 30), np.uint8)))
+    return folder
+
+
+DAMAGES: dict[str, tuple[Change, str]] = {
+    "images cut": (cut("train_images"), "header announces 4704 bytes .* the file holds only 4703; fetch it again"),
+    "labels cut": (cut("test_labels"), "the file holds only [0-9]+; fetch it again"),
+    "empty": (swap("test_images", b""), "empty or truncated, 0 bytes"),
+    "a web page": (swap("train_labels", b"<html>not found</html>"), "wrong magic number 0x3c68746d"),
+    "of no shape": (swap("train_images", b"\0\0\x08\x03" + b"\xff" * 8 + b"\0" * 4), "an impossible shape"),
+    "no images": (swap("train_images", idx(np.zeros((6, 28, 0), np.uint8))), "holds no images"),
+    "other counts": (swap("test_images", idx(np.zeros((3, 28, 28), np.uint8))), "holds 3 images but .* 4 labels"),
+    "packed badly": (pack_badly, "damaged or truncated gzip file"),
+    "a folder": (nest, r"cannot be read \(Is a directory\)"),
+    "one missing": (lose, "t10k-labels-idx1-ubyte.* put |qmnist-test-labels-idx2-int.* put "),
+    "another size": (resize, "test images are 32x30, the models need 28x28; scale or pad them"),
+    "label 10": (label(10), "label 10 at position 1 is outside 0 to 9; take labels of these 10 classes only"),
+    "label -1": (label(-1), "label (-1|255) at position 1 is outside 0 to 9"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", [*FOLDERS, "idx"])
+def test_damaged_files_are_refused_by_name_whatever_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Change, message: str
+) -> None:
+    def never(_root: Path, _kind: str) -> None:
+        raise AssertionError("files that are there must not be downloaded")
+
+    monkeypatch.setattr(torch_ref, "fetch_mnist", never)
+    folder = write_mnist(tmp_path) if name == "idx" else write_kin(name, tmp_path)
+    where = change(folder, FILES.get(name, NAMES))
+    with pytest.raises(UserError, match=message) as refused:
+        data.load(f"idx:{folder}" if name == "idx" else name, tmp_path)
+    assert str(refused.value).startswith(str(where))
+    assert "\n" not in str(refused.value)
+
+
+def test_labels_of_two_axes_need_a_column_and_may_not_be_bytes(tmp_path: Path) -> None:
+    path = write_kin("qmnist", tmp_path) / QMNIST_NAMES["test_labels"]
+    path.write_bytes(idx(np.zeros((4, 0), np.int32)))
+    with pytest.raises(
+        UserError, match=r"qmnist-test-labels-idx2-int: holds no column of classes, its shape is \(4, 0\)"
+    ):
+        data.load("qmnist", tmp_path)
+    path.write_bytes(idx(np.zeros(4, np.uint8)))
+    with pytest.raises(UserError, match=r"expected 0x00000c02 \(int32, 2 axes\); is it the right file"):
+        data.load("qmnist", tmp_path)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", TITLES)
+def test_the_kin_never_fall_back_not_even_to_one_another(tmp_path: Path, name: str) -> None:
+    write_mnist(tmp_path)  # MNIST itself may lie there, and has the same names
+    for other in FOLDERS.keys() - {name}:
+        write_kin(other, tmp_path)
+    with pytest.raises(UserError) as refused:
+        data.load(name, tmp_path)
+    assert str(refused.value) == (
+        f"{TITLES[name]} is not in {tmp_path} and cannot be downloaded (<urlopen error no route>); "
+        f"put its four IDX files into {tmp_path / FOLDERS[name] / 'raw'}, or take --dataset digits"
+    )
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_folder_that_cannot_be_made_ends_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*Not a directory.*\); put its four IDX files into"):
+        data.load(name, tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError(), EOFError("cut"), KeyError(10), TypeError("no"), ValueError("bad"), MemoryError()]
+)
+@pytest.mark.parametrize("name", TITLES)
+def test_whatever_torchvision_raises_on_its_download_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    def stumble(folder: str, **_: object) -> None:
+        write_kin(name, Path(folder))
+        raise error
+
+    monkeypatch.setitem(KINDS, FOLDERS[name], stumble)
+    message = f"torchvision cannot read its download: {type(error).__name__}"
+    with pytest.raises(UserError, match=rf"{TITLES[name]} is not in .* and cannot be downloaded \({message}.*\); put"):
+        data.load(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_moves_whole_files_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch_ref.data.MNIST", lambda folder, **_: write_mnist(Path(folder) / "MNIST" / "raw"))
-    torch_ref.fetch_mnist(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(NAMES.values())
-    assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]
+def test_a_connection_that_breaks_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_folder: str, **_: object) -> None:
+        raise IncompleteRead(b"half", 4)
+
+    monkeypatch.setitem(KINDS, "KMNIST", break_off)
+    with pytest.raises(
+        UserError, match=r"cannot be downloaded \(IncompleteRead\(4 bytes read, 4 more expected\)\); put"
+    ):
+        data.load("kmnist", tmp_path)
 
 
-def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(UserError, match="dataset 'cifar' is unknown; choose one of auto, mnist, digits"):
-        data.load("cifar")
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+    """A web server of this machine's own: the folder that it serves, and its address."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def redirect(name: str, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files on the mirror, and torchvision's class told of their addresses and checksums."""
+    write_mnist(folder, packed=True, files=FILES[name])
+
+    def checksum(file: str) -> str:
+        return hashlib.md5((folder / file).read_bytes()).hexdigest()
+
+    kind = KINDS[FOLDERS[name]]
+    if name == "qmnist":
+        parts = {
+            part: [(f"{address}{file}.gz", checksum(f"{file}.gz")) for key, file in QMNIST_NAMES.items() if part in key]
+            for part in ("train", "test")
+        }
+        monkeypatch.setattr(kind, "resources", parts)
+    else:
+        monkeypatch.setattr(kind, "mirrors", [address])
+        monkeypatch.setattr(kind, "resources", [(f"{file}.gz", checksum(f"{file}.gz")) for file in NAMES.values()])
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_torchvision_downloads_from_a_mirror_and_the_next_run_finds_it(
+    tmp_path: Path,
+    mirror: tuple[Path, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    redirect(name, *mirror, monkeypatch)
+    root, told = tmp_path / "data", list[str]()
+    first = data.load(name, root, told.append)
+    title = TITLES.get(name, "MNIST")
+    assert told == [f"data: {title} is not in {root}: downloading it there"]
+    assert first.origin == f"{title}, downloaded to {root}"
+    np.testing.assert_array_equal(first.test_labels, range(4))
+    assert [path.name for path in root.iterdir()] == [FOLDERS[name]]
+    again = data.load(name, root, told.append)
+    assert len(told) == 1
+    assert again.origin == f"{title}, found in {root / FOLDERS[name] / 'raw'}"
+    assert again.checksum == first.checksum
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_mirror_that_serves_something_else_ends_in_one_line(
+    tmp_path: Path, mirror: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    redirect(name, *mirror, monkeypatch)
+    (mirror[0] / f"{FILES[name]['test_labels']}.gz").write_bytes(b"something else")
+    root = tmp_path / "data"
+    reason = r"cannot be downloaded \(File not found or corrupted\.\)"
+    with pytest.raises(UserError, match=rf"^{TITLES[name]} is not in {root} and {reason}; put its four IDX files into"):
+        data.load(name, root)
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_mirror_that_does_not_answer_ends_in_one_line(
+    tmp_path: Path, mirror: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with socket.socket() as taken:  # and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        redirect(name, mirror[0], f"http://127.0.0.1:{taken.getsockname()[1]}/", monkeypatch)
+        root = tmp_path / "data"
+        with pytest.raises(UserError, match=r"cannot be downloaded \(<urlopen error .*refused>\); put its four IDX"):
+            data.load(name, root)
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_anybodys_own_idx_files_are_read_from_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    folder = write_mnist(tmp_path / "mine: a", 3, 2, packed=packed)
+    loaded = data.load(f"idx:{folder}", tmp_path / "elsewhere")
+    assert (loaded.name, loaded.origin) == ("idx", f"IDX files in {folder}")
+    assert (len(loaded.train_images), len(loaded.test_images)) == (3, 2)
+    monkeypatch.chdir(tmp_path)
+    assert data.load("idx:mine: a").checksum == loaded.checksum
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.load("idx:~/mine: a").checksum == loaded.checksum
+
+
+def test_a_folder_of_ones_own_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for given, message in {
+        "": "^--dataset idx: names no folder; write idx:FOLDER$",
+        f"{tmp_path}/gone": f"^{tmp_path}/gone: no such folder.*; idx:FOLDER takes the folder of the four IDX files$",
+        f"{tmp_path}/file": f"^{tmp_path}/file: not a folder; idx:FOLDER takes",
+        f"{tmp_path}/{'x' * 300}": "no such folder",
+        "~nobody-of-this-name/x": "^~nobody-of-this-name/x: no such folder",
+        f"{tmp_path}": f"^{tmp_path}: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+        "t10k-labels-idx1-ubyte missing, plain and as .gz; put all four IDX files there$",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            data.load(f"idx:{given}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path: Path) -> None:
+    folder = write_mnist(tmp_path / "a" / "b")
+    folder.parent.chmod(0)
+    try:
+        with pytest.raises(UserError, match="no such folder, or it may not be looked into"):
+            data.load(f"idx:{folder}")
+    finally:
+        folder.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize("dataset", ["idx:gone", "cifar"])
+def test_the_command_line_ends_in_one_line(gradtwin: Run, dataset: str) -> None:
+    outcome = gradtwin("train", "--dataset", dataset)
+    assert outcome.status == 2
+    assert outcome.err.startswith("gradtwin: ")
+    assert outcome.err.count("\n") == 1
+    assert "Traceback" not in outcome.err + outcome.out
+
+
+def test_the_first_images_of_each_part_can_be_taken_alone(digits: data.Dataset) -> None:
+    few = digits.limited(7, 3)
+    for part, count in (("train", 7), ("test", 3)):
+        for kind in ("images", "labels"):
+            whole = getattr(digits, f"{part}_{kind}")
+            np.testing.assert_array_equal(getattr(few, f"{part}_{kind}"), whole[:count])
+    assert (few.name, few.classes) == (digits.name, digits.classes)
+    assert few.origin == f"{digits.origin}, cut from 1,437 and 360"
+    train, test = digits.limited(7, None), digits.limited(None, 3)
+    assert [len(array) for array in (train.train_images, train.test_images, train.test_labels)] == [7, 360, 360]
+    assert [len(array) for array in (test.train_images, test.train_labels, test.test_labels)] == [1437, 1437, 3]
+    assert digits.limited(None, None) is digits
+    assert digits.limited(1437, 360) is digits
+    assert len(digits.limited(1, 1).test_images) == 1
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_less_than_one_image_and_more_than_there_are_is_refused(digits: data.Dataset, count: int) -> None:
+    with pytest.raises(
+        UserError, match=f"^--train-images must be at least 1 and at most the 1,437 of digits, got {count}$"
+    ):
+        digits.limited(count, None)
+    with pytest.raises(
+        UserError, match=f"^--test-images must be at least 1 and at most the 360 of digits, got {count}$"
+    ):
+        digits.limited(None, count)
+    with pytest.raises(UserError, match=r"^--train-images .* got 1438$"):
+        digits.limited(1438, 360)
+    with pytest.raises(UserError, match=r"^--test-images .* got 361$"):
+        digits.limited(5, 361)
+
+
+def test_the_checksum_is_that_of_the_data_and_of_nothing_else(digits: data.Dataset) -> None:
+    again = replace(data.load("digits"), origin="found elsewhere", name="x")
+    assert digits.checksum == again.checksum
+    assert len(digits.checksum) == 64
+    assert int(digits.checksum, 16) > 0
+    seen = {digits.checksum, digits.limited(1436, None).checksum, digits.limited(None, 359).checksum}
+    for field in ("train_images", "train_labels", "test_images", "test_labels"):
+        array: Array = getattr(digits, field)
+        touched, turned = array.copy(), array[::-1]
+        touched[-1] += 1
+        for other in (touched, turned, array.view(np.int8 if array.itemsize == 1 else np.uint64), array[None]):
+            changed: dict[str, Any] = {field: other}
+            seen.add(replace(digits, **changed).checksum)
+    assert len(seen) == 3 + 4 * 4
+    strided = np.repeat(digits.train_images, 2, axis=0)[::2]
+    assert not strided.flags.c_contiguous
+    assert replace(digits, train_images=strided).checksum == digits.checksum
 
 
 def test_the_digits_are_28_by_28_and_their_test_set_is_always_the_same() -> None:

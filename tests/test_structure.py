@@ -18,6 +18,8 @@ FLOORS = [
     {"training.run", "training.console"},
     {"training.board"},
     {"training.lockstep"},
+    {"training.drift"},
+    {"training.twins"},
     {"diagnosis.diagnose", "diagnosis.matrix", "diagnosis.render.formats"},
     {"diagnosis.resolve"},
     {"diagnosis.examine", "diagnosis.render.grading", "diagnosis.render.page", "diagnosis.render.terminal"},
@@ -34,7 +36,7 @@ FLOORS = [
     {"diagnosis.signatures"},
     {"diagnosis.isolation", "diagnosis.names", "diagnosis.paths", "diagnosis.target", "diagnosis.render.numbers"},
     {"verify.agreement", "verify.configurations", "faults.exercise"},
-    {"faults.catalogue", "verify.canaries", "verify.models", "verify.probe"},
+    {"faults.catalogue", "verify.canaries", "verify.models", "verify.one_step", "verify.probe"},
     {
         "faults.activation",
         "faults.convolution",
@@ -47,13 +49,13 @@ FLOORS = [
         "faults.verifier",
     },
     {"faults.fault"},
-    {"verify.end_to_end"},
+    {"verify.end_to_end", "verify.ties"},
     {"verify.report"},
     {"pairs", "weights"},
     {"conditioning", "dropout"},
     {"tolerance", "devices", "conditions"},
-    {"observe", "probes", "data"},
-    {"files", "training.settings"},
+    {"observe", "probes", "data", "training.checkpoint", "training.projector"},
+    {"files", "training.pictures", "training.settings", "training.server"},
     {
         "errors",
         "diagnosis.__init__",
@@ -83,7 +85,17 @@ def imported_packages(folder: str) -> set[str]:
 
 
 def test_scratch_imports_numpy_and_the_standard_library_only() -> None:
-    assert imported_packages("scratch") - set(sys.stdlib_module_names) == {"numpy", "scratch"}
+    assert imported_packages("scratch") - set(sys.stdlib_module_names) == {"numpy", "scratch", "cupy"}
+
+
+def test_cupy_is_imported_in_one_place_when_it_is_asked_for() -> None:
+    paths = [path for folder in ("scratch", "torch_ref", "compare") for path in (ROOT / folder).rglob("*.py")]
+    importing = {str(path.relative_to(ROOT)) for path in paths if "cupy" in imports(path)}
+    assert importing == {"scratch/backend.py", "compare/doctor.py"}
+    code = (
+        "import sys; sys.modules['cupy'] = None; import scratch, compare, compare.cli, compare.devices, compare.doctor"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_the_reference_imports_neither_scratch_nor_compare() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threadpoolctl import threadpool_info
 
 from compare import data, weights
@@ -22,29 +21,19 @@ from compare.data import Dataset
 from compare.devices import open_device
 from compare.errors import UserError
 from compare.training.console import Display, summary
-from compare.training.lockstep import Epoch, Step, Twins, lockstep
+from compare.training.drift import Drift
+from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.run import new_folder, run_twins
 from compare.training.settings import Settings
+from compare.training.twins import PERTURBED, ScratchTwin, TorchTwin, Twins
 from compare.verify.models import check_model
 from scratch import CNN
-
-
-@pytest.fixture(scope="session")
-def few(digits: Dataset) -> Dataset:
-    """200 images to learn and 100 to test: enough for 4 steps of 64, the last one of 8."""
-    return dataclasses.replace(
-        digits,
-        train_images=digits.train_images[:200],
-        train_labels=digits.train_labels[:200],
-        test_images=digits.test_images[:100],
-        test_labels=digits.test_labels[:100],
-    )
 
 
 def events(dataset: Dataset, settings: Settings) -> tuple[list[Step], list[Epoch], Twins]:
     twins = Twins(settings)
     with equal_threads(1):
-        told = list(lockstep(twins, dataset))
+        told = list(lockstep(twins, dataset, Progress.fresh(settings.seed), Drift(twins)))
     steps = [event for event in told if isinstance(event, Step)]
     return steps, [event for event in told if isinstance(event, Epoch)], twins
 
@@ -77,6 +66,51 @@ def test_a_seed_gives_the_same_run_again_and_another_one_another(few: Dataset) -
     assert losses[0] != losses[2]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, {"optimizer": "adam", "beta1": 0.8, "eps": 1e-3}],
+    ids=["nesterov", "adam"],
+)
+def test_both_learn_the_same_with_every_optimizer(few: Dataset, more: dict[str, Any]) -> None:
+    steps, _, twins = events(few, Settings(epochs=2, dtype="float64", **more))
+    assert steps[-1].loss["torch"] < steps[0].loss["torch"]
+    own, twin = twins.states().values()
+    for name, array in own.items():
+        np.testing.assert_allclose(array, twin[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["scratch", "torch"])
+def test_a_twin_alone_learns_what_it_learns_beside_the_other(few: Dataset, name: str) -> None:
+    both = events(few, Settings(epochs=2))
+    steps, epochs, twins = events(few, Settings(epochs=2, only=name))
+    assert [step.loss for step in steps] == [{name: step.loss[name]} for step in both[0]]
+    assert epochs[-1].test_accuracy == {name: both[1][-1].test_accuracy[name]}
+    assert set(twins.members) == {name}
+    for key, array in twins.states()[name].items():
+        np.testing.assert_array_equal(array, both[2].states()[name][key])
+
+
+def test_the_yardstick_starts_one_ulp_away_and_changes_nothing(few: Dataset) -> None:
+    twins, without = Twins(Settings()), Twins(Settings(yardstick=False))
+    assert set(without.members) == {"scratch", "torch"}
+    moved, leader = twins.members[PERTURBED].weights(), twins.members["torch"].weights()
+    for name, array in leader.items():
+        assert (np.abs(moved[name] - array) <= np.spacing(np.abs(array))).all()
+        assert (moved[name] != array).all()
+    losses = [[s.loss["scratch"] for s in events(few, Settings(epochs=1, yardstick=y))[0]] for y in (True, False)]
+    assert losses[0] == losses[1]
+
+
+def test_an_evaluation_gives_the_logits_of_every_image_in_order(few: Dataset) -> None:
+    _, epochs, twins = events(few, Settings(epochs=1))
+    for name in ("scratch", "torch"):
+        logits = epochs[-1].logits[name]
+        assert logits.shape == (100, 10)
+        assert np.mean(logits.argmax(axis=1) == few.test_labels) == epochs[-1].test_accuracy[name]
+    images = few.test_images.astype(np.float32) / np.float32(255)
+    np.testing.assert_allclose(twins.members["scratch"].model(images), epochs[-1].logits["scratch"], atol=1e-5)
+
+
 def test_the_order_of_the_images_changes_from_epoch_to_epoch(few: Dataset) -> None:
     slow = Settings(epochs=2, lr=1e-12, schedule="constant", dtype="float64")
     steps, _, _ = events(few, slow)
@@ -96,8 +130,10 @@ def test_the_cosine_falls_from_lr_to_nothing_as_torchs_does() -> None:
 
 def test_the_schedule_reaches_both_optimizers(few: Dataset) -> None:
     _, _, twins = events(few, Settings(epochs=1, lr=0.1))
-    expected = Settings(lr=0.1).lr_at(4, 4)
-    assert twins.scratch_optimizer.lr == twins.torch_optimizer.param_groups[0]["lr"] == expected < 0.1
+    own, twin = twins.members["scratch"], twins.members["torch"]
+    assert isinstance(own, ScratchTwin)
+    assert isinstance(twin, TorchTwin)
+    assert own.optimizer.lr == twin.optimizer.param_groups[0]["lr"] == Settings(lr=0.1).lr_at(4, 4) < 0.1
 
 
 def test_threads_are_equal_during_a_run_and_as_before_after_it() -> None:
@@ -151,11 +187,37 @@ def test_trained_twins_are_proven_on_labels_that_leave_a_gradient(
         ({"dtype": "float16"}, "dtype 'float16' is unknown; choose one of float32, float64"),
         ({"device": "tpu"}, "device 'tpu' is unknown; choose one of cpu, cuda"),
         ({"schedule": "step"}, "schedule 'step' is unknown; choose one of cosine, constant"),
+        ({"optimizer": "lion"}, "optimizer 'lion' is unknown; choose one of sgd, adam"),
+        ({"beta1": 1.0}, "--beta1 must be at least 0 and below 1, got 1.0"),
+        ({"beta2": -0.1}, "--beta2 must be at least 0 and below 1, got -0.1"),
+        ({"eps": -1e-8}, "--eps must be at least 0, got -1e-08"),
+        ({"log_every": 0}, "--log-every must be at least 1, got 0"),
+        ({"checkpoint_every": 0}, "--checkpoint-every must be at least 1, got 0"),
+        ({"only": "numpy"}, "--only 'numpy' is unknown; choose one of scratch, torch"),
+        ({"only": "torch", "resync": True}, "--resync compares both twins step by step: leave out --only torch"),
+        ({"tf32": True}, "--tf32 needs --device cuda"),
+        ({"nesterov": True, "momentum": 0.0}, "--nesterov needs --optimizer sgd with --momentum above 0, got sgd"),
+        ({"nesterov": True, "optimizer": "adam"}, "--nesterov needs --optimizer sgd with .*, got adam"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Settings(**values)
+
+
+def test_settings_survive_json_and_those_of_another_version_are_refused() -> None:
+    settings = Settings(lr=0.1, only="torch", epochs=2)
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    assert Settings.from_json(values) == settings
+    with pytest.raises(UserError, match="the settings are those of another version of gradtwin"):
+        Settings.from_json(values | {"flavour": "sweet"})
+
+
+def test_what_is_shown_of_the_settings_is_what_counts() -> None:
+    assert Settings(optimizer="adam").shown()["lr"] == 0.001
+    assert "momentum" not in Settings(optimizer="adam").shown()
+    assert Settings().shown()["lr"] == 0.05
+    assert "beta1" not in Settings().shown()
 
 
 def test_epochs_depend_on_the_data_set_unless_given() -> None:
@@ -169,13 +231,19 @@ def test_a_batch_larger_than_the_data_is_refused(few: Dataset) -> None:
         events(few, Settings(batch_size=201))
 
 
+BROKEN = (
+    r"training diverged: the loss of scratch is \w+ at step {step}: "
+    r"the output of fc1 was the first that is not finite; lower --lr \(now 1e\+30\)"
+)
+
+
 def test_a_run_that_blows_up_says_which_twin_and_when(few: Dataset) -> None:
-    with pytest.raises(UserError, match=r"training diverged: the loss of scratch is \w+ at step \d+; lower --lr"):
+    with pytest.raises(UserError, match=BROKEN.format(step=r"\d+")):
         events(few, Settings(lr=1e30, epochs=20, schedule="constant"))
 
 
 def test_a_run_that_blows_up_in_its_last_step_is_found_out_too(few: Dataset) -> None:
-    with pytest.raises(UserError, match=r"training diverged: the loss of scratch is \w+ at step 1; lower --lr"):
+    with pytest.raises(UserError, match=BROKEN.format(step="1")):
         events(few, Settings(lr=1e30, epochs=1, batch_size=200, schedule="constant"))
 
 
@@ -228,53 +296,6 @@ def test_weights_of_another_model_or_dtype_are_refused_by_file_and_name(tmp_path
         Twins(Settings(dtype="float64"), tmp_path / "w")
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    return {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
-
-
-def test_tensorboard_gets_both_twins_under_the_same_tags(few: Dataset, tmp_path: Path) -> None:
-    told: list[str] = []
-    steps: list[Step] = []
-    epochs: list[Epoch] = []
-    result = run_twins(
-        Twins(Settings(epochs=6)),
-        few,
-        tmp_path,
-        told.append,
-        lambda event: steps.append(event) if isinstance(event, Step) else epochs.append(event),
-    )
-    assert told[0].startswith("untrained twins: equal: ")
-    charts = {name: scalars(tmp_path / name) for name in ("scratch", "torch")}
-    assert (
-        set(charts["scratch"])
-        == set(charts["torch"])
-        == {
-            "loss/train",
-            "accuracy/train",
-            "loss/test",
-            "accuracy/test",
-        }
-    )
-    for name, chart in charts.items():
-        assert [step for step, _ in chart["loss/train"]] == [1, 10, 20]
-        expected = sum(s.loss[name] * s.images for s in steps[1:10]) / sum(s.images for s in steps[1:10])
-        assert chart["loss/train"][1][1] == pytest.approx(expected, rel=1e-6)
-        right = sum(s.right[name] for s in steps[1:10]) / sum(s.images for s in steps[1:10])
-        assert chart["accuracy/train"][1][1] == pytest.approx(right)
-        assert [step for step, _ in chart["accuracy/test"]] == [0, 4, 8, 12, 16, 20, 24]
-        assert chart["accuracy/test"][-1][1] == pytest.approx(epochs[-1].test_accuracy[name])
-    differences = scalars(tmp_path / "compare")["log10 difference/loss/train"]
-    assert all(value < -5 for _, value in differences)
-    accumulator = EventAccumulator(str(tmp_path / "compare"), size_guidance={"tensors": 0})
-    accumulator.Reload()
-    text = accumulator.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "scikit-learn's 1,797 embedded digits" in text
-    assert "| batch_size | 64 |" in text
-    assert result.as_json()["agreement"]["ok"] is True
-
-
 def test_twins_that_disagree_are_not_trained(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scratch.activation.ReLU.backward", lambda _, g: g)
     result = run_twins(Twins(Settings(epochs=1)), few, tmp_path, lambda _: None, lambda _: None)
@@ -312,7 +333,7 @@ def test_three_epochs_of_mnist_reach_the_same_high_accuracy(mnist_folder: Path, 
 
 # What is shown.
 
-STEP = Step(10, 64, {"scratch": 0.5, "torch": 0.25}, {"scratch": 60, "torch": 61}, {"scratch": 0.1, "torch": 0.2})
+STEP = Step(10, 64, 0.05, {"scratch": 0.5, "torch": 0.25}, {"scratch": 60, "torch": 61}, {"scratch": 0.1, "torch": 0.2})
 EPOCH = Epoch(
     1,
     20,

@@ -1,4 +1,4 @@
-"""MNIST by torchvision: it knows the mirrors and the checksums."""
+"""MNIST and its kin by torchvision: it knows the mirrors, the checksums and the names of the classes."""
 
 from __future__ import annotations
 
@@ -6,43 +6,60 @@ import contextlib
 import io
 import socket
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 
 from torch import Tensor
-from torchvision.datasets import MNIST
+from torchvision.datasets import KMNIST, MNIST, QMNIST, FashionMNIST
 
 PATIENCE = 10.0  # seconds without a byte before a mirror counts as out of reach
+KINDS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST, "KMNIST": KMNIST, "QMNIST": QMNIST}
 
 
-def fetch_mnist(root: Path) -> None:
-    """Download the four MNIST files to `root`/MNIST/raw, each checked against its MD5.
+def fetch_mnist(root: Path, kind: str = "MNIST") -> None:
+    """Download the four files of `kind` to `root`/`kind`/raw, each checked against its MD5.
 
     They are fetched beside that folder and moved into it when all are there, so that it never holds half a download.
 
     Raises:
-        OSError, RuntimeError: if `root` cannot be written, or no mirror can be reached.
+        OSError, RuntimeError, HTTPException: if `root` cannot be written, no mirror can be reached, or torchvision
+            cannot read what it downloaded.
     """
     root.mkdir(parents=True, exist_ok=True)
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            with contextlib.redirect_stderr(io.StringIO()):  # tqdm's bars, one per file and mirror
-                MNIST(folder, download=True)
-            raw = root / "MNIST" / "raw"
+            _download(folder, kind)
+            raw = root / kind / "raw"
             raw.mkdir(parents=True, exist_ok=True)
-            for path in (Path(folder) / "MNIST" / "raw").iterdir():
+            for path in (Path(folder) / kind / "raw").iterdir():
                 path.replace(raw / path.name)
     finally:
         socket.setdefaulttimeout(patience)
 
 
-def load_mnist(root: Path) -> dict[str, Tensor]:
-    """What torchvision reads from `root`/MNIST/raw: images uint8 (N, H, W) and labels int64 (N) of both parts."""
-    train, test = MNIST(str(root), train=True), MNIST(str(root), train=False)
-    return {
-        "train_images": train.data,
-        "train_labels": train.targets,
-        "test_images": test.data,
-        "test_labels": test.targets,
-    }
+def _download(folder: str, kind: str) -> None:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # tqdm's bars, one per file and mirror
+            for train in (True, False):  # QMNIST downloads only the part asked for, the others both at once
+                KINDS[kind](folder, train=train, download=True)
+    except (OSError, RuntimeError, HTTPException):
+        raise
+    except Exception as error:  # torchvision reads what it has downloaded; on a damaged file it may raise anything
+        raise RuntimeError(f"torchvision cannot read its download: {type(error).__name__} {error}") from error
+
+
+def load_mnist(root: Path, kind: str = "MNIST") -> dict[str, Tensor]:
+    """What torchvision reads from `root`/`kind`/raw: images uint8 (N, H, W) and classes int64 (N) of both parts."""
+    data: dict[str, Tensor] = {}
+    for part in ("train", "test"):
+        read = KINDS[kind](str(root), train=part == "train")
+        data[f"{part}_images"] = read.data
+        data[f"{part}_labels"] = read.targets if read.targets.ndim == 1 else read.targets[:, 0]  # QMNIST's are (N, 8)
+    return data
+
+
+def class_names(kind: str) -> tuple[str, ...]:
+    """What the classes of `kind` are called, in the order of their numbers."""
+    return tuple(KINDS[kind].classes)

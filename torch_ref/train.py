@@ -11,7 +11,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def train_step(
-    model: nn.Module, criterion: nn.CrossEntropyLoss, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor
+    model: nn.Module, criterion: nn.CrossEntropyLoss, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> tuple[float, int]:
     """Learn from one batch: images (N, 1, H, W), labels (N). Returns the loss and how many answers were right."""
     optimizer.zero_grad()

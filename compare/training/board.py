@@ -1,41 +1,72 @@
-"""What both twins did, for TensorBoard: one folder per twin and the same tags, so that each chart shows two curves."""
+"""What the twins did, for TensorBoard: a folder for each and the same tags, so that each chart shows their curves."""
 
 from __future__ import annotations
 
-import json
 import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-from urllib.parse import quote, urlencode
+from typing import Any, Self
 
+import numpy as np
+from sklearn.metrics import confusion_matrix
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
-from compare.training.lockstep import TWINS, Both, Epoch, Step
+import scratch
+from compare.data import Dataset, batches
+from compare.observe import Values, gradient_name, watch_scratch, watch_torch
+from compare.training import pictures
+from compare.training.drift import Distance, Drift
+from compare.training.lockstep import Epoch, Step
+from compare.training.projector import write_projector
+from compare.training.server import DIFFERENCE
+from compare.training.twins import PERTURBED, Both, Twins
+from compare.verify.report import Report
+from scratch import Array
 
-INTERVAL = 10  # steps that go into one point of a training curve
-DIFFERENCE = "log10 difference/loss/train"
+HISTOGRAMS = 10  # points of the curves between two histograms
+PICTURES = 40  # points of the curves between two pictures, at the least
+EMBEDDED = 500  # test images in the projector
+COMPARE = "compare"
+PARTED, _, _ = DIFFERENCE.partition("/")  # before the name of a parameter
 
-
-def page(port: int = 6006) -> str:
-    """The address of TensorBoard's page that shows the answer at once: three pinned charts, and nothing smoothed."""
-    pins = [{"plugin": "scalars", "tag": tag} for tag in ("loss/train", "accuracy/test", DIFFERENCE)]
-    query = urlencode({"pinnedCards": json.dumps(pins, separators=(",", ":")), "smoothing": 0}, quote_via=quote)
-    return f"http://localhost:{port}/?{query}#timeseries"
+Recent = dict[str, dict[str, float]]
 
 
 class Board:
     """Writes RUN/scratch and RUN/torch with the same tags, and RUN/compare with what they differ by.
 
-    Tags: loss/train and accuracy/train, each point the mean of `INTERVAL` steps; loss/test and accuracy/test after each
-    epoch; and in RUN/compare "log10 difference/loss/train", as its values span sixteen decades. TensorBoard stores
-    float32, too coarse to subtract the two curves by eye: the difference is taken before, in float64.
+    Each point of a training curve is the mean of `log_every` steps; test results follow each epoch. TensorBoard stores
+    float32, too coarse to subtract two curves by eye: differences are taken before, in float64, and shown as log10, as
+    they span sixteen decades. RUN/perturbed has the yardstick: torch against torch started one ulp away.
+
+    Args:
+        state: what `state` gave when the run was saved; everything written since is cut off.
     """
 
-    def __init__(self, folder: Path, description: str) -> None:
-        self.writers = {name: SummaryWriter(str(folder / name)) for name in (*TWINS, "compare")}
-        self.writers["compare"].add_text("run", description)
-        self.recent: list[Step] = []
+    def __init__(
+        self,
+        folder: Path,
+        twins: Twins,
+        dataset: Dataset,
+        drift: Drift,
+        description: str,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.twins, self.dataset, self.drift = folder, twins, dataset, drift
+        self.recent: Recent = state["recent"] if state else {}
+        self.steps_pictured: int | None = state["pictured"] if state else None
+        if state:
+            cut_back(folder, state["files"])
+        purge = state["step"] + 1 if state else None  # for a TensorBoard that has read on already
+        names = [*twins.members, *([COMPARE] if twins.settings.compares else [])]
+        self.writers = {name: SummaryWriter(str(folder / name), purge_step=purge) for name in names}
+        self.main = self.writers[COMPARE if twins.settings.compares else twins.settings.twins[0]]
+        if not state:
+            self._open(description)
 
     def __enter__(self) -> Self:
         return self
@@ -46,24 +77,227 @@ class Board:
         for writer in self.writers.values():
             writer.close()
 
+    def state(self, step: int) -> dict[str, Any]:
+        """Plain values to go on from after `step`; all that was logged is in its files then."""
+        for writer in self.writers.values():
+            writer.flush()
+        sizes = {str(path.relative_to(self.folder).as_posix()): path.stat().st_size for path in _logs(self.folder)}
+        return {"step": step, "recent": self.recent, "pictured": self.steps_pictured, "files": sizes}
+
     def log(self, event: Step | Epoch) -> None:
         """Take down a step, or the test results of an epoch."""
-        if isinstance(event, Epoch):
-            self._scalars("loss/test", event.test_loss, event.step)
-            self._scalars("accuracy/test", event.test_accuracy, event.step)
+        if isinstance(event, Step):
+            self._add(event)
+            every = self.twins.settings.log_every
+            if event.number % every == 0 or event.number == 1:
+                self._point(event)
+            if event.number % (every * HISTOGRAMS) == 0:
+                self._histograms(event.number)
             return
-        self.recent.append(event)
-        if event.number % INTERVAL == 0 or event.number == 1:
-            images = sum(step.images for step in self.recent)
-            loss = {name: sum(step.loss[name] * step.images for step in self.recent) / images for name in TWINS}
-            self._scalars("loss/train", loss, event.number)
-            right = {name: sum(step.right[name] for step in self.recent) / images for name in TWINS}
-            self._scalars("accuracy/train", right, event.number)
-            difference = abs(loss["scratch"] - loss["torch"])
-            if difference:  # equality has no logarithm: it is a gap in the curve
-                self.writers["compare"].add_scalar(DIFFERENCE, math.log10(difference), event.number)
-            self.recent.clear()
+        for name in event.test_loss:
+            self._scalars(
+                name, event.step, {"loss/test": event.test_loss[name], "accuracy/test": event.test_accuracy[name]}
+            )
+        if self.steps_pictured is None or event.step - self.steps_pictured >= PICTURES * self.twins.settings.log_every:
+            self.picture(event)
 
-    def _scalars(self, tag: str, values: Both, step: int) -> None:
-        for name in TWINS:
-            self.writers[name].add_scalar(tag, values[name], step)
+    def picture(self, epoch: Epoch) -> None:
+        """Filters, feature maps, confusion matrix, wrong digits and PR curves as they are after an epoch."""
+        if self.steps_pictured == epoch.step:
+            return
+        self.steps_pictured = epoch.step
+        weights = {name: self._filters(name) for name in self.twins.settings.twins}
+        self._image("filters", pictures.filters(weights.get("scratch"), weights.get("torch")), epoch.step)
+        outputs = {name: self._watched(name, 1)[1] for name in self.twins.settings.twins}
+        for number, layer in enumerate(next(iter(outputs.values())), 1):
+            if any(outputs[name][layer].ndim > 1 for name in outputs):
+                sides = (outputs[name][layer][0] if name in outputs else None for name in ("scratch", "torch"))
+                self._image(f"feature maps/{number} {layer}", pictures.feature_maps(*sides), epoch.step)
+        self._predictions(epoch)
+
+    def report(self, name: str, report: Report) -> None:
+        """The result of a comparison, as text."""
+        rows = "\n".join(
+            f"| {row.pair} [{row.case}] | {row.tensor} | {row.dtype} | {row.budget:.0%} | {row.problem or 'ok'} |"
+            for row in report.rows
+        )
+        table = f"| where | tensor | dtype | share of its bound | |\n|---|---|---|---|---|\n{rows}"
+        self.main.add_text(f"agreement/{name}", f"{report.headline()}\n\n{table}")
+
+    def finish(self, last: Epoch, report: Report, summary: str) -> None:
+        """What is shown of the trained twins only: the last pictures, the proof, the projector, the result as text."""
+        self.picture(last)
+        if report.rows:
+            self.report("trained", report)
+        self.main.add_text("result", summary, last.step)
+        vectors = {f"last hidden layer of {name}": self._hidden(name) for name in self.twins.settings.twins}
+        folder = Path(self.main.log_dir)
+        write_projector(folder, vectors, *self._test_images(EMBEDDED), self.dataset.classes)
+
+    def _open(self, description: str) -> None:
+        """What is written once: configuration, layout, hparams, the torch graph."""
+        settings = self.twins.settings
+        self.main.add_text("run", description, 0)
+        if COMPARE in self.writers:
+            self.writers[COMPARE].add_custom_scalars(self._layout())
+        chosen = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in settings.shown().items()}
+        chosen["dataset"] = self.dataset.name
+        for name in settings.twins:
+            for part in hparams(chosen | {"twin": name}, {"accuracy/test": 0.0, "loss/test": 0.0}):
+                self._write(name, part)
+        if "torch" in settings.twins:
+            images, _ = self._test_images(1)
+            model = self.twins.members["torch"].model
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.trace")
+                self.writers["torch"].add_graph(model, self.twins.device.to_torch(images))
+
+    def _layout(self) -> dict[str, dict[str, list[Any]]]:
+        """The charts of the Custom Scalars page; a tag is matched as a regular expression, from its start."""
+
+        def chart(*tags: str) -> list[Any]:
+            return ["Multiline", [f"{tag}$" for tag in tags]]
+
+        names = list(self.drift.now["torch"])
+        return {
+            "scratch and torch": {
+                "training loss": chart("loss/train"),
+                "test loss": chart("loss/test"),
+                "training accuracy": chart("accuracy/train"),
+                "test accuracy": chart("accuracy/test"),
+                "images per second": chart("images per second"),
+            },
+            "log10 of their difference (compare), and of torch from torch one ulp away (perturbed)": {
+                "training loss": chart(DIFFERENCE),
+                **{name: chart(f"{PARTED}/{name}") for name in names},
+            },
+            "gradient norms": {name: chart(f"gradient norm/{name}") for name in names},
+        }
+
+    def _add(self, step: Step) -> None:
+        for name, loss in step.loss.items():
+            sums = self.recent.setdefault(name, dict.fromkeys(("images", "loss", "right", "seconds"), 0.0))
+            sums["images"] += step.images
+            sums["loss"] += loss * step.images
+            sums["right"] += step.right[name]
+            sums["seconds"] += step.seconds[name]
+
+    def _point(self, step: Step) -> None:
+        """One point of every training curve."""
+        mean = {name: sums["loss"] / sums["images"] for name, sums in self.recent.items()}
+        for name in self.twins.settings.twins:
+            sums = self.recent[name]
+            values = {
+                "loss/train": mean[name],
+                "accuracy/train": sums["right"] / sums["images"],
+                "learning rate": step.lr,
+                "images per second": sums["images"] / sums["seconds"],
+            }
+            values |= {f"weight norm/{key}": _norm(array) for key, array in self.drift.now[name].items()}
+            gradients = self.twins.members[name].gradients()
+            values |= {
+                f"gradient norm/{key}": _norm(gradients[gradient_name(key)])
+                for key in self.drift.now[name]
+                if gradient_name(key) in gradients
+            }
+            self._scalars(name, step.number, values)
+        self._differences(mean, step.number)
+        self.recent.clear()
+
+    def _differences(self, loss: Both, step: int) -> None:
+        """log10 of how far scratch is from torch, and the yardstick from torch; equality is a gap in the curve."""
+        pairs: Iterable[tuple[str, str, Distance | None]] = (
+            (COMPARE, "scratch", self.drift.own),
+            (PERTURBED, PERTURBED, self.drift.yardstick),
+        )
+        for run, name, apart in pairs:
+            if apart is not None and name in loss:
+                values = {f"{PARTED}/{key}": value for key, value in apart.by_parameter.items()}
+                values[DIFFERENCE] = abs(loss[name] - loss["torch"])
+                logs = {tag: math.log10(v) for tag, v in values.items() if v and math.isfinite(v)}
+                self._scalars(run, step, logs)
+
+    def _histograms(self, step: int) -> None:
+        for name in self.twins.settings.twins:
+            for kind, arrays in (
+                ("weights", self.drift.now[name]),
+                ("gradients", self.twins.members[name].gradients()),
+            ):
+                for key, array in arrays.items():
+                    if np.isfinite(array).all():
+                        self.writers[name].add_histogram(f"{kind}/{key}", array, step)
+
+    def _predictions(self, epoch: Epoch) -> None:
+        """Confusion matrix, wrong digits and PR curves, from what the evaluation gave."""
+        labels, classes = self.dataset.test_labels, self.dataset.classes
+        chances = {name: scratch.softmax(logits) for name, logits in epoch.logits.items()}
+        if not chances:  # a run that was finished already, and is only looked at again
+            return
+        counts = {n: confusion_matrix(labels, p.argmax(1), labels=range(len(classes))) for n, p in chances.items()}
+        self._image("confusion", pictures.confusion(counts.get("scratch"), counts.get("torch"), classes), epoch.step)
+        wrong = pictures.wrong_digits(
+            self.dataset.test_images, labels, chances.get("scratch"), chances.get("torch"), classes
+        )
+        self._image("wrong digits", wrong, epoch.step)
+        for name, probabilities in chances.items():
+            for number, label in enumerate(classes):
+                self.writers[name].add_pr_curve(f"pr/{label}", labels == number, probabilities[:, number], epoch.step)
+
+    def _test_images(self, count: int) -> tuple[Array, Array]:
+        """The first test images, as numbers from 0 to 1, and their labels."""
+        return next(batches(self.dataset.test_images, self.dataset.test_labels, count, self.twins.settings.dtype))
+
+    def _watched(self, name: str, count: int) -> tuple[Values, Values]:
+        """Inputs and outputs of all layers of a twin for the first test images."""
+        model, (images, _) = self.twins.members[name].model, self._test_images(count)
+        model.eval()
+        device = self.twins.device
+        seen = (
+            watch_scratch(model, device.to_scratch(images))
+            if name == "scratch"
+            else (watch_torch(model, device.to_torch(images)))
+        )
+        model.train()
+        return seen
+
+    def _filters(self, name: str) -> Array:
+        """The weights of the first convolution of a twin."""
+        return next(array for array in self.drift.now[name].values() if array.ndim == 4)
+
+    def _hidden(self, name: str) -> Array:
+        """What the last layer of a twin is given for the first test images: (N, features)."""
+        inputs, _ = self._watched(name, EMBEDDED)
+        return list(inputs.values())[-1]
+
+    def _scalars(self, name: str, step: int, values: Mapping[str, float]) -> None:
+        """Many scalars of one step in one record: a fifth of the time of as many calls of add_scalar."""
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self._write(name, summary, step)
+
+    def _write(self, name: str, summary: Summary, step: int | None = None) -> None:
+        file = self.writers[name].file_writer
+        assert file is not None
+        file.add_summary(summary, step)
+
+    def _image(self, tag: str, picture: Array, step: int) -> None:
+        self.main.add_image(tag, picture, step, dataformats="HWC")
+
+
+def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Cut the logs of a run back to these sizes, and remove those that came later."""
+    for path in _logs(folder):
+        size = sizes.get(path.relative_to(folder).as_posix())
+        if size is None:
+            path.unlink()
+        elif path.stat().st_size > size:
+            with path.open("r+b") as file:
+                file.truncate(size)
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    return folder.rglob("events.out.tfevents.*")
+
+
+def _norm(array: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that blows up is told of elsewhere
+        return float(np.linalg.norm(array.astype(np.float64)))

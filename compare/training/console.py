@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -9,15 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from compare.training.lockstep import TWINS, Epoch, Step
+from compare.training.lockstep import Epoch, Step
+from compare.training.settings import TWINS
 
 REFRESH = 10  # steps between two updates of a bar's numbers
 
 
 class Display:
-    """One progress bar for each twin on a terminal; elsewhere one plain line per epoch."""
+    """One progress bar for each of `names` on a terminal, from step `done` on; elsewhere one plain line per epoch."""
 
-    def __init__(self, console: Console, steps: int) -> None:
+    def __init__(self, console: Console, steps: int, names: Sequence[str] = TWINS, done: int = 0) -> None:
         self.console = console
         self.progress = Progress(
             TextColumn("{task.description:>8}"),
@@ -28,7 +30,9 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self.bars: dict[str, TaskID] = {name: self.progress.add_task(name, total=steps, told="") for name in TWINS}
+        self.bars: dict[str, TaskID] = {
+            name: self.progress.add_task(name, total=steps, completed=done, told="") for name in names
+        }
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -43,17 +47,16 @@ class Display:
         """Move the bars by a step, or tell of an epoch."""
         if isinstance(event, Step):
             if event.number % REFRESH == 0:
-                for name in TWINS:
-                    self.progress.update(self.bars[name], completed=event.number, told=f"loss {event.loss[name]:.4f}")
+                for name, bar in self.bars.items():
+                    self.progress.update(bar, completed=event.number, told=f"loss {event.loss[name]:.4f}")
             return
-        for name in TWINS:
-            self.progress.update(self.bars[name], completed=event.step)
-        test = event.test_accuracy
-        line = f"epoch {event.number}: test accuracy {test['scratch']:.2%} (scratch), {test['torch']:.2%} (torch)"
+        for bar in self.bars.values():
+            self.progress.update(bar, completed=event.step)
+        accuracy = ", ".join(f"{value:.2%} ({name})" for name, value in event.test_accuracy.items())
+        line = f"epoch {event.number}: test accuracy {accuracy}"
         if event.number:
-            loss, speed = event.train_loss, event.images_per_second
-            line += f"; training loss {loss['scratch']:.5f}, {loss['torch']:.5f}"
-            line += f"; images/s {speed['scratch']:,.0f}, {speed['torch']:,.0f}"
+            line += "; training loss " + ", ".join(f"{value:.5f}" for value in event.train_loss.values())
+            line += "; images/s " + ", ".join(f"{value:,.0f}" for value in event.images_per_second.values())
         self.console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -62,7 +65,7 @@ def summary(last: Epoch) -> Table:
     table = Table()
     for heading in ("", "training loss", "training accuracy", "test accuracy", "images/s"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name in TWINS:
+    for name in last.test_accuracy:
         table.add_row(
             name,
             f"{last.train_loss[name]:.5f}",
@@ -70,6 +73,8 @@ def summary(last: Epoch) -> Table:
             f"{last.test_accuracy[name]:.2%}",
             f"{last.images_per_second[name]:,.0f}",
         )
+    if len(last.test_accuracy) < len(TWINS):
+        return table
     loss, train, test, speed = (
         (value["scratch"], value["torch"])
         for value in (last.train_loss, last.train_accuracy, last.test_accuracy, last.images_per_second)

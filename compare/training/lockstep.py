@@ -1,57 +1,50 @@
-"""Lockstep training: the same weights at the start, the same batches in the same order, each twin with its own step.
-
-Everything random, the weights and the order of the images, is drawn once, in NumPy, from one seed, and given to both.
-"""
+"""Lockstep training: the same weights at the start, the same batches in the same order, each twin with its own step."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
-import torch
-from torch import nn
 
-import scratch
-import torch_ref
-from compare import weights
 from compare.data import Dataset, batches
-from compare.devices import Device, open_device
 from compare.errors import UserError
-from compare.pairs import model_pair
-from compare.training.settings import Settings
+from compare.training.drift import Drift
+from compare.training.twins import Both, Evaluation, Twins
+from compare.verify.report import Report
 from scratch import Array
 
-TWINS = ("scratch", "torch")
 EVALUATION_BATCH = 250
-
-Both = dict[str, float]  # one number for each of TWINS
 
 
 @dataclass(frozen=True)
 class Step:
-    """One batch through both twins: the number of the step from 1, how many images, and what each twin made of them."""
+    """One batch through every twin: the number of the step from 1, how many images, and what each twin made of them.
+
+    `checked` holds the rows of the comparison with --resync.
+    """
 
     number: int
     images: int
+    lr: float
     loss: Both
     right: Both
     seconds: Both
+    checked: Report | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Where both twins stand after an epoch; number 0 is before the first.
+    """Where the twins stand after an epoch; number 0 is before the first.
 
     Attributes:
         number, step: epochs and steps so far.
         train_loss, train_accuracy: means over the epoch, while it learnt; empty for number 0.
         test_loss, test_accuracy: over all test images.
         images_per_second: of the training steps of the epoch, each twin timed by itself; empty for number 0.
+        logits: of all test images (N, K), by twin; not part of what is saved.
     """
 
     number: int
@@ -61,113 +54,137 @@ class Epoch:
     train_loss: Both = field(default_factory=dict)
     train_accuracy: Both = field(default_factory=dict)
     images_per_second: Both = field(default_factory=dict)
+    logits: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the logits."""
+        return {name: value for name, value in vars(self).items() if name != "logits"}
 
 
-class Twins:
-    """Both models with their optimizers, with the same weights: those in a safetensors file, or drawn with the seed.
+@dataclass
+class Progress:
+    """How far a training has come: enough, with the twins' tensors, to go on as if it had never stopped.
 
-    Raises:
-        UserError: for an unknown model, a device that is not there, a file that is not one of this model's weights.
+    Attributes:
+        epoch, done: the epoch that is going on, from 1, and how many of its steps are done.
+        step: steps so far, over all epochs.
+        order: state of the generator that drew the order of this epoch's images, before it did.
+        images, loss, right, seconds: sums over the steps of this epoch, by twin.
+        last: the last epoch that is whole; None before the untrained twins have been evaluated.
     """
 
-    def __init__(self, settings: Settings, weights_file: Path | None = None) -> None:
-        self.settings = settings
-        self.first = "torch"  # whose turn came first in the last step
-        pair, rng = model_pair(settings.model), np.random.default_rng(settings.seed)
-        self.device: Device = open_device(settings.device)
-        self.scratch = pair.scratch(generator=rng, dtype=settings.dtype)
-        self.torch = pair.torch(dtype=getattr(torch, settings.dtype))
-        if weights_file is not None:
-            weights.load_scratch_state(self.scratch, weights.load_weights(weights_file), str(weights_file))
-        weights.scratch_to_torch(self.scratch, self.torch)
-        self.scratch.to(self.device.to_scratch)
-        self.torch.to(settings.device)
-        sgd: dict[str, Any] = {"lr": settings.lr, "momentum": settings.momentum, "weight_decay": settings.weight_decay}
-        self.scratch_criterion, self.torch_criterion = scratch.CrossEntropyLoss(), nn.CrossEntropyLoss()
-        self.scratch_optimizer = scratch.SGD(self.scratch.parameters(), **sgd)
-        self.torch_optimizer = torch.optim.SGD(self.torch.parameters(), **sgd)
+    order: dict[str, Any]
+    epoch: int = 1
+    done: int = 0
+    step: int = 0
+    images: int = 0
+    loss: Both = field(default_factory=dict)
+    right: Both = field(default_factory=dict)
+    seconds: Both = field(default_factory=dict)
+    last: Epoch | None = None
 
-    def set_lr(self, lr: float) -> None:
-        """Give both optimizers this learning rate."""
-        self.scratch_optimizer.lr = self.torch_optimizer.param_groups[0]["lr"] = lr
+    @classmethod
+    def fresh(cls, seed: int) -> Self:
+        """Before the first step. The order has a stream of its own: given weights change no order."""
+        return cls(dict(np.random.default_rng([seed, 1]).bit_generator.state))
 
-    def train_step(self, images: Array, labels: Array) -> tuple[Both, Both, Both]:
-        """One step of both twins on NumPy images and labels: (loss, right answers, seconds), each by twin."""
-        to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
-        own, twin = (to_scratch(images), to_scratch(labels)), (to_torch(images), to_torch(labels))
-        steps = {
-            "scratch": lambda: scratch.train_step(self.scratch, self.scratch_criterion, self.scratch_optimizer, *own),
-            "torch": lambda: torch_ref.train_step(self.torch, self.torch_criterion, self.torch_optimizer, *twin),
-        }
-        self.first = "torch" if self.first == "scratch" else "scratch"  # who comes second finds the batch in the cache
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that blows up is told of in words
-            results = {name: _timed(steps[name]) for name in sorted(TWINS, key=lambda name: name != self.first)}
-        loss, right, seconds = ({name: float(result[i]) for name, result in results.items()} for i in range(3))
-        return loss, right, seconds
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """What `as_json` gave."""
+        last = values["last"] and Epoch(**values["last"])
+        return cls(**(values | {"last": last}))
 
-    def evaluate(self, images: Array, labels: Array) -> tuple[Both, Both]:
-        """Loss and accuracy of both twins on uint8 images: (loss, accuracy), each by twin."""
-        to_scratch, to_torch = self.device.to_scratch, self.device.to_torch
-        # Two passes over the images: each holds one batch of floats at a time.
-        own, twin = (batches(images, labels, EVALUATION_BATCH, self.settings.dtype) for _ in range(2))
-        with np.errstate(over="ignore", invalid="ignore"):
-            results = {
-                "scratch": scratch.evaluate(
-                    self.scratch, self.scratch_criterion, ((to_scratch(x), to_scratch(y)) for x, y in own)
-                ),
-                "torch": torch_ref.evaluate(
-                    self.torch, self.torch_criterion, ((to_torch(x), to_torch(y)) for x, y in twin)
-                ),
-            }
-        return {name: loss for name, (loss, _) in results.items()}, {name: acc for name, (_, acc) in results.items()}
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"last": self.last and self.last.as_json()}
 
-    def states(self) -> dict[str, dict[str, Array]]:
-        """The weights of each twin, as NumPy arrays."""
-        return {"scratch": weights.scratch_state(self.scratch), "torch": weights.torch_state(self.torch)}
+    def permutation(self, images: int) -> tuple[Array, dict[str, Any]]:
+        """The order of this epoch's images, and the generator's state after it was drawn."""
+        rng = np.random.default_rng()
+        rng.bit_generator.state = self.order
+        return rng.permutation(images), dict(rng.bit_generator.state)
+
+    def add(self, step: Step) -> None:
+        """Count a step in."""
+        self.done, self.step, self.images = self.done + 1, step.number, self.images + step.images
+        for name, loss in step.loss.items():
+            self.loss[name] = self.loss.get(name, 0.0) + loss * step.images
+            self.right[name] = self.right.get(name, 0.0) + step.right[name]
+            self.seconds[name] = self.seconds.get(name, 0.0) + step.seconds[name]
+
+    def finish(self, tested: dict[str, Evaluation], order: dict[str, Any]) -> Epoch:
+        """Close the epoch with these results of the evaluation; `order` is the generator's state for the next one."""
+        self.last = Epoch(
+            self.epoch,
+            self.step,
+            **_tested(tested),
+            train_loss={name: self.loss[name] / self.images for name in tested},
+            train_accuracy={name: self.right[name] / self.images for name in tested},
+            images_per_second={name: self.images / self.seconds[name] for name in tested},
+        )
+        self.epoch, self.done, self.images, self.order = self.epoch + 1, 0, 0, order
+        self.loss, self.right, self.seconds = {}, {}, {}
+        return self.last
 
 
-def lockstep(twins: Twins, dataset: Dataset) -> Iterator[Step | Epoch]:
-    """Train both twins, and tell of every step and epoch as it is done; the first word is of epoch 0, untrained.
+def lockstep(twins: Twins, dataset: Dataset, progress: Progress, drift: Drift) -> Iterator[Step | Epoch]:
+    """Train the twins from where `progress` stands, and tell of every step and epoch as it is done.
+
+    The first word of a new training is of epoch 0, untrained. Whenever a word is given, `progress` and the twins are
+    those after that step or epoch: the moment to save them.
 
     Raises:
-        UserError: if a batch is larger than the data set, or a loss stops being a number: said with the step.
+        UserError: if a batch is larger than the data set, or a loss stops being a number: said with twin, step, layer.
     """
     settings, images, labels = twins.settings, dataset.train_images, dataset.train_labels
-    order = np.random.default_rng([settings.seed, 1])  # another stream than the weights': given ones change no order
-    number, total = 0, settings.total_steps(dataset.name, len(images))
-    yield Epoch(0, 0, *twins.evaluate(dataset.test_images, dataset.test_labels))
-    for epoch in range(1, settings.epochs_on(dataset.name) + 1):
-        steps = []
-        for x, y in batches(images, labels, settings.batch_size, settings.dtype, order.permutation(len(images))):
-            number += 1
-            twins.set_lr(settings.lr_at(number, total))
-            step = Step(number, len(y), *twins.train_step(x, y))
-            _refuse_divergence(step.loss, number, settings)
-            steps.append(step)
+    total = settings.total_steps(dataset.name, len(images))
+    if progress.last is None:
+        progress.last = Epoch(0, 0, **_tested(evaluate(twins, dataset)))
+        yield progress.last
+    while progress.epoch <= settings.epochs_on(dataset.name):
+        order, after = progress.permutation(len(images))
+        rest = order[progress.done * settings.batch_size :]
+        for x, y in batches(images, labels, settings.batch_size, settings.dtype, rest):
+            number = progress.step + 1
+            twins.set_lr(lr := settings.lr_at(number, total))
+            step = _step(twins, drift, number, lr, x, y)
+            progress.add(step)
             yield step
-        test_loss, test_accuracy = twins.evaluate(dataset.test_images, dataset.test_labels)
-        _refuse_divergence(test_loss, number, settings)
-        yield Epoch(
-            epoch,
-            number,
-            test_loss,
-            test_accuracy,
-            train_loss={name: sum(s.loss[name] * s.images for s in steps) / len(images) for name in TWINS},
-            train_accuracy={name: sum(s.right[name] for s in steps) / len(images) for name in TWINS},
-            images_per_second={name: len(images) / sum(s.seconds[name] for s in steps) for name in TWINS},
-        )
+        tested = evaluate(twins, dataset)
+        test_loss = {name: result.loss for name, result in tested.items()}
+        _refuse_divergence(twins, drift, test_loss, progress.step, after=True)
+        yield progress.finish(tested, after)
 
 
-def _refuse_divergence(loss: Both, step: int, settings: Settings) -> None:
-    for name in TWINS:
-        if not math.isfinite(loss[name]):
+def _step(twins: Twins, drift: Drift, number: int, lr: float, images: Array, labels: Array) -> Step:
+    batch = twins.share(images, labels)
+    if twins.settings.resync:
+        twins.resync()
+    drift.before(number, lr, batch)
+    results = twins.train_step(batch)
+    _refuse_divergence(twins, drift, results[0], number)
+    return Step(number, len(labels), lr, *results, drift.after(results[0]))
+
+
+def evaluate(twins: Twins, dataset: Dataset) -> dict[str, Evaluation]:
+    """What scratch and torch make of all test images."""
+    images, labels = dataset.test_images, dataset.test_labels
+    return twins.evaluate(lambda: batches(images, labels, EVALUATION_BATCH, twins.settings.dtype))
+
+
+def _tested(tested: dict[str, Evaluation]) -> dict[str, Any]:
+    return {
+        "test_loss": {name: result.loss for name, result in tested.items()},
+        "test_accuracy": {name: result.accuracy for name, result in tested.items()},
+        "logits": {name: result.logits for name, result in tested.items()},
+    }
+
+
+def _refuse_divergence(twins: Twins, drift: Drift, loss: Both, step: int, *, after: bool = False) -> None:
+    """Stop where a loss is no number, and say in which layer of which twin that began."""
+    for name in twins.members:
+        if not math.isfinite(loss.get(name, 0.0)):
             raise UserError(
-                f"training diverged: the loss of {name} is {loss[name]} at step {step}; "
-                f"lower --lr (now {settings.lr:g})"
+                f"training diverged: the loss of {name} is {loss[name]} at step {step}: "
+                f"{drift.first_broken(name, after)}; lower --lr (now {twins.settings.learning_rate:g})"
             )
-
-
-def _timed(step: Callable[[], tuple[float, int]]) -> tuple[float, int, float]:
-    start = time.perf_counter()
-    loss, right = step()  # both are numbers on the host, so that a device has finished too
-    return loss, right, time.perf_counter() - start

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from compare import weights
 from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset, batches
 from compare.errors import UserError
-from compare.files import make_folder
-from compare.pairs import model_pair
+from compare.files import locked, make_folder
 from compare.training.board import Board
-from compare.training.lockstep import TWINS, Both, Epoch, Step, Twins, lockstep
-from compare.training.settings import Settings
+from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
+from compare.training.drift import Drift, Findings
+from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
+from compare.training.settings import TWINS, Settings
+from compare.training.twins import Both, Twins
 from compare.verify.agreement import DTYPES
 from compare.verify.models import check_model
 from compare.verify.report import Report, Row
 
 PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """Ctrl-C: the step was finished and everything saved."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(f"interrupted after step {step:,}, all saved; go on with: gradtwin train --resume {folder}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data set came from, so that a run that goes on finds it again: the options as they were given."""
+
+    dataset: str
+    data_dir: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,16 +56,16 @@ class Result:
     folder: Path
     before: Report
     after: Report
+    findings: Findings
     last: Epoch | None
 
     @property
     def ok(self) -> bool:
-        """Whether the twins agreed before and after the training."""
-        return self.before.ok and self.after.ok
+        """Whether the twins agreed before, during and after the training; alone, a twin has nobody to agree with."""
+        return not self.settings.compares or (self.before.ok and self.after.ok and self.findings.ok)
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values; null for what was not reached."""
-        unknown: Both | dict[str, None] = dict.fromkeys(TWINS)
         last = self.last
         chosen = asdict(self.settings)
         return {
@@ -56,10 +79,11 @@ class Result:
             "seed": chosen["seed"],
             "settings": chosen,
             "run_dir": str(self.folder),
-            "test_accuracy": last.test_accuracy if last else unknown,
-            "final_loss": last.train_loss if last else unknown,
-            "images_per_second": last.images_per_second if last else unknown,
+            "test_accuracy": _by_twin(last.test_accuracy if last else {}),
+            "final_loss": _by_twin(last.train_loss if last else {}),
+            "images_per_second": _by_twin(last.images_per_second if last else {}),
             "agreement": {"ok": self.ok, "compared": self.before.compared + self.after.compared},
+            "drift": asdict(self.findings),
         }
 
 
@@ -69,32 +93,121 @@ def run_twins(
     folder: Path,
     tell: Callable[[str], None],
     watch: Callable[[Step | Epoch], None],
+    *,
+    source: Source | None = None,
+    resumed: Checkpoint | None = None,
 ) -> Result:
-    """Train both twins on `dataset`, with the logs and the final weights in `folder`.
+    """Train the twins on `dataset`, with the logs, checkpoints and final weights in `folder`.
 
     Args:
         tell: receives the verdicts on the way, a sentence each.
         watch: receives every step and epoch.
+        source: how the data set was asked for; by default, by its name.
+        resumed: where to go on from; the twins, of the same settings, are brought there.
 
     Raises:
-        UserError: as `lockstep` and `make_folder` do.
+        UserError: as `lockstep`, `make_folder`, `save_checkpoint` and `locked` do; for a checkpoint of other twins or
+            another data set.
+        Interrupted: after Ctrl-C.
     """
     settings = replace(twins.settings, epochs=twins.settings.epochs_on(dataset.name))
     make_folder(folder)
-    with equal_threads(settings.threads):
-        before = _prove(twins, dataset)
-        tell(f"untrained twins: {before.headline()}")
-        if not before.ok:
-            return Result(settings, dataset, folder, before, Report([]), None)
-        with Board(folder, _description(settings, dataset, before)) as board:
-            for event in lockstep(twins, dataset):
+    with locked(folder), equal_threads(settings.threads), _ctrl_c() as asked:
+        run = _Run(twins, dataset, folder, source or Source(dataset.name), resumed)
+        before = run.prove()
+        if settings.compares:
+            tell(f"{'resumed' if resumed else 'untrained'} twins: {before.headline()}")
+            if not before.ok:
+                return Result(settings, dataset, folder, before, Report([]), run.drift.findings, None)
+        with Board(folder, twins, dataset, run.drift, _description(settings, dataset), run.logged) as board:
+            if resumed is None:
+                board.report("untrained", before)
+                run.save(board)
+            for event in lockstep(twins, dataset, run.progress, run.drift):
                 board.log(event)
+                run.save_after(event, board)
                 watch(event)
-                if isinstance(event, Epoch):
-                    last = event
-        for name, trained in twins.states().items():
-            weights.save_weights(folder / f"{name}.safetensors", trained)
-        return Result(settings, dataset, folder, before, _prove(twins, dataset), last)
+                if asked:
+                    run.save(board)
+                    raise Interrupted(folder, run.progress.step)
+            last, after = run.last(), run.prove()
+            for name, trained in twins.states().items():
+                weights.save_weights(folder / f"{name}.safetensors", trained)
+            result = Result(settings, dataset, folder, before, after, run.drift.findings, last)
+            board.finish(last, after, _outcome(result))
+        return result
+
+
+class _Run:
+    """A run that goes on: everything that a checkpoint is made of, and came out of."""
+
+    def __init__(
+        self, twins: Twins, dataset: Dataset, folder: Path, source: Source, resumed: Checkpoint | None
+    ) -> None:
+        self.twins, self.dataset, self.folder, self.source = twins, dataset, folder, source
+        self.progress, self.best = Progress.fresh(twins.settings.seed), -1.0
+        self.logged: dict[str, Any] | None = None
+        findings = None
+        if resumed is not None:
+            record = resumed.record
+            if record["checksum"] != dataset.checksum:
+                raise UserError(
+                    f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
+                    "put that back, or start a new run"
+                )
+            twins.load_tensors(resumed.tensors)
+            self.progress, self.best = Progress.from_json(record["progress"]), record["best"]
+            self.logged, findings = record["board"], Findings.from_json(record["findings"])
+        self.drift = Drift(twins, findings)
+
+    def save_after(self, event: Step | Epoch, board: Board) -> None:
+        """Save the last state when it is time for it, and the best one when it has become better."""
+        if isinstance(event, Epoch):
+            accuracy = sum(event.test_accuracy.values()) / len(event.test_accuracy)
+            better, self.best = accuracy > self.best, max(accuracy, self.best)
+            self.save(board, *([BEST] if better else []))
+        elif event.number % self.twins.settings.checkpoint_every == 0:
+            self.save(board)
+
+    def save(self, board: Board, *more: str) -> None:
+        """Write the last checkpoint, and the same under other names."""
+        record = {
+            "settings": asdict(self.twins.settings),
+            "source": asdict(self.source),
+            "origin": self.dataset.origin,
+            "checksum": self.dataset.checksum,
+            "progress": self.progress.as_json(),
+            "best": self.best,
+            "findings": asdict(self.drift.findings),
+            "board": board.state(self.progress.step),
+        }
+        checkpoint = Checkpoint(self.twins.tensors(), record)
+        for name in (*more, LAST):
+            save_checkpoint(self.folder / name, checkpoint)
+
+    def last(self) -> Epoch:
+        """The last epoch, with the logits; a run that was saved after it has to evaluate once more for them."""
+        assert self.progress.last is not None
+        if self.progress.last.logits:
+            return self.progress.last
+        tested = evaluate(self.twins, self.dataset)
+        return replace(self.progress.last, logits={name: result.logits for name, result in tested.items()})
+
+    def prove(self) -> Report:
+        """Compare scratch and torch on test images, in float64 and float32, both with the weights that torch has now.
+
+        Every label is moved to the next class: a trained model is so sure of the right ones that hardly a gradient is
+        left to compare. A twin that is trained alone has nothing to be compared with.
+        """
+        twins, dataset, rows = self.twins, self.dataset, list[Row]()
+        for dtype in DTYPES if twins.settings.compares else ():
+            images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
+            state = {name: array.astype(dtype) for name, array in twins.states()["torch"].items()}
+            with direct_convolutions():
+                rows += check_model(
+                    twins.pair, state, images, (labels + 1) % twins.pair.num_classes, twins.settings.seed
+                )
+        return Report(rows)
 
 
 def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path:
@@ -106,26 +219,51 @@ def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path
     if given is None:
         return Path("runs") / f"{settings.model}-{dataset.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     if given.is_dir() and any(given.iterdir()):
-        raise UserError(f"{given}: holds something already; choose a new folder for the run")
+        mend = f"; --resume {given} goes on with it" if (given / LAST).exists() else ""
+        raise UserError(f"{given}: holds something already; choose a new folder for the run{mend}")
     return given
 
 
-def _prove(twins: Twins, dataset: Dataset) -> Report:
-    """Compare scratch and torch on test images, in float64 and float32, both with the weights that torch has now.
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Let Ctrl-C ask for an end, once; the second one ends at once. Gives a list that is no longer empty when asked."""
+    asked: list[int] = []
 
-    Every label is moved to the next class: a trained model is so sure of the right ones that hardly a gradient is left
-    to compare.
-    """
-    pair, state, rows = model_pair(twins.settings.model), twins.states()["torch"], list[Row]()
-    for dtype in DTYPES:
-        images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
-        cast = {name: array.astype(dtype) for name, array in state.items()}
-        with direct_convolutions():
-            rows += check_model(pair, cast, images, (labels + 1) % pair.num_classes, twins.settings.seed)
-    return Report(rows)
+    def ask(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield asked
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _description(settings: Settings, dataset: Dataset, before: Report) -> str:
+def _by_twin(values: Both) -> dict[str, float | None]:
+    return {name: values.get(name) for name in TWINS}
+
+
+def _description(settings: Settings, dataset: Dataset) -> str:
     """What TensorBoard's text page says of the run, in Markdown."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(settings).items())
-    return f"{dataset.origin}\n\nUntrained twins: {before.headline()}\n\n| setting | value |\n|---|---|\n{rows}"
+    shown = settings.shown() | versions()
+    rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
+    return f"{dataset.origin}\n\n| setting | value |\n|---|---|\n{rows}"
+
+
+def _outcome(result: Result) -> str:
+    """The result in Markdown: what each twin reached, and what the comparison says."""
+    assert result.last is not None
+    last = result.last
+    rows = "\n".join(
+        f"| {name} | {last.train_loss[name]:.5f} | {last.test_accuracy[name]:.2%} "
+        f"| {last.images_per_second[name]:,.0f} |"
+        for name in last.test_accuracy
+    )
+    lines = [f"| | training loss | test accuracy | images/s |\n|---|---|---|---|\n{rows}"]
+    lines += result.findings.lines(result.settings)
+    return "\n\n".join(lines)

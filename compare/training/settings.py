@@ -4,54 +4,130 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 from compare.errors import UserError
 
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")
 SCHEDULES = ("cosine", "constant")
-EPOCHS = {"mnist": 3, "digits": 20}  # the default for each data set: enough for the models to have learnt it
+TWINS = ("scratch", "torch")
+LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
+# The default for each data set: enough for the models to have learnt it.
+EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
+
+_Rule = tuple[str, Callable[[float], bool]]
+_CHOICES = {"dtype": DTYPES, "device": DEVICES, "schedule": SCHEDULES, "optimizer": tuple(LEARNING_RATES)}
+_COUNT: _Rule = "at least 1", lambda value: value >= 1
+_SHARE: _Rule = "at least 0 and below 1", lambda value: 0 <= value < 1
+_NOT_NEGATIVE: _Rule = "at least 0", lambda value: 0 <= value < math.inf
+_RULES = (
+    dict.fromkeys(("epochs", "batch_size", "threads", "log_every", "checkpoint_every"), _COUNT)
+    | dict.fromkeys(("momentum", "beta1", "beta2"), _SHARE)
+    | dict.fromkeys(("weight_decay", "eps", "seed"), _NOT_NEGATIVE)
+    | {"lr": ("a number above 0", lambda value: 0 < value < math.inf)}
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run does, as the options of `gradtwin train`; `epochs` None stands for the data set's default.
+    """What a run does, as the options of `gradtwin train`.
+
+    `epochs` None stands for the data set's default, `lr` None for the optimizer's (`LEARNING_RATES`); `momentum` and
+    `nesterov` are SGD's, `beta1`, `beta2` and `eps` Adam's. `only` names the one twin to train. `resync` gives scratch
+    torch's weights before each step; `yardstick` trains torch a second time, one ulp away.
 
     Raises:
-        UserError: for values that make no sense, each named with its rule.
+        UserError: for values that make no sense, alone or together, each named with its rule.
     """
 
     model: str = "cnn"
     epochs: int | None = None
     batch_size: int = 64
-    lr: float = 0.05
+    optimizer: str = "sgd"
+    lr: float | None = None
     schedule: str = "cosine"
     momentum: float = 0.9
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
     weight_decay: float = 0.0
     dtype: str = "float32"
     device: str = "cpu"
+    tf32: bool = False
     seed: int = 0
     threads: int = 1
+    only: str | None = None
+    resync: bool = False
+    yardstick: bool = True
+    log_every: int = 10
+    checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, choices in (("dtype", DTYPES), ("device", DEVICES), ("schedule", SCHEDULES)):
+        self._refuse_values()
+        self._refuse_contradictions()
+
+    def _refuse_values(self) -> None:
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
-        for name in ("epochs", "batch_size", "threads"):
+        for name, (rule, holds) in _RULES.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+            if value is not None and not holds(value):
+                raise UserError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
         if self.threads > (cores := os.cpu_count() or 1):
             raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr must be a number above 0, got {self.lr}")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"--momentum must be at least 0 and below 1, got {self.momentum}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"--weight-decay must be at least 0, got {self.weight_decay}")
-        if self.seed < 0:
-            raise UserError(f"--seed must be at least 0, got {self.seed}")
+
+    def _refuse_contradictions(self) -> None:
+        if self.only is not None and self.only not in TWINS:
+            raise UserError(f"--only {self.only!r} is unknown; choose one of {', '.join(TWINS)}")
+        if self.only and self.resync:
+            raise UserError(f"--resync compares both twins step by step: leave out --only {self.only}")
+        if self.tf32 and self.device != "cuda":
+            raise UserError("--tf32 needs --device cuda: a CPU has no TF32")
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise UserError(f"--nesterov needs --optimizer sgd with --momentum above 0, got {self.optimizer}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The settings that `asdict` made these plain values of.
+
+        Raises:
+            UserError: if a setting is missing or unknown.
+        """
+        if values.keys() != {field.name for field in fields(cls)}:
+            raise UserError("the settings are those of another version of gradtwin")
+        return cls(**values)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate at the start: `lr`, or the optimizer's default."""
+        return LEARNING_RATES[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def compares(self) -> bool:
+        """Whether both twins are trained."""
+        return self.only is None
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """Who is trained, without the yardstick."""
+        return (self.only,) if self.only else TWINS
+
+    @property
+    def measures_drift(self) -> bool:
+        """Whether there is a yardstick: with --resync nothing can drift, with --only there is nothing to hold to it."""
+        return self.yardstick and self.compares and not self.resync
+
+    def optimizer_options(self) -> dict[str, Any]:
+        """The keyword arguments of both optimizers, scratch's and torch's."""
+        options: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            return options | {"momentum": self.momentum, "nesterov": self.nesterov}
+        return options | {"betas": (self.beta1, self.beta2), "eps": self.eps}
 
     def epochs_on(self, dataset: str) -> int:
         """How many times the training goes through the images of `dataset`."""
@@ -68,8 +144,14 @@ class Settings:
         return self.epochs_on(dataset) * math.ceil(images / self.batch_size)
 
     def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate of `step` (from 1) out of `steps`: "cosine" falls from lr to 0, as CosineAnnealingLR does.
+        """The learning rate of `step` (from 1) out of `steps`: "cosine" falls to 0, as CosineAnnealingLR does.
 
         Source: Loshchilov & Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts".
         """
-        return self.lr * (1 + math.cos(math.pi * (step - 1) / steps)) / 2 if self.schedule == "cosine" else self.lr
+        lr = self.learning_rate
+        return lr * (1 + math.cos(math.pi * (step - 1) / steps)) / 2 if self.schedule == "cosine" else lr
+
+    def shown(self) -> dict[str, Any]:
+        """The settings with their defaults filled in, those of the other optimizer left out."""
+        other = ("beta1", "beta2", "eps") if self.optimizer == "sgd" else ("momentum", "nesterov")
+        return {name: value for name, value in asdict(self).items() if name not in other} | {"lr": self.learning_rate}

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +23,6 @@ from compare.pairs import layer_pair_of
 from scratch import Array
 
 PERTURBATIONS = 8  # how often the reference runs again, one ulp away
-CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie
 TrainStep = Callable[..., tuple[float, int]]
 
 STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
@@ -37,14 +35,13 @@ def bounds_end_to_end(
     """What logits, loss, all gradients and updated parameters may differ by; `seed` draws the perturbations."""
     steps, rng = STEPS[str(images.dtype)], np.random.default_rng(seed)
     start = updated_from(reference, str(images.dtype))
-    rounding_layers = sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1  # and the loss
-    factor = tolerance.conditioning_factor(rounding_layers)
+    factor = roundings_of(reference)
     expected = run_torch(reference, images, labels, blank_free=blank_free)
     changes = dict.fromkeys(expected, 0.0)
     for _ in range(PERTURBATIONS):
-        moved = _moved_reference(reference, len(images), rng)
+        moved = moved_reference(reference, len(images), rng)
         moved_start = updated_from(moved, str(images.dtype))
-        moved_images = _one_ulp_away(images, rng)
+        moved_images = one_ulp_away(images, rng)
         for name, tensor in run_torch(moved, moved_images, labels, blank_free=blank_free).items():
             change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
             changes[name] = max(changes[name], float(np.abs(change).max()))
@@ -57,7 +54,7 @@ def updated_from(reference: nn.Module, dtype: str) -> Tensors:
     return _after(weights.torch_state(reference), STEPS[dtype])
 
 
-def _moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
+def moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
     """A copy of the reference with its weights one ulp away.
 
     So is the loss's gradient, (p - δ)/N: p was rounded before δ was subtracted, so that where p is near 1 the error is
@@ -66,7 +63,7 @@ def _moved_reference(reference: nn.Module, images: int, rng: np.random.Generator
     moved = copy.deepcopy(reference)
     with torch.no_grad():
         for parameter in moved.parameters():
-            parameter.copy_(torch.tensor(_one_ulp_away(parameter.numpy(), rng)))
+            parameter.copy_(torch.tensor(one_ulp_away(parameter.numpy(), rng)))
 
     def move_gradient(_: nn.Module, _args: tuple[Tensor, ...], logits: Tensor) -> None:
         if logits.requires_grad:
@@ -85,14 +82,7 @@ def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int
     times) and of the optimizer's own operations.
     """
     dtype = str(images.dtype)
-    own: Tensors = {}
-    for name, call in record_calls(reference, images, labels).items():
-        layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
-        bounds = layer_pair_of(layer).rule(layer, [call], dtype)
-        own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
-        if "grad_input" not in own:
-            own["grad_input"] = bounds["grad_input"]  # the first layer's
-        own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
+    own = own_rounding_of_gradients(reference, images, labels)
     own |= {"logits in evaluation": own["logits"], "logits of one image": own["logits"][:1]}
     roundings = 2 * tolerance.growth(np.asarray(8.0 * steps), dtype)
     for name, array in weights.torch_state(reference).items():
@@ -101,11 +91,29 @@ def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int
     return own
 
 
+def own_rounding_of_gradients(reference: nn.Module, images: Array, labels: Array) -> Tensors:
+    """How far logits, loss and gradients may be off by the rounding of the one layer that computes each."""
+    own: Tensors = {}
+    for name, call in record_calls(reference, images, labels).items():
+        layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
+        bounds = layer_pair_of(layer).rule(layer, [call], str(images.dtype))
+        own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
+        if "grad_input" not in own:
+            own["grad_input"] = bounds["grad_input"]  # the first layer's
+        own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
+    return own
+
+
+def roundings_of(reference: nn.Module) -> float:
+    """How many one-ulp perturbations the roundings of a model and its loss amount to."""
+    return tolerance.conditioning_factor(sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1)
+
+
 def _after(state: weights.State, steps: int) -> Tensors:
     return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
 
 
-def _one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
+def one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
     """Every element moved to the next number above or below, by chance; zeros stay."""
     direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
     return np.where(x == 0, x, np.nextafter(x, direction))
@@ -172,41 +180,3 @@ def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free:
                 if parameter.grad is not None
             }
     return seen | _after(weights.torch_state(model), steps)
-
-
-def decided(reference: nn.Module, images: Array) -> npt.NDArray[np.bool_]:
-    """Which images (N) no ReLU and no max-pooling of the reference decides by less than rounding could turn: a mask.
-
-    Where a decision turns, two correct implementations differ by a whole gradient, not by a rounding. Exact ties count
-    as decided: they come from equal patches (a blank border), which both twins tie in the same way.
-    """
-    wide = copy.deepcopy(reference).double()
-    ulp = float(np.finfo(images.dtype).eps)
-    clear = torch.ones(len(images), dtype=torch.bool)
-
-    def judge(layer: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
-        distance = _distance_to_tie(layer, args[0])
-        sure = (distance == 0) | (distance > CLEARANCE * ulp * args[0].abs().max())
-        clear.logical_and_(sure.flatten(1).all(dim=1))
-
-    for _, layer in leaves(wide):
-        if isinstance(layer, nn.ReLU | nn.MaxPool2d):
-            layer.register_forward_hook(judge)
-    with torch.no_grad():
-        wide(torch.tensor(images, dtype=torch.float64))
-    return clear.numpy()
-
-
-def _distance_to_tie(layer: nn.Module, x: Tensor) -> Tensor:
-    """How far the input of a ReLU is from 0; how far the maximum of a pooling window is from the second."""
-    if not isinstance(layer, nn.MaxPool2d):
-        return x.abs()
-    (kh, kw), (sh, sw), (ph, pw) = (
-        (v, v) if isinstance(v, int) else v for v in (layer.kernel_size, layer.stride, layer.padding)
-    )
-    padded = nn.functional.pad(x, (pw, pw, ph, ph), value=-torch.inf)
-    windows = padded.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2)
-    if windows.shape[-1] == 1:
-        return torch.full_like(windows, torch.inf)
-    first, second = windows.topk(2).values.unbind(-1)
-    return first - second

@@ -14,8 +14,9 @@ import scratch
 from compare import weights
 from compare.observe import Call, observe_scratch, observe_torch, record_calls
 from compare.pairs import LayerPair, ModelPair, layer_pair_of
-from compare.verify.end_to_end import bounds_end_to_end, decided, run_scratch, run_torch, updated_from
+from compare.verify.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
 from compare.verify.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
+from compare.verify.ties import decided
 from scratch import Array
 
 

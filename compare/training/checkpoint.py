@@ -1,0 +1,132 @@
+"""Checkpoints: one file that holds a whole training, written so that there is always one that is whole.
+
+A checkpoint is a safetensors file (plain numbers, no code: nothing is ever unpickled) with the weights and optimizer
+state of every twin; its metadata holds, as JSON, everything else that the training goes on from. One file, so that the
+two can never be of different steps; written beside its place, flushed to the disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from compare.errors import UserError
+from compare.files import write_bytes
+from scratch import Array
+
+FOLDER = "checkpoints"
+LAST, BEST = f"{FOLDER}/last.safetensors", f"{FOLDER}/best.safetensors"
+FORMAT = 1
+LIBRARIES = ("gradtwin", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training at one step.
+
+    Attributes:
+        tensors: as `Twins.tensors` gives them.
+        record: plain values: settings, data set, progress, findings, what is in TensorBoard.
+    """
+
+    tensors: Mapping[str, Array]
+    record: Mapping[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a training depend on besides its settings."""
+    return {"python": platform.python_version(), "machine": platform.machine()} | {n: version(n) for n in LIBRARIES}
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        UserError: if it cannot be written; an older one at `path` is untouched then.
+    """
+    tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
+    record = dict(checkpoint.record) | {"format": FORMAT, "versions": versions(), "digest": _digest(tensors)}
+    content = safetensors.numpy.save(tensors, metadata={"gradtwin": json.dumps(record)})
+    write_bytes(path, content)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: if it is missing, unreadable, damaged anywhere, or no checkpoint of this version's.
+    """
+    try:
+        content = path.read_bytes()
+        tensors = safetensors.numpy.load(content)
+        # The file's own format: eight bytes say how long its header is, and that is JSON.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        record = json.loads(header.get("__metadata__", {}).get("gradtwin", "null"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}){_instead(path)}") from None
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or not a checkpoint ({_reason(error)}){_instead(path)}") from None
+    if not isinstance(record, dict) or "digest" not in record:
+        raise UserError(f"{path}: a safetensors file, but not a checkpoint of gradtwin; give the folder of a run")
+    if record["format"] != FORMAT:
+        raise UserError(f"{path}: a checkpoint of another version of gradtwin, {record['versions']['gradtwin']}")
+    if record["digest"] != _digest(tensors):
+        raise UserError(f"{path}: damaged, its numbers are not those that were saved{_instead(path)}")
+    return Checkpoint(tensors, record)
+
+
+def find_checkpoint(run: Path) -> tuple[Path, Path]:
+    """The folder of a run and its checkpoint to go on from: the last one of a folder, or the one that is named itself.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if run.is_file():
+        if run.parent.name != FOLDER:
+            raise UserError(f"{run}: not in the folder {FOLDER} of a run; give the folder of the run")
+        return run.parent.parent, run
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run; give the folder that gradtwin train named")
+    if not (run / LAST).exists():
+        raise UserError(f"{run}: holds no checkpoint ({LAST}); nothing was saved that could go on, start a new run")
+    return run, run / LAST
+
+
+def what_changed(checkpoint: Checkpoint) -> list[str]:
+    """One line for each version that is not what it was: the training goes on, but perhaps not bit for bit."""
+    now = versions()
+    before = checkpoint.record["versions"]
+    return [
+        f"note: {name} is {now[name]}, the run began with {before[name]}: it may no longer be the same bit for bit"
+        for name in now
+        if before.get(name) != now[name]
+    ]
+
+
+def _instead(path: Path) -> str:
+    best = path.with_name(Path(BEST).name)
+    return f"; go on from {best}" if best != path and best.exists() else ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error).removeprefix("Error while deserializing: ").splitlines()[0]
+
+
+def _digest(tensors: Mapping[str, Array]) -> str:
+    """A checksum over names, types, shapes and numbers."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name]
+        sha.update(f"{name} {array.dtype} {array.shape} ".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()

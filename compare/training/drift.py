@@ -1,0 +1,315 @@
+"""How far scratch and torch come apart in training, held against what rounding alone does, and why they part.
+
+Training amplifies rounding errors, so that no fixed tolerance says anything about two trainings. The yardstick is torch
+again, started one unit in the last place away: as long as scratch is about as near to torch as torch is to itself, the
+difference is rounding. Where it is not, the step in which the difference grew most is taken again from the same
+weights and compared tensor by tensor; then it was a decision on a near tie that turned, or it is a mistake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from compare import weights
+from compare.conditions import direct_convolutions
+from compare.observe import Tensors, Values, watch_scratch, watch_torch
+from compare.training.settings import Settings
+from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twins
+from compare.verify.models import check_model
+from compare.verify.one_step import Start, check_step, updated_name
+from compare.verify.report import Report
+from compare.verify.ties import Flip, flips
+from scratch.backend import to_host
+
+EXCESS = 10.0  # times as far as the yardstick: worth an explanation; it decides nothing else
+FLOOR = 4  # ulps below which a distance is none
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two sets of weights are apart: for each parameter, max |a - b| / max |b|."""
+
+    by_parameter: dict[str, float]
+
+    @property
+    def greatest(self) -> float:
+        """That of the parameter that is furthest."""
+        return max(self.by_parameter.values())
+
+    @property
+    def parameter(self) -> str:
+        """Which one that is."""
+        return max(self.by_parameter, key=lambda name: self.by_parameter[name])
+
+
+def distance(own: weights.State, twin: weights.State) -> Distance:
+    """How far `own` is from `twin`; where one of them is not a number, infinitely."""
+    apart: dict[str, float] = {}
+    for name, array in twin.items():
+        difference = float(np.abs(own[name].astype(np.float64) - array).max())
+        scale = float(np.abs(array).max())
+        relative = difference / scale if scale else (np.inf if difference else 0.0)
+        apart[name] = relative if np.isfinite(relative) else np.inf
+    return Distance(apart)
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where scratch and torch went apart further than rounding alone takes torch from itself, and why.
+
+    Attributes:
+        step: in which the difference grew most.
+        parameter, element: that was furthest apart after it, and where in it.
+        apart, yardstick: relative distances when it was noticed.
+        reason: in words.
+        ok: whether both do the same in that step when they start it from the same weights.
+    """
+
+    step: int
+    parameter: str
+    element: list[int]
+    apart: float
+    yardstick: float
+    reason: str
+    ok: bool
+
+    def __str__(self) -> str:
+        """One sentence for what was seen, one for why."""
+        return (
+            f"scratch and torch are {self.apart:.1e} apart, torch one ulp away {self.yardstick:.1e}; "
+            f"they parted at step {self.step}, most in {self.parameter}{self.element}: {self.reason}"
+        )
+
+
+@dataclass
+class Findings:
+    """What has been found so far; plain values, which a checkpoint keeps.
+
+    Attributes:
+        apart, yardstick: the distance now, and the greatest of the yardstick so far.
+        parting: the first one.
+        steps, tensors: compared with --resync.
+        turned: decisions that were made differently, all on narrow ties.
+        share, closest: the closest call: how much of its bound it used, and which it was.
+        wrong: what was wrong, in words, the first few.
+    """
+
+    apart: float = 0.0
+    yardstick: float = 0.0
+    parting: Parting | None = None
+    steps: int = 0
+    tensors: int = 0
+    turned: int = 0
+    share: float = 0.0
+    closest: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Findings:
+        """What `asdict` gave."""
+        return cls(**(values | {"parting": values["parting"] and Parting(**values["parting"])}))
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found but rounding."""
+        return not self.wrong and (self.parting is None or self.parting.ok)
+
+    def add(self, report: Report, turned: list[Flip]) -> None:
+        """Count a compared step in."""
+        self.steps, self.tensors, self.turned = (
+            self.steps + 1,
+            self.tensors + report.compared,
+            self.turned + len(turned),
+        )
+        for row in report.rows:
+            if row.budget > self.share:
+                self.share, self.closest = row.budget, f"{row.tensor} [{row.case}]"
+        self.wrong += [str(row) for row in report.wrong[: WRONG - len(self.wrong)]]
+
+    def lines(self, settings: Settings) -> list[str]:
+        """What is to be said at the end of a run."""
+        if settings.resync:
+            verdict = f"{len(self.wrong)} or more are wrong" if self.wrong else "none outside its bound"
+            return [
+                f"{self.steps:,} steps from the same weights: {self.tensors:,} tensors compared, {verdict}; "
+                f"the closest call, {self.closest}, used {self.share:.0%} of its bound; "
+                f"{self.turned} decisions on near ties turned",
+                *self.wrong,
+            ]
+        if not settings.measures_drift:
+            return []
+        if self.parting:
+            return [str(self.parting)]
+        return [
+            f"drift: the weights of scratch and torch are {self.apart:.1e} apart; "
+            f"torch and torch started one ulp away, at most {self.yardstick:.1e}"
+        ]
+
+
+WRONG = 5  # how many wrong tensors are told of
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Everything a step began with: enough to take it again."""
+
+    number: int
+    weights: dict[str, Tensors]
+    optimizer_state: Tensors
+    lr: float
+    batch: Batch
+    growth: float = 0.0
+    parameter: str = ""
+    element: tuple[int, ...] = ()
+
+
+class Drift:
+    """Watches the twins, step by step; `before` and `after` stand around each."""
+
+    def __init__(self, twins: Twins, findings: Findings | None = None) -> None:
+        self.twins = twins
+        self.findings = findings or Findings()
+        self.own: Distance | None = None  # scratch from torch, after the last step
+        self.yardstick: Distance | None = None  # torch one ulp away from torch
+        self.now = self._weights()
+        self.moment: _Moment | None = None  # of the step that goes on or is just done
+        self.suspect: _Moment | None = None  # of the step in which the distance grew most
+        self.start: Start | None = None
+        self.decided_on: Values = {}
+
+    def before(self, number: int, lr: float, batch: Batch) -> None:
+        """Remember what the step begins with."""
+        settings, members = self.twins.settings, self.twins.members
+        state = members["scratch"].optimizer_state() if settings.measures_drift else {}
+        self.moment = _Moment(number, self.now, state, lr, batch)
+        if settings.resync:
+            own, leader = members["scratch"], members["torch"]
+            assert isinstance(leader, TorchTwin)
+            self.start = Start.of(leader.model, leader.optimizer)
+            self.decided_on, _ = watch_scratch(own.model, batch[0][0])
+
+    def after(self, loss: Both) -> Report | None:
+        """Look at what the step did; with --resync, a report that compares all of it."""
+        settings = self.twins.settings
+        self.now = self._weights()
+        if settings.compares:
+            self.own = distance(self.now["scratch"], self.now["torch"])
+        if settings.measures_drift:
+            self._hold_to_yardstick()
+        return self._check_step(loss) if settings.resync else None
+
+    def _weights(self) -> dict[str, Tensors]:
+        return {name: twin.weights() for name, twin in self.twins.members.items()}
+
+    def _check_step(self, loss: Both) -> Report:
+        assert self.start is not None
+        assert self.moment is not None
+        own, dtype = self.twins.members["scratch"], self.twins.settings.dtype
+        got = _seen(own, loss["scratch"], dtype)
+        rows, turned = self._compare(self.moment, self.start, got, self.decided_on)
+        report = Report(rows)
+        self.findings.add(report, turned)
+        return report
+
+    def _compare(self, moment: _Moment, start: Start, got: Tensors, decided_on: Values) -> tuple[list[Any], list[Flip]]:
+        settings = self.twins.settings
+        images, labels = (to_host(own) for own, _ in moment.batch)
+        with direct_convolutions():
+            return check_step(
+                settings.model, f"step {moment.number}", start, images, labels, got, decided_on, settings.seed
+            )
+
+    def _hold_to_yardstick(self) -> None:
+        """Notice when scratch is much further from torch than torch from itself."""
+        assert self.own is not None
+        assert self.moment is not None
+        found, floor = self.findings, FLOOR * float(np.finfo(self.twins.settings.dtype).eps)
+        self.yardstick = distance(self.now[PERTURBED], self.now["torch"])
+        growth = self.own.greatest / max(found.apart, floor)
+        found.apart = self.own.greatest
+        found.yardstick = max(found.yardstick, self.yardstick.greatest)
+        if found.parting is not None:
+            return
+        if growth > (self.suspect.growth if self.suspect else 0.0):
+            name = self.own.parameter
+            difference = np.abs(self.now["scratch"][name] - self.now["torch"][name])
+            element = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
+            self.suspect = _Moment(**(vars(self.moment) | {"growth": growth, "parameter": name, "element": element}))
+        if found.apart > EXCESS * max(found.yardstick, floor):
+            found.parting = self._explain(found)
+
+    def _explain(self, found: Findings) -> Parting:
+        """Take the step in which the distance grew most again, both twins from scratch's weights."""
+        assert self.suspect is not None
+        suspect, settings, pair = self.suspect, self.twins.settings, self.twins.pair
+        images, labels = (to_host(own) for own, _ in suspect.batch)
+        own = ScratchTwin(pair.scratch(dtype=settings.dtype), settings)
+        twin = TorchTwin(pair.torch(dtype=getattr(torch, settings.dtype)), settings)
+        for each in (own, twin):
+            each.load(suspect.weights["torch"], {})
+        inputs, _ = watch_torch(twin.model, torch.from_numpy(images))
+        for each in (own, twin):
+            each.load(suspect.weights["scratch"], suspect.optimizer_state)
+            each.set_lr(suspect.lr)
+        decided_on, _ = watch_scratch(own.model, images)
+        turned = flips(twin.model, decided_on, inputs)
+        start = Start.of(twin.model, twin.optimizer)
+        host: Batch = (images, torch.from_numpy(images)), (labels, torch.from_numpy(labels))
+        loss, _ = own.train_step(host)
+        rows, _ = self._compare(suspect, start, _seen(own, loss, settings.dtype), decided_on)
+        if not Report(rows).ok:
+            with direct_convolutions():
+                rows = check_model(pair, suspect.weights["scratch"], images, labels, settings.seed) + rows
+        report = Report(rows)
+        return Parting(
+            suspect.number,
+            suspect.parameter,
+            list(suspect.element),
+            found.apart,
+            found.yardstick,
+            _reason(report, turned),
+            report.ok,
+        )
+
+    def first_broken(self, name: str, after: bool = False) -> str:
+        """Where a twin first met what is not finite, in words: in its last step, or with the weights after it."""
+        assert self.moment is not None
+        state, (images, _) = self.now[name] if after else self.moment.weights[name], self.moment.batch
+        for key, array in state.items():
+            if not np.isfinite(array).all():
+                return f"{key} was no longer finite after the step{'' if after else ' before'}"
+        twin, model = self.twins.members[name], self.twins.pair
+        if isinstance(twin, ScratchTwin):
+            own = model.scratch(dtype=self.twins.settings.dtype)
+            weights.load_scratch_state(own, state)
+            with np.errstate(over="ignore", invalid="ignore"):
+                _, outputs = watch_scratch(own, to_host(images[0]))
+        else:
+            reference = model.torch(dtype=getattr(torch, self.twins.settings.dtype))
+            weights.load_torch_state(reference, state)
+            _, outputs = watch_torch(reference, images[1].cpu())
+        for layer, output in outputs.items():
+            if not np.isfinite(output).all():
+                return f"the output of {layer} was the first that is not finite"
+        return "all layers' outputs are finite, the loss is not"
+
+
+def _seen(own: Any, loss: float, dtype: str) -> Tensors:
+    """What a step of scratch gave, under the names of `one_step`."""
+    after = {updated_name(name): array for name, array in own.weights().items()}
+    state = {f"optimizer {name}": array for name, array in own.optimizer_state().items()}
+    return {"loss": np.array(loss, dtype)} | own.gradients() | after | state
+
+
+def _reason(report: Report, turned: list[Flip]) -> str:
+    if not report.ok:
+        return f"no rounding, a mistake: {report.headline()}"
+    same = f"from the same weights both take this step alike ({report.compared} tensors within their bounds): rounding"
+    if not turned:
+        return f"no decision turned; {same}"
+    more = f", and {len(turned) - 1} more decisions" if len(turned) > 1 else ""
+    return f"a near tie turned, {turned[0]}{more}; {same}"

@@ -1,0 +1,226 @@
+"""On a CUDA device: CuPy under scratch, torch beside it. Skipped, visibly, where there is none; `make cuda` runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import scratch
+import torch_ref
+from compare import weights
+from compare.devices import Device, open_device
+from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.verify.probe import Probe, compare_probe, draw_probes, drive, reference_of
+from compare.verify.report import Report
+from scratch import Array, backend
+from scratch.backend import to_host
+from tests.elsewhere import maker
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+DTYPES = ["float64", "float32"]
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    return open_device("cuda")
+
+
+def test_what_it_runs_on(device: Device) -> None:
+    cupy = backend.open_cupy()
+    print(f"\n{device.name}: {torch.cuda.get_device_name()}, torch {torch.__version__} for CUDA {torch.version.cuda}")
+    print(f"CuPy {cupy.__version__} for CUDA {cupy.cuda.runtime.runtimeGetVersion()}, driver for", end=" ")
+    print(cupy.cuda.runtime.driverGetVersion())
+
+
+def test_both_libraries_see_one_memory(device: Device) -> None:
+    array = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    own, tensor = device.share(array)
+    assert tensor.is_cuda
+    assert (tensor.shape, tensor.dtype) == ((2, 3), torch.float32)
+    assert own.data.ptr == tensor.data_ptr()  # type: ignore[attr-defined] # CuPy's memory pointer
+    own[0, 0] = 7
+    torch.cuda.synchronize()
+    assert tensor[0, 0].item() == 7
+    tensor[1, 2] = 9
+    assert float(own[1, 2]) == 9
+    assert array[0, 0] == 0, "the array on the host is not touched"
+    borrowed: Any = backend.from_dlpack(tensor)
+    assert borrowed.data.ptr == tensor.data_ptr()
+
+
+def test_arrays_come_to_the_host_and_back(device: Device) -> None:
+    array = np.random.default_rng(0).standard_normal((3, 4)).T
+    there = device.to_scratch(array)
+    assert not isinstance(there, np.ndarray)
+    np.testing.assert_array_equal(to_host(there), array, strict=True)
+    np.testing.assert_array_equal(to_host(backend.beside(array, there)), array, strict=True)
+    np.testing.assert_array_equal(backend.beside(there, array), array, strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_are_copied_on_the_device(device: Device, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = scratch.LeNet5(dtype=dtype).to(device.to_scratch)
+    twin = torch_ref.LeNet5(dtype=getattr(torch, dtype)).cuda()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("through the host")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "cpu", refuse)
+        patched.setattr(torch.Tensor, "numpy", refuse)
+        patched.setattr(backend, "to_host", refuse)
+        weights.scratch_to_torch(own, twin)
+        with torch.no_grad():
+            twin.conv1.weight.mul_(2)
+        weights.torch_to_scratch(twin, own)
+    for name, array in weights.torch_state(twin).items():
+        np.testing.assert_array_equal(weights.scratch_state(own)[name], array, strict=True)
+
+
+def test_products_in_float32_have_all_their_digits(device: Device) -> None:
+    """TF32 keeps 10 bits of each factor: errors of 1e-2 in these sums of 256 products, where float32 has 5e-5."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((256, 256)).astype(np.float32) for _ in range(2))
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    (own_a, a_there), (own_b, b_there) = device.share(a), device.share(b)
+    image = a_there.reshape(1, 256, 16, 16)
+    kernels = b_there.reshape(256, 256, 1, 1)
+    convolved = nn.functional.conv2d(image, kernels).reshape(256, 256).cpu().numpy()
+    errors = {
+        "CuPy's product": np.abs(to_host(own_a @ own_b) - exact).max(),
+        "torch's product": np.abs((a_there @ b_there).cpu().numpy() - exact).max(),
+        "torch's convolution": np.abs(convolved - b.astype(np.float64) @ a.reshape(256, 256)).max(),
+    }
+    for name, error in errors.items():
+        print(f"\n{name} in float32: largest error {error:.1e}", end="")
+        assert error < 1e-3, f"{name}: TF32 is on"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name, pair in REGISTRY.items() if not isinstance(pair, ModelPair)])
+def test_scratch_on_cupy_is_within_the_bounds_of_the_reference(device: Device, name: str, dtype: str) -> None:
+    """The reference on the CPU, and its derived bounds: they allow for any order of summation."""
+    pair = REGISTRY[name]
+    rows = []
+    for probe in draw_probes(pair, dtype):
+        rows += compare_probe(pair, probe, drive(pair, maker(pair, device.to_scratch), probe))
+    judge(Report(rows), f"{name}, {dtype}, CuPy against torch on the CPU")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "name", [name for name, pair in REGISTRY.items() if isinstance(pair, LayerPair) and pair.random is None]
+)
+def test_scratch_on_cupy_is_within_the_bounds_of_torch_on_cuda(
+    device: Device, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # cuDNN may take Winograd's algorithm, whose error is bounded relative to the largest element only.
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
+    pair = REGISTRY[name]
+    assert isinstance(pair, LayerPair)
+    rows = []
+    for probe in draw_probes(pair, dtype):
+        if len(probe.calls) > 1:
+            continue  # the weights between the calls, and the buffers, are judged above
+        on_cupy = drive(pair, maker(pair, device.to_scratch), probe)
+        on_cuda = torch_on_cuda(pair, probe, device)
+        same = {tensor: array for tensor, array in on_cupy.items() if tensor not in on_cuda}
+        rows += [row for row in compare_probe(pair, probe, on_cuda | same) if row.tensor in on_cuda]
+        for tensor, array in on_cuda.items():
+            allowed = pair.rule(reference_of(pair, probe), probe.calls, dtype)[tensor]
+            difference = np.abs(on_cupy[tensor].astype(np.float64) - array.astype(np.float64))
+            assert (difference <= allowed).all(), f"{tensor}, {probe.case}: {difference.max():.2e} apart"
+    judge(Report(rows), f"{name}, {dtype}, torch on CUDA against torch on the CPU, and CuPy against torch on CUDA")
+
+
+def torch_on_cuda(pair: LayerPair, probe: Probe, device: Device) -> dict[str, Array]:
+    """Output and gradients of the reference on CUDA."""
+    module = reference_of(pair, probe).cuda()
+    (call,) = probe.calls
+    first, *rest = (device.to_torch(array.copy()) for array in call.inputs)
+    first.requires_grad_()
+    output = module(first, *rest)
+    output.backward(device.to_torch(call.grad_output.copy()))
+    assert first.grad is not None
+    seen = {"output": output, "grad_input": first.grad}
+    seen |= {
+        f"grad_{name}": parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None
+    }
+    return {name: tensor.detach().cpu().numpy() for name, tensor in seen.items()}
+
+
+def judge(report: Report, what: str) -> None:
+    share = max((row.budget for row in report.rows), default=0.0)
+    print(f"\n{what}: {report.compared} tensors, the largest share of a bound {share:.0%}", end="")
+    assert report.compared
+    assert report.ok, report.headline()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_in_float64_agrees_and_repeats_itself(device: Device, name: str) -> None:
+    def trained() -> tuple[dict[str, Array], dict[str, Array]]:
+        own_step, twin_step, own, twin = twins(name, "float64", device, batch=32)
+        for _ in range(20):
+            own_loss, own_right = own_step()
+            twin_loss, twin_right = twin_step()
+            assert own_right == twin_right
+            assert own_loss == pytest.approx(twin_loss, rel=1e-10)
+        return weights.scratch_state(own), weights.torch_state(twin)
+
+    (own, twin), (own_again, twin_again) = trained(), trained()
+    apart = max(float(np.abs(own[key] - twin[key]).max() / np.abs(twin[key]).max()) for key in own)
+    print(f"\n{name}: parameters after 20 steps in float64 are {apart:.1e} apart", end="")
+    assert apart < 1e-10
+    for key in own:
+        np.testing.assert_array_equal(own_again[key], own[key], err_msg=f"scratch, {key}")
+        np.testing.assert_array_equal(twin_again[key], twin[key], err_msg=f"torch, {key}")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_how_fast_both_train(device: Device, name: str) -> None:
+    batch, steps = 256, 30
+    own_step, twin_step, *_ = twins(name, "float32", device, batch)
+    for who, step in (("scratch on CuPy", own_step), ("torch", twin_step)):
+        for _ in range(5):  # kernels are compiled, memory is pooled
+            step()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()  # returns numbers, so it waits for the device
+        seconds = time.perf_counter() - start
+        print(f"\n{name}, float32, batches of {batch}: {who} {batch * steps / seconds:,.0f} images/s", end="")
+
+
+Step = Callable[[], tuple[float, int]]
+
+
+def twins(name: str, dtype: str, device: Device, batch: int) -> tuple[Step, Step, scratch.Module, nn.Module]:
+    """A training step of each twin on the same batch, and the two models, of the same weights."""
+    rng, pair = np.random.default_rng(0), MODELS[name]
+    own = pair.scratch(dtype=dtype, generator=np.random.default_rng(1)).to(device.to_scratch)
+    twin = pair.torch(dtype=getattr(torch, dtype)).cuda()
+    weights.scratch_to_torch(own, twin)
+    images = rng.standard_normal((batch, *pair.image_shape)).astype(dtype)
+    (own_images, twin_images), (own_labels, twin_labels) = (
+        device.share(images),
+        device.share(rng.integers(0, pair.num_classes, batch)),
+    )
+    own_optimizer = scratch.SGD(own.parameters(), lr=0.01, momentum=0.9)
+    twin_optimizer = torch.optim.SGD(twin.parameters(), lr=0.01, momentum=0.9)
+    own_criterion, twin_criterion = scratch.CrossEntropyLoss(), nn.CrossEntropyLoss()
+    return (
+        lambda: scratch.train_step(own, own_criterion, own_optimizer, own_images, own_labels),
+        lambda: torch_ref.train_step(twin, twin_criterion, twin_optimizer, twin_images, twin_labels),
+        own,
+        twin,
+    )
