@@ -57,6 +57,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a process that was killed inside `write_bytes` left beside `path`, and any neighbour of it."""
+    for leftover in path.parent.glob(f".*{path.suffix}-*"):
+        leftover.unlink(missing_ok=True)
+
+
 def require_writable(path: Path | None) -> None:
     """Make sure, before the work is done, that its result can be written to `path`.
 

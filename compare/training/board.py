@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 import scratch
 from compare.data import Dataset, batches
-from compare.observe import Values, gradient_name, watch_scratch, watch_torch
+from compare.observe import Tensors, Values, gradient_name, watch_scratch, watch_torch
 from compare.training import pictures
 from compare.training.drift import Distance, Drift
 from compare.training.lockstep import Epoch, Step
@@ -194,12 +194,7 @@ class Board:
                 "images per second": sums["images"] / sums["seconds"],
             }
             values |= {f"weight norm/{key}": _norm(array) for key, array in self.drift.now[name].items()}
-            gradients = self.twins.members[name].gradients()
-            values |= {
-                f"gradient norm/{key}": _norm(gradients[gradient_name(key)])
-                for key in self.drift.now[name]
-                if gradient_name(key) in gradients
-            }
+            values |= {f"gradient norm/{key}": _norm(array) for key, array in self._gradients(name).items()}
             self._scalars(name, step.number, values)
         self._differences(mean, step.number)
         self.recent.clear()
@@ -221,11 +216,16 @@ class Board:
         for name in self.twins.settings.twins:
             for kind, arrays in (
                 ("weights", self.drift.now[name]),
-                ("gradients", self.twins.members[name].gradients()),
+                ("gradients", self._gradients(name)),
             ):
                 for key, array in arrays.items():
                     if np.isfinite(array).all():
                         self.writers[name].add_histogram(f"{kind}/{key}", array, step)
+
+    def _gradients(self, name: str) -> Tensors:
+        """The gradients of a twin by the name of their parameter: a chart puts one beside the weight."""
+        gradients = self.twins.members[name].gradients()
+        return {key: gradients[gradient_name(key)] for key in self.drift.now[name] if gradient_name(key) in gradients}
 
     def _predictions(self, epoch: Epoch) -> None:
         """Confusion matrix, wrong digits and PR curves, from what the evaluation gave."""

@@ -19,7 +19,7 @@ from compare.conditions import direct_convolutions
 from compare.observe import Tensors, Values, watch_scratch, watch_torch
 from compare.training.settings import Settings
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twins
-from compare.verify.models import check_model
+from compare.verify.models import check_layers
 from compare.verify.one_step import Start, check_step, updated_name
 from compare.verify.report import Report
 from compare.verify.ties import Flip, flips
@@ -155,7 +155,7 @@ WRONG = 5  # how many wrong tensors are told of
 
 @dataclass(frozen=True)
 class _Moment:
-    """Everything a step began with: enough to take it again."""
+    """Everything a step began with, enough to take it again; and, of a suspect, what it gave and did."""
 
     number: int
     weights: dict[str, Tensors]
@@ -163,6 +163,7 @@ class _Moment:
     lr: float
     batch: Batch
     growth: float = 0.0
+    got: Tensors = field(default_factory=dict)
     parameter: str = ""
     element: tuple[int, ...] = ()
 
@@ -199,7 +200,7 @@ class Drift:
         if settings.compares:
             self.own = distance(self.now["scratch"], self.now["torch"])
         if settings.measures_drift:
-            self._hold_to_yardstick()
+            self._hold_to_yardstick(loss)
         return self._check_step(loss) if settings.resync else None
 
     def _weights(self) -> dict[str, Tensors]:
@@ -223,7 +224,7 @@ class Drift:
                 settings.model, f"step {moment.number}", start, images, labels, got, decided_on, settings.seed
             )
 
-    def _hold_to_yardstick(self) -> None:
+    def _hold_to_yardstick(self, loss: Both) -> None:
         """Notice when scratch is much further from torch than torch from itself."""
         assert self.own is not None
         assert self.moment is not None
@@ -238,32 +239,30 @@ class Drift:
             name = self.own.parameter
             difference = np.abs(self.now["scratch"][name] - self.now["torch"][name])
             element = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
-            self.suspect = _Moment(**(vars(self.moment) | {"growth": growth, "parameter": name, "element": element}))
+            got = _seen(self.twins.members["scratch"], loss["scratch"], self.twins.settings.dtype)
+            known = {"growth": growth, "got": got, "parameter": name, "element": element}
+            self.suspect = _Moment(**(vars(self.moment) | known))
         if found.apart > EXCESS * max(found.yardstick, floor):
             found.parting = self._explain(found)
 
     def _explain(self, found: Findings) -> Parting:
-        """Take the step in which the distance grew most again, both twins from scratch's weights."""
+        """Let torch take the step in which the distance grew most, from where scratch began it, and compare the two."""
         assert self.suspect is not None
         suspect, settings, pair = self.suspect, self.twins.settings, self.twins.pair
         images, labels = (to_host(own) for own, _ in suspect.batch)
-        own = ScratchTwin(pair.scratch(dtype=settings.dtype), settings)
+        own = pair.scratch(dtype=settings.dtype)
         twin = TorchTwin(pair.torch(dtype=getattr(torch, settings.dtype)), settings)
-        for each in (own, twin):
-            each.load(suspect.weights["torch"], {})
+        weights.load_scratch_state(own, suspect.weights["scratch"])
+        twin.load(suspect.weights["torch"], {})
+        decided_on, _ = watch_scratch(own, images)
         inputs, _ = watch_torch(twin.model, torch.from_numpy(images))
-        for each in (own, twin):
-            each.load(suspect.weights["scratch"], suspect.optimizer_state)
-            each.set_lr(suspect.lr)
-        decided_on, _ = watch_scratch(own.model, images)
         turned = flips(twin.model, decided_on, inputs)
-        start = Start.of(twin.model, twin.optimizer)
-        host: Batch = (images, torch.from_numpy(images)), (labels, torch.from_numpy(labels))
-        loss, _ = own.train_step(host)
-        rows, _ = self._compare(suspect, start, _seen(own, loss, settings.dtype), decided_on)
+        twin.load(suspect.weights["scratch"], suspect.optimizer_state)
+        twin.set_lr(suspect.lr)
+        rows, _ = self._compare(suspect, Start.of(twin.model, twin.optimizer), suspect.got, decided_on)
         if not Report(rows).ok:
             with direct_convolutions():
-                rows = check_model(pair, suspect.weights["scratch"], images, labels, settings.seed) + rows
+                rows = check_layers(pair, suspect.weights["scratch"], images, labels) + rows
         report = Report(rows)
         return Parting(
             suspect.number,

@@ -16,7 +16,7 @@ from compare import weights
 from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset, batches
 from compare.errors import UserError
-from compare.files import locked, make_folder
+from compare.files import locked, make_folder, remove_leftovers
 from compare.training.board import Board
 from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
 from compare.training.drift import Drift, Findings
@@ -149,6 +149,7 @@ class _Run:
         self.logged: dict[str, Any] | None = None
         findings = None
         if resumed is not None:
+            remove_leftovers(folder / LAST)
             record = resumed.record
             if record["checksum"] != dataset.checksum:
                 raise UserError(

@@ -30,15 +30,11 @@ def check_model(
     with it on the gradient of the images.
     """
     dtype = str(images.dtype)
-    reference = pair.torch(dtype=getattr(torch, dtype))
-    weights.load_torch_state(reference, state)
     try:
-        candidate = pair.scratch(dtype=dtype)
-        weights.load_scratch_state(candidate, state)
+        reference, candidate = _twins(pair, state, dtype)
     except CANDIDATE_ERRORS as error:
         return [failure(pair.name, "all layers", dtype, error)]
-    calls = record_calls(reference, images, labels)
-    rows = [row for name in calls for row in _check_isolated(pair, candidate, reference, name, calls[name])]
+    rows = _check_layers(pair, candidate, reference, images, labels)
     clear = decided(reference, images)
     if not clear.any():
         problem = "not proven: rounding could decide a ReLU or a pooling of every image; take other images"
@@ -53,6 +49,12 @@ def check_model(
     except CANDIDATE_ERRORS as error:
         return [*rows, failure(pair.name, case, dtype, error)]
     return rows + compare(pair.name, case, got, expected, bounds, start=updated_from(reference, dtype))
+
+
+def check_layers(pair: ModelPair, state: weights.State, images: Array, labels: Array) -> list[Row]:
+    """The first half of `check_model`: every layer by itself."""
+    reference, candidate = _twins(pair, state, str(images.dtype))
+    return _check_layers(pair, candidate, reference, images, labels)
 
 
 def check_calls(
@@ -72,6 +74,22 @@ def check_calls(
     except CANDIDATE_ERRORS as error:
         return [failure(name, case, dtype, error)]
     return compare(name, case, got, expected, bounds)
+
+
+def _twins(pair: ModelPair, state: weights.State, dtype: str) -> tuple[nn.Module, scratch.Module]:
+    """Both models with these weights."""
+    reference = pair.torch(dtype=getattr(torch, dtype))
+    weights.load_torch_state(reference, state)
+    candidate = pair.scratch(dtype=dtype)
+    weights.load_scratch_state(candidate, state)
+    return reference, candidate
+
+
+def _check_layers(
+    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, images: Array, labels: Array
+) -> list[Row]:
+    calls = record_calls(reference, images, labels)
+    return [row for name in calls for row in _check_isolated(pair, candidate, reference, name, calls[name])]
 
 
 def _check_isolated(

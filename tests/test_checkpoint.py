@@ -1,0 +1,396 @@
+"""Checkpoints: whole or not there, and a run that goes on is the run that never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compare import files, weights
+from compare.data import Dataset
+from compare.errors import UserError
+from compare.training import checkpoint, run
+from compare.training.checkpoint import BEST, LAST, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from compare.training.lockstep import Epoch, Step
+from compare.training.run import Interrupted, Result, run_twins
+from compare.training.settings import Settings
+from compare.training.twins import Twins
+from tests.conftest import Run
+from tests.test_board import read, scalars
+
+SETTINGS = Settings(epochs=6, log_every=3, checkpoint_every=3)
+Watch = Callable[[Step | Epoch], None]
+
+
+def nobody(_: object) -> None:
+    pass
+
+
+def begin(dataset: Dataset, folder: Path, watch: Watch = nobody, settings: Settings = SETTINGS) -> Result:
+    return run_twins(Twins(settings), dataset, folder, nobody, watch)
+
+
+def go_on(dataset: Dataset, given: Path, watch: Watch = nobody) -> Result:
+    folder, path = find_checkpoint(given)
+    saved = load_checkpoint(path)
+    twins = Twins(Settings.from_json(saved.record["settings"]))
+    return run_twins(twins, dataset, folder, nobody, watch, resumed=saved)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    pass
+
+
+def stop_at(number: int, kind: type[Step | Epoch] = Step) -> Watch:
+    def watch(event: Step | Epoch) -> None:
+        if isinstance(event, kind) and event.number == number:
+            raise Stopped
+
+    return watch
+
+
+@pytest.fixture(scope="module")
+def unbroken(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    return folder, begin(few, folder)
+
+
+def curves(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Every curve of a run but those of the clock."""
+    runs = sorted({path.parent.name for path in folder.rglob("*tfevents*")})
+    return {
+        (name, tag): points
+        for name in runs
+        for tag, points in scalars(folder / name).items()
+        if tag != "images per second"
+    }
+
+
+def assert_same_run(folder: Path, unbroken: Path) -> None:
+    """Bit for bit the same weights, all curves the same with no point twice, all pictures, and no file left over."""
+    for name in ("scratch", "torch"):
+        assert (folder / f"{name}.safetensors").read_bytes() == (unbroken / f"{name}.safetensors").read_bytes()
+    own, expected = (load_checkpoint(each / LAST) for each in (folder, unbroken))
+    assert own.tensors.keys() == expected.tensors.keys()
+    for name, array in expected.tensors.items():
+        np.testing.assert_array_equal(own.tensors[name], array)
+    load_checkpoint(folder / BEST)
+    assert curves(folder) == curves(unbroken)
+    for tag in read(unbroken / "compare").Tags()["images"]:
+        steps = [[event.step for event in read(each / "compare").Images(tag)] for each in (folder, unbroken)]
+        assert steps[0] == steps[1]
+    texts = [read(each / "compare").Tags()["tensors"] for each in (folder, unbroken)]
+    assert sorted(texts[0]) == sorted(texts[1])
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.safetensors", "last.safetensors"]
+
+
+def forget_the_clock(result: Result) -> dict[str, Any]:
+    return result.as_json() | {"images_per_second": None, "run_dir": None}
+
+
+# A run that goes on
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "settings"),
+    [
+        (0, Epoch, SETTINGS),
+        (1, Step, SETTINGS),
+        (5, Step, SETTINGS),
+        (8, Step, SETTINGS),
+        (2, Epoch, SETTINGS),
+        (24, Step, SETTINGS),
+        (6, Epoch, SETTINGS),
+    ],
+    ids=str,
+)
+def test_a_stopped_run_goes_on_bit_for_bit(
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], number: int, kind: Any, settings: Settings
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        begin(few, folder, stop_at(number, kind), settings)
+    result = go_on(few, folder)
+    assert_same_run(folder, unbroken[0])
+    assert forget_the_clock(result) == forget_the_clock(unbroken[1]) | {
+        "agreement": {"ok": True, "compared": 180},
+    }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"optimizer": "adam"},
+        {"dtype": "float64", "nesterov": True},
+        {"only": "scratch"},
+        {"only": "torch", "optimizer": "adam"},
+        {"yardstick": False, "schedule": "constant"},
+        {"resync": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_run_goes_on(few: Dataset, tmp_path: Path, more: dict[str, Any]) -> None:
+    settings = Settings(epochs=2, checkpoint_every=3, **more)
+    begin(few, tmp_path / "unbroken", settings=settings)
+    with pytest.raises(Stopped):
+        begin(few, tmp_path / "run", stop_at(5), settings)
+    go_on(few, tmp_path / "run")
+    for name in settings.twins:
+        own, expected = (tmp_path / each / f"{name}.safetensors" for each in ("run", "unbroken"))
+        assert own.read_bytes() == expected.read_bytes()
+    assert curves(tmp_path / "run") == curves(tmp_path / "unbroken")
+
+
+def test_a_finished_run_says_again_what_came_out(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+    folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
+    told: list[Step | Epoch] = []
+    result = go_on(few, folder, told.append)
+    assert told == []
+    assert forget_the_clock(result) == forget_the_clock(unbroken[1])
+    assert_same_run(folder, unbroken[0])
+
+
+def test_the_best_is_kept_and_can_be_gone_on_from(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+    folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
+    best, last = (load_checkpoint(folder / name).record["progress"] for name in (BEST, LAST))
+    mean = [sum(record["last"]["test_accuracy"].values()) / 2 for record in (best, last)]
+    assert mean[0] >= mean[1]
+    assert mean[0] == load_checkpoint(folder / LAST).record["best"]
+    go_on(few, folder / BEST)
+    assert_same_run(folder, unbroken[0])
+
+
+def test_checkpoints_come_as_often_as_asked_for(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+
+    def spy(path: Path, given: Checkpoint) -> None:
+        if path.name == Path(LAST).name:
+            saved.append(given.record["progress"]["step"])
+        save_checkpoint(path, given)
+
+    monkeypatch.setattr(run, "save_checkpoint", spy)
+    begin(few, tmp_path / "run", settings=Settings(epochs=2, checkpoint_every=3))
+    assert saved == [0, 0, 3, 4, 6, 8], "at the start, after each epoch, and every third step"
+
+
+# Killed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_twenty_runs_killed_at_random_moments_end_as_the_unbroken_one(
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]
+) -> None:
+    chance, interrupted = random.Random(0), 0
+    start = time.monotonic()
+    begin(few, tmp_path / "timed")
+    duration = time.monotonic() - start
+    for number in range(20):
+        folder = tmp_path / str(number)
+        child = os.fork()
+        if child == 0:
+            begin(few, folder)
+            os._exit(0)
+        deadline = time.monotonic() + 60
+        while not (folder / LAST).exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, duration))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        interrupted += os.WIFSIGNALED(status)
+        load_checkpoint(folder / LAST)
+        go_on(few, folder)
+        assert_same_run(folder, unbroken[0])
+    assert interrupted >= 10, "most of them were still going on"
+
+
+def test_what_a_killed_writer_left_is_removed(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+    folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
+    (folder / "checkpoints" / ".last.safetensors-abc").write_bytes(b"half a checkpo")
+    go_on(few, folder)
+    assert_same_run(folder, unbroken[0])
+
+
+def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+    folder, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+
+    def press(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.number == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(
+        Interrupted, match=r"interrupted after step \d+, all saved; go on with: gradtwin train --resume"
+    ):
+        begin(few, folder, press)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_checkpoint(folder / LAST).record["progress"]["step"] in (7, 8)
+    go_on(few, folder)
+    assert_same_run(folder, unbroken[0])
+
+
+def test_a_second_ctrl_c_ends_at_once(few: Dataset, tmp_path: Path) -> None:
+    def press(event: Step | Epoch) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin(few, tmp_path / "run", press)
+
+
+def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -> None:
+    command = [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--epochs", "40", "--run-dir", "run"]
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1:"):
+            process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said = re.fullmatch(
+        r"gradtwin: interrupted after step ([\d,]+), all saved; go on with: gradtwin train --resume run\n", err
+    )
+    assert said
+    step = said[1]
+    outcome = gradtwin("train", "--resume", "run", "--json", "result.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert f"\ngoes on:         run, after step {step}\nresumed twins: equal: 90 tensors" in outcome.out
+    assert "epoch 0:" not in outcome.out
+    assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 40
+
+
+# What is refused
+
+
+def refuse(dataset: Dataset, folder: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        go_on(dataset, folder)
+
+
+def test_runs_that_cannot_go_on_are_refused(few: Dataset, tmp_path: Path) -> None:
+    refuse(few, tmp_path / "none", "none: no such run; give the folder that gradtwin train named")
+    refuse(few, tmp_path, r"holds no checkpoint \(checkpoints/last.safetensors\); .* start a new run")
+    weights.save_weights(tmp_path / "w.safetensors", {"a": np.ones(2)})
+    refuse(few, tmp_path / "w.safetensors", "not in the folder checkpoints of a run")
+    weights.save_weights(tmp_path / LAST, {"a": np.ones(2)})
+    refuse(few, tmp_path, "last.safetensors: a safetensors file, but not a checkpoint of gradtwin")
+
+
+@pytest.mark.parametrize("at", [0, 7, 8, 50, 0.2, 0.5, 0.99, -1])
+def test_one_wrong_bit_anywhere_is_found(tmp_path: Path, unbroken: tuple[Path, Result], at: float) -> None:
+    content = bytearray((unbroken[0] / LAST).read_bytes())
+    content[int(at * len(content)) if 0 < at < 1 else int(at)] ^= 4
+    (tmp_path / "last.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"last.safetensors: (damaged|a safetensors file, but not a checkpoint)"):
+        load_checkpoint(tmp_path / "last.safetensors")
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, 5000, -1])
+def test_a_truncated_checkpoint_is_refused_and_the_best_is_named(
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], length: int
+) -> None:
+    folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
+    content = (folder / LAST).read_bytes()
+    (folder / LAST).write_bytes(content[:length])
+    refuse(few, folder, rf"last.safetensors: damaged.*; go on from {folder / BEST}$")
+    assert (folder / BEST).read_bytes() == (unbroken[0] / BEST).read_bytes()
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT", 99)
+    save_checkpoint(tmp_path / "c", Checkpoint({"a": np.ones(1)}, {}))
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="c: a checkpoint of another version of gradtwin, "):
+        load_checkpoint(tmp_path / "c")
+
+
+def test_changed_data_are_refused(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+    folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
+    labels = few.train_labels.copy()
+    labels[7] = (labels[7] + 1) % 10
+    changed = dataclasses.replace(few, train_labels=labels)
+    refuse(
+        changed, folder, "the data set is not the one that the run began with, scikit-learn's 1,797 .* start a new run"
+    )
+
+
+def test_two_processes_cannot_train_in_one_folder(few: Dataset, tmp_path: Path) -> None:
+    tmp_path.joinpath("run").mkdir()
+    with files.locked(tmp_path / "run"), pytest.raises(UserError, match="run: another process is training in it"):
+        begin(few, tmp_path / "run")
+    begin(few, tmp_path / "run", settings=Settings(epochs=1))
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: tuple[Path, Result]
+) -> None:
+    folder = tmp_path / "run"
+
+    def fill(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.number == 4:
+            monkeypatch.setattr(os, "fsync", full)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"safetensors: cannot be written \(No space left on device\)"):
+        begin(few, folder, fill)
+    monkeypatch.undo()
+    assert load_checkpoint(folder / LAST).record["progress"]["step"] == 3
+    go_on(few, folder)
+    assert_same_run(folder, unbroken[0])
+
+
+def test_a_folder_that_cannot_be_written_is_refused(few: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("in the way")
+    with pytest.raises(UserError, match=r"checkpoints.* cannot be written"):
+        begin(few, tmp_path / "run")
+
+
+def test_other_versions_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = checkpoint.versions()
+    monkeypatch.setattr(checkpoint, "versions", lambda: now | {"torch": "1.0"})
+    save_checkpoint(tmp_path / "c", Checkpoint({}, {}))
+    monkeypatch.undo()
+    saved = load_checkpoint(tmp_path / "c")
+    assert checkpoint.what_changed(saved) == [
+        f"note: torch is {now['torch']}, the run began with 1.0: it may no longer be the same bit for bit"
+    ]
+    save_checkpoint(tmp_path / "c", Checkpoint({}, {}))
+    assert checkpoint.what_changed(load_checkpoint(tmp_path / "c")) == []
+
+
+@pytest.mark.parametrize("option", ["--lr 0.1", "--epochs 9", "--nesterov", "--dataset digits", "--run-dir other"])
+def test_resume_takes_no_settings(gradtwin: Run, option: str) -> None:
+    outcome = gradtwin("train", "--resume", "run", *option.split())
+    assert outcome.status == 2
+    assert outcome.err == f"gradtwin: {option.split()[0]}: a run goes on with its own settings; leave it out\n"
+
+
+def test_the_command_refuses_in_one_line(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("train", "--resume", "none")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == "gradtwin: none: no such run; give the folder that gradtwin train named\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,264 @@
+"""How far the twins come apart: the yardstick, the step that is to blame, and whether it was rounding or a mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import scratch
+import torch_ref
+from compare import data, weights
+from compare.conditions import equal_threads
+from compare.data import Dataset
+from compare.observe import Tensors, watch_scratch, watch_torch
+from compare.training.drift import Drift, Findings, Parting, distance
+from compare.training.lockstep import Epoch, Progress, Step, lockstep
+from compare.training.settings import Settings
+from compare.training.twins import PERTURBED, Twins
+from compare.verify.ties import Flip, flips, impose
+from scratch import Array
+
+
+def train(dataset: Dataset, stop: int | None = None, **settings: Any) -> tuple[Drift, list[Step | Epoch], Twins]:
+    """Train for `stop` steps, or to the end."""
+    chosen = Settings(**settings)
+    twins = Twins(chosen)
+    drift, told = Drift(twins), list[Step | Epoch]()
+    with equal_threads(1):
+        for event in lockstep(twins, dataset, Progress.fresh(chosen.seed), drift):
+            told.append(event)
+            if stop is not None and isinstance(event, Step) and event.number == stop:
+                break
+    return drift, told, twins
+
+
+def test_a_distance_is_relative_to_the_greatest_weight() -> None:
+    twin = {"a": np.array([1.0, -4.0]), "b": np.zeros(2), "c": np.ones(1)}
+    own = {"a": np.array([1.5, -4.0]), "b": np.zeros(2), "c": np.ones(1)}
+    apart = distance(own, twin)
+    assert apart.by_parameter == {"a": 0.125, "b": 0.0, "c": 0.0}
+    assert (apart.greatest, apart.parameter) == (0.125, "a")
+    assert distance(own | {"b": np.ones(2)}, twin).by_parameter["b"] == math.inf
+    assert distance(own | {"c": np.array([math.nan])}, twin).by_parameter["c"] == math.inf
+
+
+def test_right_twins_stay_as_near_as_torch_to_itself(few: Dataset) -> None:
+    drift, _, twins = train(few, epochs=3, dtype="float64")
+    found = drift.findings
+    assert found.ok
+    assert found.parting is None
+    assert 0 < found.apart < 1e-14
+    assert 0 < found.yardstick < 1e-14
+    own, twin = twins.states().values()
+    assert found.apart == distance(own, twin).greatest
+    moved = twins.members[PERTURBED].weights()
+    assert found.yardstick >= distance(moved, twin).greatest
+    (line,) = found.lines(twins.settings)
+    assert line.startswith("drift: the weights of scratch and torch are ")
+
+
+def forgetful(self: scratch.SGD) -> None:
+    """A velocity that forgets from the sixth step on; the first five are right."""
+    self.calls = getattr(self, "calls", 0) + 1  # type: ignore[attr-defined]
+    for index, parameter in enumerate(self.parameters):
+        before, g = self.velocity[index], parameter.grad
+        assert g is not None
+        kept = 0.8 if self.calls > 5 else self.momentum  # type: ignore[attr-defined]
+        v = g.copy() if before is None else kept * before + g
+        self.velocity[index] = v
+        parameter.data -= self.lr * v
+
+
+def test_a_mistake_that_begins_later_is_found_in_its_step(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch.SGD, "step", forgetful)
+    drift, _, _ = train(few, stop=8, epochs=3)
+    parting = drift.findings.parting
+    assert parting is not None
+    assert parting.step == 6
+    assert not parting.ok
+    assert "no rounding, a mistake: wrong: conv1.weight after the step of cnn [step 6, float32]" in parting.reason
+    assert not drift.findings.ok
+
+
+def wrong_scale(self: scratch.Linear, grad_output: Array) -> Array:
+    """Half of the gradient of the bias."""
+    (x,) = self.saved_for_backward
+    assert self.bias is not None
+    self.bias.accumulate_grad(grad_output.sum(axis=0) / 2)
+    self.weight.accumulate_grad(grad_output.T @ x)
+    return (self.weight.data.T @ grad_output.T).T
+
+
+def test_a_mistake_is_named_with_step_layer_and_tensor(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch.Linear, "backward", wrong_scale)
+    drift, _, twins = train(few, stop=2, epochs=1)
+    parting = drift.findings.parting
+    assert parting is not None
+    assert (parting.step, parting.parameter, parting.ok) == (1, "fc1.bias", False)
+    assert parting.reason.startswith("no rounding, a mistake: wrong: grad_bias of cnn [fc1 isolated, float32]")
+    assert not drift.findings.ok
+    (line,) = drift.findings.lines(twins.settings)
+    assert f"they parted at step 1, most in fc1.bias{parting.element}: no rounding, a mistake" in line
+
+
+@pytest.fixture(scope="module")
+def parted() -> tuple[Drift, Twins]:
+    """A free run in float32 that comes to a near tie."""
+    dataset = data.load("digits")
+    for seed in range(20):
+        drift, _, twins = train(dataset, epochs=4, seed=seed, lr=0.2, schedule="constant")
+        if drift.findings.parting:
+            return drift, twins
+    pytest.fail("no run parted")
+
+
+def test_a_near_tie_that_turns_is_told_of_and_is_no_mistake(parted: tuple[Drift, Twins]) -> None:
+    drift, twins = parted
+    parting = drift.findings.parting
+    assert parting is not None
+    assert parting.ok
+    assert drift.findings.ok
+    assert parting.reason.startswith(("a near tie turned, relu1 at [", "a near tie turned, pool1 at ["))
+    assert "from the same weights both take this step alike (13 tensors within their bounds): rounding" in str(parting)
+    assert len(parting.element) == twins.states()["torch"][parting.parameter].ndim
+
+
+def test_findings_survive_json(parted: tuple[Drift, Twins]) -> None:
+    findings = parted[0].findings
+    assert Findings.from_json(json.loads(json.dumps(dataclasses.asdict(findings)))) == findings
+    assert Findings.from_json(json.loads(json.dumps(dataclasses.asdict(Findings())))) == Findings()
+    assert not Findings(parting=Parting(1, "a", [0], 1.0, 0.1, "why", ok=False)).ok
+
+
+# Every step by itself
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("more", [{"weight_decay": 0.01}, {"optimizer": "adam"}, {"model": "lenet5", "nesterov": True}])
+def test_every_step_from_the_same_weights_is_within_its_bounds(few: Dataset, dtype: str, more: dict[str, Any]) -> None:
+    drift, told, twins = train(few, epochs=2, resync=True, dtype=dtype, **more)
+    reports = [event.checked for event in told if isinstance(event, Step)]
+    assert all(report is not None and report.ok for report in reports)
+    tensors = len(twins.states()["torch"])
+    remembered = 3 if more.get("optimizer") == "adam" else 1
+    assert drift.findings.steps == 8
+    assert drift.findings.tensors == 8 * (1 + (2 + remembered) * tensors)
+    assert 0 < drift.findings.share < 1
+    assert drift.findings.ok
+    (line,) = drift.findings.lines(twins.settings)
+    assert line.startswith(
+        f"8 steps from the same weights: {drift.findings.tensors} tensors compared, none outside its"
+    )
+
+
+def test_resync_brings_scratch_to_where_torch_stands(few: Dataset) -> None:
+    twins = Twins(Settings(resync=True))
+    images, labels = few.train_images[:8].astype(np.float32) / 255, few.train_labels[:8]
+    twins.train_step(twins.share(images, labels))
+    own, twin = twins.members["scratch"], twins.members["torch"]
+    for array in own.model.state_dict().values():
+        array += 1
+    twins.resync()
+    for given, expected in ((own.weights(), twin.weights()), (own.optimizer_state(), twin.optimizer_state())):
+        assert given.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(given[name], array)
+    before = twin.weights()
+    twins.train_step(twins.share(images, labels))
+    assert any((before[name] != array).any() for name, array in own.weights().items()), "a copy, not the same memory"
+    twins.resync()
+    own.model.conv1.weight.data[...] = 0
+    assert twin.weights()["conv1.weight"].any()
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_a_wrong_step_is_told_of_by_number_and_tensor(few: Dataset, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    right, count = scratch.SGD.step, [0]
+
+    def now_and_then(self: scratch.SGD) -> None:
+        count[0] += 1
+        self.momentum = 0.9 if count[0] != step else 0.899
+        if count[0] == step == 1:
+            assert self.parameters[0].grad is not None
+            self.parameters[0].grad *= np.float32(1.1)
+        right(self)
+
+    monkeypatch.setattr(scratch.SGD, "step", now_and_then)
+    drift, told, twins = train(few, epochs=2, resync=True)
+    wrong = [e.number for e in told if isinstance(e, Step) and e.checked is not None and not e.checked.ok]
+    assert wrong == [step]
+    assert not drift.findings.ok
+    first = "conv1.grad_weight" if step == 1 else "conv1.weight after the step"
+    assert f"WRONG cnn [step {step}] float32 {first}" in drift.findings.wrong[0]
+    assert "or more are wrong" in drift.findings.lines(twins.settings)[0]
+
+
+def test_a_step_that_copies_nothing_from_scratch_is_wrong(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch.SGD, "step", lambda _: None)
+    drift, _, _ = train(few, epochs=1, resync=True)
+    assert not drift.findings.ok
+
+
+# Decisions
+
+
+def values(own: Array, twin: Array, **more: Array) -> tuple[Tensors, Tensors]:
+    return {"0": own, **more}, {"0": twin, **more}
+
+
+def test_a_relu_flips_where_the_signs_differ() -> None:
+    model = nn.Sequential(nn.ReLU())
+    found = flips(model, *values(np.array([[1.0, -1e-17, 2.0]]), np.array([[1.0, 1e-17, -2.0]])))
+    assert found == [
+        Flip("0", (0, 1), -1e-17, 1e-17, narrow=True, pooling=False),
+        Flip("0", (0, 2), 2.0, -2.0, narrow=False, pooling=False),
+    ]
+    assert str(found[0]) == "0 at [0, 1]: input -1e-17 in scratch, 1e-17 in torch"
+    assert flips(model, *values(np.array([[0.0, -1.0]]), np.array([[-0.0, -2.0]]))) == []
+
+
+def test_a_pooling_flips_where_another_element_wins() -> None:
+    model = nn.Sequential(nn.MaxPool2d(2))
+    x = np.array([[[[1.0, 3.0], [2.0, 0.0]]]])
+    nearly, over, tie = x.copy(), x.copy(), x.copy()
+    nearly[..., 1, 0], over[..., 1, 0], tie[..., 1, 0] = 3 - 1e-15, 3 + 1e-15, 3
+    (flip,) = flips(model, *values(over, nearly))
+    assert (flip.layer, flip.index, flip.narrow) == ("0", (0, 0, 0, 0), True)
+    assert flip.own > 0
+    assert flip.twin > 0
+    (flip,) = flips(model, *values(over, x))
+    assert not flip.narrow
+    assert flips(model, *values(over, tie)) == [], "an exact tie of torch's: equal patches"
+
+
+def test_imposed_decisions_are_those_of_the_given_inputs() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, padding=1))
+    x, other = torch.randn(2, 3, 4, 4, dtype=torch.float64), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    decided_on, _ = watch_torch(model, x)
+    expected = model(x)
+    impose(model, decided_on)
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+    assert (model(other) < 0).any(), "what x let through, other's negative numbers get through too"
+
+
+def test_watching_gives_inputs_and_outputs_and_leaves_the_model_alone() -> None:
+    own, twin = scratch.LeNet5(dtype="float64"), torch_ref.LeNet5(dtype=torch.float64)
+    weights.scratch_to_torch(own, twin)
+    images = np.random.default_rng(0).normal(size=(2, 1, 28, 28))
+    seen, expected = watch_scratch(own, images), watch_torch(twin, torch.tensor(images))
+    for mine, theirs in zip(seen, expected, strict=True):
+        assert list(mine) == list(theirs) == [name for name, _ in twin.named_children()]
+        for name, array in mine.items():
+            np.testing.assert_allclose(array, theirs[name], rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(seen[0]["conv1"], images)
+    np.testing.assert_array_equal(seen[0]["relu1"], seen[1]["conv1"])
+    assert all("forward" not in vars(layer) for _, layer in own.named_modules())
+    assert not any(layer._forward_hooks for layer in twin.modules())
