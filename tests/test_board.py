@@ -96,13 +96,18 @@ def test_norms_are_those_of_weights_and_gradients(few: Dataset, tmp_path: Path) 
 
 def test_differences_are_logarithms_beside_the_yardsticks(run: tuple[Path, Told]) -> None:
     folder, (result, _, _) = run
-    tags = {"log10 difference/loss/train", *(f"log10 difference/{name}" for name in PARAMETERS)}
+    tags = {
+        "log10 difference/loss/train",
+        "log10 difference/all weights",
+        *(f"log10 difference/{name}" for name in PARAMETERS),
+    }
     own, yardstick = scalars(folder / "compare"), scalars(folder / "perturbed")
     assert set(own) == set(yardstick) == tags
     for curves in (own, yardstick):
         for tag in tags:
             assert all(-10 < value < -3 for _, value in curves[tag]), tag
-    greatest = max(own[f"log10 difference/{name}"][-1][1] for name in PARAMETERS)
+    greatest = own["log10 difference/all weights"][-1][1]
+    assert greatest == max(own[f"log10 difference/{name}"][-1][1] for name in PARAMETERS)
     assert greatest == pytest.approx(math.log10(result.findings.apart), rel=1e-6)
 
 
@@ -120,8 +125,13 @@ def test_histograms_hold_every_weight_and_gradient(run: tuple[Path, Told]) -> No
 def test_pictures_have_the_twins_side_by_side(run: tuple[Path, Told]) -> None:
     folder, _ = run
     accumulator = read(folder / "compare")
-    layers = ["1 conv1", "2 relu1", "3 pool1", "4 flatten", "5 fc1"]
-    tags = {"filters", "confusion", "wrong digits", *(f"feature maps/{layer}" for layer in layers)}
+    layers = ["1 conv1", "2 relu1", "3 pool1", "5 fc1"]
+    tags = {
+        "filters",
+        "predictions/confusion matrix",
+        "predictions/wrong digits",
+        *(f"feature maps/{layer}" for layer in layers),
+    }
     assert set(accumulator.Tags()["images"]) == tags
     for tag in tags:
         events = accumulator.Images(tag)
@@ -228,7 +238,7 @@ def test_a_twin_alone_writes_its_own_folder_only(few: Dataset, tmp_path: Path) -
     assert result.ok
     assert {path.parent.name for path in tmp_path.rglob("*tfevents*")} == {"scratch"}
     assert set(scalars(tmp_path / "scratch")) == CURVES
-    assert "confusion" in read(tmp_path / "scratch").Tags()["images"]
+    assert "predictions/confusion matrix" in read(tmp_path / "scratch").Tags()["images"]
     assert "agreement/trained/text_summary" not in read(tmp_path / "scratch").Tags()["tensors"]
 
 

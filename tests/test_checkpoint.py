@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,14 @@ def stop_at(number: int, kind: type[Step | Epoch] = Step) -> Watch:
     return watch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _short_proofs() -> Iterator[None]:
+    """The proofs before and after are tested elsewhere, and take most of the time of a short run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "PROOF_IMAGES", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def unbroken(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
@@ -69,10 +77,13 @@ def unbroken(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 def curves(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """Every curve of a run but those of the clock."""
+    """Every curve of a run but those of the clock.
+
+    By step: files of one second and one process are read in the order of their names, where .10 comes before .9.
+    """
     runs = sorted({path.parent.name for path in folder.rglob("*tfevents*")})
     return {
-        (name, tag): points
+        (name, tag): sorted(points)
         for name in runs
         for tag, points in scalars(folder / name).items()
         if tag != "images per second"
@@ -90,8 +101,10 @@ def assert_same_run(folder: Path, unbroken: Path) -> None:
     load_checkpoint(folder / BEST)
     assert curves(folder) == curves(unbroken)
     for tag in read(unbroken / "compare").Tags()["images"]:
-        steps = [[event.step for event in read(each / "compare").Images(tag)] for each in (folder, unbroken)]
-        assert steps[0] == steps[1]
+        own_steps, steps = (
+            sorted(event.step for event in read(each / "compare").Images(tag)) for each in (folder, unbroken)
+        )
+        assert own_steps == steps
     texts = [read(each / "compare").Tags()["tensors"] for each in (folder, unbroken)]
     assert sorted(texts[0]) == sorted(texts[1])
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.safetensors", "last.safetensors"]
@@ -105,29 +118,19 @@ def forget_the_clock(result: Result) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "settings"),
-    [
-        (0, Epoch, SETTINGS),
-        (1, Step, SETTINGS),
-        (5, Step, SETTINGS),
-        (8, Step, SETTINGS),
-        (2, Epoch, SETTINGS),
-        (24, Step, SETTINGS),
-        (6, Epoch, SETTINGS),
-    ],
-    ids=str,
+    ("number", "kind"),
+    [(0, Epoch), (1, Step), (5, Step), (8, Step), (2, Epoch), (24, Step), (6, Epoch)],
+    ids=["untrained", "step 1", "step 5", "step 8", "epoch 2", "last step", "last epoch"],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], number: int, kind: Any, settings: Settings
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], number: int, kind: Any
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Stopped):
-        begin(few, folder, stop_at(number, kind), settings)
+        begin(few, folder, stop_at(number, kind))
     result = go_on(few, folder)
     assert_same_run(folder, unbroken[0])
-    assert forget_the_clock(result) == forget_the_clock(unbroken[1]) | {
-        "agreement": {"ok": True, "compared": 180},
-    }
+    assert forget_the_clock(result) == forget_the_clock(unbroken[1])
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbrok
 
 
 def test_a_second_ctrl_c_ends_at_once(few: Dataset, tmp_path: Path) -> None:
-    def press(event: Step | Epoch) -> None:
+    def press(_: Step | Epoch) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
@@ -252,7 +255,7 @@ def test_a_second_ctrl_c_ends_at_once(few: Dataset, tmp_path: Path) -> None:
 
 
 def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -> None:
-    command = [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--epochs", "40", "--run-dir", "run"]
+    command = [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--epochs", "10", "--run-dir", "run"]
     root = Path(__file__).parent.parent
     process = subprocess.Popen(
         command,
@@ -277,7 +280,7 @@ def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -
     assert (outcome.status, outcome.err) == (0, "")
     assert f"\ngoes on:         run, after step {step}\nresumed twins: equal: 90 tensors" in outcome.out
     assert "epoch 0:" not in outcome.out
-    assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 40
+    assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 10
 
 
 # What is refused

@@ -29,8 +29,12 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from compare import cli
+from compare.data import Dataset
 from compare.errors import UserError
 from compare.training import server
+from compare.training.run import run_twins
+from compare.training.settings import Settings
+from compare.training.twins import Twins
 from tests.conftest import Run
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ def write_run(folder: Path) -> None:
         )
         for step in STEPS:
             writer.add_scalar(server.DIFFERENCE, -4 + generator.random(), step)
+            writer.add_scalar(server.APART, -3 + generator.random(), step)
             writer.add_image("filters", generator.random((3, 16, 48)), step)
             writer.add_text("run", f"| setting | value |\n|---|---|\n| step | {step} |", step)
 
@@ -344,7 +349,7 @@ def test_everything_logged_is_served(logged: Logged, loader: str) -> None:
         assert {run: sorted(tags) for run, tags in scalars.items()} == {
             "scratch": ["accuracy/test", "loss/train"],
             "torch": ["accuracy/test", "loss/train"],
-            "compare": [server.DIFFERENCE],
+            "compare": [server.APART, server.DIFFERENCE],
         }
         (category,) = board.ask("plugin/custom_scalars/layout")["category"]
         assert category["title"] == "both twins"
@@ -443,6 +448,24 @@ def drawn(picture: bytes, style: str) -> int:
 def test_the_browser_shows_both_twins_in_one_chart(logged: Logged, browser: Browser) -> None:
     with served(logged.folder) as board, browser.new_page(viewport={"width": 1400, "height": 900}) as page:
         eventually(lambda: len(board.ask("runs")) == 3)
+        look_at(page, board.address, logged)
+
+
+def test_the_browser_shows_a_real_training(few: Dataset, tmp_path: Path, browser: Browser) -> None:
+    folder = tmp_path / "run"
+    run_twins(Twins(Settings(epochs=4, log_every=2)), few, folder, lambda _: None, lambda _: None)
+    logged = Logged(
+        folder,
+        pinned="loss/train",
+        curves=["scratch", "torch"],
+        category="scratch and torch",
+        charts=["training loss", "test loss", "training accuracy", "test accuracy", "images per second"],
+        image="feature maps/1 conv1",
+        text="share of its bound",
+        apart=False,  # they lie on one another
+    )
+    with served(folder) as board, browser.new_page(viewport={"width": 1400, "height": 900}) as page:
+        eventually(lambda: len(board.ask("runs")) == 4)
         look_at(page, board.address, logged)
 
 

@@ -12,17 +12,18 @@ from typing import Any, Self
 import numpy as np
 from sklearn.metrics import confusion_matrix
 from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 import scratch
 from compare.data import Dataset, batches
-from compare.observe import Tensors, Values, gradient_name, watch_scratch, watch_torch
+from compare.observe import Tensors, Values, gradient_name, leaves, watch_scratch, watch_torch
 from compare.training import pictures
 from compare.training.drift import Distance, Drift
 from compare.training.lockstep import Epoch, Step
 from compare.training.projector import write_projector
-from compare.training.server import DIFFERENCE
+from compare.training.server import APART, DIFFERENCE
 from compare.training.twins import PERTURBED, Both, Twins
 from compare.verify.report import Report
 from scratch import Array
@@ -58,6 +59,8 @@ class Board:
     ) -> None:
         self.folder, self.twins, self.dataset, self.drift = folder, twins, dataset, drift
         self.recent: Recent = state["recent"] if state else {}
+        flatten = {name for name, layer in leaves(twins.pair.torch()) if isinstance(layer, nn.Flatten)}
+        self.drawn = {name for name, _ in leaves(twins.pair.torch())} - flatten  # the same numbers twice tell nothing
         self.steps_pictured: int | None = state["pictured"] if state else None
         if state:
             cut_back(folder, state["files"])
@@ -110,25 +113,25 @@ class Board:
         self._image("filters", pictures.filters(weights.get("scratch"), weights.get("torch")), epoch.step)
         outputs = {name: self._watched(name, 1)[1] for name in self.twins.settings.twins}
         for number, layer in enumerate(next(iter(outputs.values())), 1):
-            if any(outputs[name][layer].ndim > 1 for name in outputs):
-                sides = (outputs[name][layer][0] if name in outputs else None for name in ("scratch", "torch"))
-                self._image(f"feature maps/{number} {layer}", pictures.feature_maps(*sides), epoch.step)
+            if layer in self.drawn:
+                own, twin = (outputs[name][layer][0] if name in outputs else None for name in ("scratch", "torch"))
+                self._image(f"feature maps/{number} {layer}", pictures.feature_maps(own, twin), epoch.step)
         self._predictions(epoch)
 
-    def report(self, name: str, report: Report) -> None:
+    def report(self, name: str, report: Report, step: int) -> None:
         """The result of a comparison, as text."""
         rows = "\n".join(
             f"| {row.pair} [{row.case}] | {row.tensor} | {row.dtype} | {row.budget:.0%} | {row.problem or 'ok'} |"
             for row in report.rows
         )
         table = f"| where | tensor | dtype | share of its bound | |\n|---|---|---|---|---|\n{rows}"
-        self.main.add_text(f"agreement/{name}", f"{report.headline()}\n\n{table}")
+        self.main.add_text(f"agreement/{name}", f"{report.headline()}\n\n{table}", step)
 
     def finish(self, last: Epoch, report: Report, summary: str) -> None:
         """What is shown of the trained twins only: the last pictures, the proof, the projector, the result as text."""
         self.picture(last)
         if report.rows:
-            self.report("trained", report)
+            self.report("trained", report, last.step)
         self.main.add_text("result", summary, last.step)
         vectors = {f"last hidden layer of {name}": self._hidden(name) for name in self.twins.settings.twins}
         folder = Path(self.main.log_dir)
@@ -140,7 +143,11 @@ class Board:
         self.main.add_text("run", description, 0)
         if COMPARE in self.writers:
             self.writers[COMPARE].add_custom_scalars(self._layout())
-        chosen = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in settings.shown().items()}
+        chosen = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in settings.shown().items()
+            if name not in ("log_every", "checkpoint_every", "threads")  # nothing that is learnt depends on these
+        }
         chosen["dataset"] = self.dataset.name
         for name in settings.twins:
             for part in hparams(chosen | {"twin": name}, {"accuracy/test": 0.0, "loss/test": 0.0}):
@@ -169,6 +176,7 @@ class Board:
             },
             "log10 of their difference (compare), and of torch from torch one ulp away (perturbed)": {
                 "training loss": chart(DIFFERENCE),
+                "all weights": chart(APART),
                 **{name: chart(f"{PARTED}/{name}") for name in names},
             },
             "gradient norms": {name: chart(f"gradient norm/{name}") for name in names},
@@ -208,7 +216,7 @@ class Board:
         for run, name, apart in pairs:
             if apart is not None and name in loss:
                 values = {f"{PARTED}/{key}": value for key, value in apart.by_parameter.items()}
-                values[DIFFERENCE] = abs(loss[name] - loss["torch"])
+                values |= {DIFFERENCE: abs(loss[name] - loss["torch"]), APART: apart.greatest}
                 logs = {tag: math.log10(v) for tag, v in values.items() if v and math.isfinite(v)}
                 self._scalars(run, step, logs)
 
@@ -234,11 +242,15 @@ class Board:
         if not chances:  # a run that was finished already, and is only looked at again
             return
         counts = {n: confusion_matrix(labels, p.argmax(1), labels=range(len(classes))) for n, p in chances.items()}
-        self._image("confusion", pictures.confusion(counts.get("scratch"), counts.get("torch"), classes), epoch.step)
+        self._image(
+            "predictions/confusion matrix",
+            pictures.confusion(counts.get("scratch"), counts.get("torch"), classes),
+            epoch.step,
+        )
         wrong = pictures.wrong_digits(
             self.dataset.test_images, labels, chances.get("scratch"), chances.get("torch"), classes
         )
-        self._image("wrong digits", wrong, epoch.step)
+        self._image("predictions/wrong digits", wrong, epoch.step)
         for name, probabilities in chances.items():
             for number, label in enumerate(classes):
                 self.writers[name].add_pr_curve(f"pr/{label}", labels == number, probabilities[:, number], epoch.step)

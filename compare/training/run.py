@@ -121,7 +121,7 @@ def run_twins(
                 return Result(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         with Board(folder, twins, dataset, run.drift, _description(settings, dataset), run.logged) as board:
             if resumed is None:
-                board.report("untrained", before)
+                board.report("untrained", before, 0)
                 run.save(board)
             for event in lockstep(twins, dataset, run.progress, run.drift):
                 board.log(event)

@@ -21,7 +21,8 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from compare.errors import UserError
 
 DIFFERENCE = "log10 difference/loss/train"
-PINNED = ("loss/train", "accuracy/test", DIFFERENCE)
+APART = "log10 difference/all weights"
+PINNED = ("loss/train", "accuracy/test", DIFFERENCE, APART)
 FOLDERS = ("scratch", "torch", "perturbed", "compare")  # of one run of ours; TensorBoard calls each of them a run
 HOST = "127.0.0.1"  # this machine only
 # Of a longer series TensorBoard keeps a random sample: by default 1,000 scalars, 100 histograms or texts, 10 images.
@@ -36,7 +37,7 @@ ENVIRONMENT = {
 
 
 def page(port: int = 6006) -> str:
-    """The address of TensorBoard's page that shows the answer at once: three pinned charts, nowhere smoothed."""
+    """The address of TensorBoard's page that shows the answer at once: four pinned charts, nowhere smoothed."""
     pins = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
     query = urlencode({"pinnedCards": json.dumps(pins, separators=(",", ":")), "smoothing": 0}, quote_via=quote)
     return f"http://localhost:{port}/?{query}#timeseries&_smoothingWeight=0"
