@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,3 +263,30 @@ def test_watching_gives_inputs_and_outputs_and_leaves_the_model_alone() -> None:
     np.testing.assert_array_equal(seen[0]["relu1"], seen[1]["conv1"])
     assert all("forward" not in vars(layer) for _, layer in own.named_modules())
     assert not any(layer._forward_hooks for layer in twin.modules())
+
+
+# Whole epochs of MNIST
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", ["cnn", "lenet5"])
+def test_a_free_epoch_in_float64_ends_in_the_same_weights_and_answers(mnist_folder: Path, model: str) -> None:
+    mnist = data.load("mnist", mnist_folder)
+    drift, told, twins = train(mnist, model=model, epochs=1, dtype="float64")
+    assert drift.own is not None
+    assert drift.own.greatest <= 1e-8
+    assert drift.findings.ok
+    last = told[-1]
+    assert isinstance(last, Epoch)
+    answers = {name: logits.argmax(axis=1) for name, logits in last.logits.items()}
+    assert len(answers["torch"]) == 10_000
+    np.testing.assert_array_equal(answers["scratch"], answers["torch"])
+    assert last.test_accuracy["torch"] > 0.96
+    assert set(twins.members) == {"scratch", "torch", PERTURBED}
+
+
+@pytest.mark.timeout(900)
+def test_every_step_of_an_epoch_in_float32_is_within_its_bounds(mnist_folder: Path) -> None:
+    drift, _, _ = train(data.load("mnist", mnist_folder), epochs=1, resync=True)
+    assert drift.findings.ok, drift.findings.wrong
+    assert (drift.findings.steps, drift.findings.tensors) == (938, 938 * 13)
