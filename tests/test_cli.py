@@ -14,7 +14,7 @@ import pytest
 
 from compare import doctor, weights
 from compare.pairs import REGISTRY
-from scratch import CNN, Array, ReLU
+from scratch import CNN, SGD, Array, ReLU
 from tests.conftest import Run
 from tests.test_data import write_mnist
 
@@ -309,3 +309,54 @@ def test_a_mistake_of_our_own_is_not_called_somebody_elses(gradtwin: Run, monkey
         "gradtwin: this is a mistake of gradtwin's own; please report it with the lines above\n"
     )
     assert "RuntimeError: a bug" in outcome.err
+
+
+SHORT = ["--dataset", "digits", "--train-images", "200", "--test-images", "100", "--epochs", "1"]
+
+
+def test_train_takes_one_twin_alone(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("train", *SHORT, "--only", "torch", "--run-dir", "alone", "--json", "result.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "twins" not in outcome.out
+    assert "│ scratch" not in outcome.out
+    assert "│ torch" in outcome.out
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["test_accuracy"]["scratch"] is None
+    assert 0 < result["test_accuracy"]["torch"] < 1
+    assert result["agreement"] == {"ok": True, "compared": 0}
+    assert not (tmp_path / "alone" / "scratch.safetensors").exists()
+
+
+def test_train_checks_every_step_with_resync(gradtwin: Run, tmp_path: Path) -> None:
+    outcome = gradtwin("train", *SHORT, "--resync", "--json", "result.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "\n4 steps from the same weights: 52 tensors compared, none outside its bound; the closest " in outcome.out
+    drift = json.loads((tmp_path / "result.json").read_text())["drift"]
+    assert (drift["steps"], drift["tensors"], drift["wrong"]) == (4, 52, [])
+
+
+def test_a_mistake_in_training_ends_with_status_1(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, count = SGD.step, [0]
+
+    def forgets_once(self: SGD) -> None:
+        count[0] += 1
+        if count[0] != 12:  # two proofs of the untrained twins take steps of their own, 4 in all
+            right(self)
+
+    monkeypatch.setattr(SGD, "step", forgets_once)
+    outcome = gradtwin("train", *SHORT, "--epochs", 3, "--resync")
+    assert outcome.status == 1
+    assert "WRONG cnn [step 8] float32 conv1.weight after the step" in outcome.out
+
+
+def test_a_run_on_own_files_goes_on_from_another_folder(
+    gradtwin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path / "own")
+    outcome = gradtwin("train", "--dataset", "idx:own", "--batch-size", 2, "--epochs", 1, "--run-dir", "run")
+    assert (outcome.status, outcome.err) == (0, "")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    outcome = gradtwin("train", "--resume", tmp_path / "run")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "goes on:" in outcome.out

@@ -19,7 +19,8 @@ from compare import data, weights
 from compare.conditions import equal_threads
 from compare.data import Dataset
 from compare.observe import Tensors, watch_scratch, watch_torch
-from compare.training.drift import Drift, Findings, Parting, distance
+from compare.training.drift import Drift
+from compare.training.findings import Findings, Parting, distance
 from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.settings import Settings
 from compare.training.twins import PERTURBED, Twins

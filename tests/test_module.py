@@ -14,6 +14,7 @@ from scratch import (
     CNN,
     SGD,
     Adam,
+    Array,
     BatchNorm2d,
     Buffer,
     Conv2d,
@@ -263,3 +264,62 @@ def test_adam_refuses_settings_that_make_no_sense(options: dict[str, Any], messa
 def test_an_optimizer_refuses_to_have_nothing_to_do(kind: type[SGD] | type[Adam]) -> None:
     with pytest.raises(ValueError, match=f"{kind.__name__}: parameters must hold at least one Parameter, got none"):
         kind([])
+
+
+def stepped(kind: type[SGD] | type[Adam], steps: int, **options: Any) -> tuple[SGD | Adam, list[Parameter]]:
+    """An optimizer after some steps on two parameters, the second of which has no gradient in the first step."""
+    parameters = [Parameter(np.array([1.0, -2.0])), Parameter(np.array([[3.0]]))]
+    optimizer = kind(parameters, lr=0.1, **options)
+    for number in range(steps):
+        parameters[0].grad = np.array([0.5, 1.0 + number])
+        parameters[1].grad = np.array([[2.0]]) if number else None
+        optimizer.step()
+    return optimizer, parameters
+
+
+@pytest.mark.parametrize(("kind", "options"), [(SGD, {"momentum": 0.9}), (SGD, {}), (Adam, {})])
+@pytest.mark.parametrize("saved_after", [0, 1, 3])
+def test_an_optimizer_goes_on_from_its_state(
+    kind: type[SGD] | type[Adam], options: dict[str, float], saved_after: int
+) -> None:
+    unbroken, expected = stepped(kind, saved_after, **options)
+    state = {name: array.copy() for name, array in unbroken.state_dict().items()}
+    resumed, parameters = stepped(kind, 0, **options)
+    for parameter, other in zip(parameters, expected, strict=True):
+        parameter.data[...] = other.data
+    resumed.load_state_dict(state)
+    for _ in range(2):
+        for optimizer, owned in ((unbroken, expected), (resumed, parameters)):
+            for parameter in owned:
+                parameter.grad = np.ones_like(parameter.data)
+            optimizer.step()
+    for parameter, other in zip(parameters, expected, strict=True):
+        np.testing.assert_array_equal(parameter.data, other.data)
+    for name, array in state.items():
+        assert (resumed.state_dict()[name] != array).any(), "the state that was given is copied, not changed"
+
+
+def test_the_state_of_an_optimizer_has_torchs_names() -> None:
+    assert list(stepped(SGD, 1, momentum=0.9)[0].state_dict()) == ["0.momentum_buffer"]
+    assert list(stepped(SGD, 2, momentum=0.9)[0].state_dict()) == ["0.momentum_buffer", "1.momentum_buffer"]
+    assert stepped(SGD, 2)[0].state_dict() == {}
+    state = stepped(Adam, 2)[0].state_dict()
+    assert list(state) == [f"{i}.{name}" for i in (0, 1) for name in ("exp_avg", "exp_avg_sq", "step")]
+    assert (int(state["0.step"]), int(state["1.step"])) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"2.exp_avg": np.ones(1)}, r"Adam: unexpected state \['2.exp_avg'\]"),
+        ({"0.momentum_buffer": np.ones(2)}, r"Adam: unexpected state \['0.momentum_buffer'\]"),
+        ({"0.exp_avg": np.ones(3)}, r"Adam: 0.exp_avg must be float64\[2\], got float64\[3\]"),
+        ({"1.exp_avg": np.ones((1, 1), np.float32)}, r"Adam: 1.exp_avg must be float64\[1, 1\], got float32\[1, 1\]"),
+        ({"0.step": None}, r"Adam: state of parameter 0 must have all of \('exp_avg', .*, got \['0.exp_avg', "),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(change: dict[str, Array | None], message: str) -> None:
+    adam, _ = stepped(Adam, 2)
+    state = {name: array for name, array in (adam.state_dict() | change).items() if array is not None}
+    with pytest.raises(ValueError, match=message):
+        stepped(Adam, 0)[0].load_state_dict(state)

@@ -9,19 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.training import pictures
-from compare.training.pictures import (
-    GREY,
-    NEUTRAL,
-    NOT_FINITE,
-    PARTED,
-    SIGNED,
-    Picture,
-    confusion,
-    feature_maps,
-    filters,
-    wrong_digits,
-)
+from compare.training import canvas, pictures
+from compare.training.canvas import GREY, NEUTRAL, NOT_FINITE, PARTED, SIGNED, Picture
+from compare.training.pictures import confusion, feature_maps, filters, wrong_digits
 from scratch import Array
 
 RNG = np.random.default_rng(0)
@@ -34,13 +24,13 @@ RED, BLUE, WHITE, BLACK = SIGNED[510], SIGNED[0], GREY[510], GREY[255]
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that is written into pictures from now on, in its order."""
     texts: list[str] = []
-    write = pictures._write
+    write = canvas.write
 
     def spy(draw: Any, x: int, middle: int, text: str, *args: Any, **options: Any) -> None:
         texts.append(text)
         write(draw, x, middle, text, *args, **options)
 
-    monkeypatch.setattr(pictures, "_write", spy)
+    monkeypatch.setattr(canvas, "write", spy)
     return texts
 
 
@@ -86,7 +76,7 @@ def test_the_largest_weight_is_the_only_full_red_and_lies_in_its_filter(place: i
     weights = WEIGHTS.copy()
     weights[place, 0, 1, 2] = 1.0
     (grid,) = inner(bodies(filters(weights, weights))[0])
-    across, factor = pictures._arrangement(8, 3, 3)
+    across, factor = canvas._arrangement(8, 3, 3)
     side = 3 * factor + 1
     top, left = place // across * side + 1 + factor, place % across * side + 1 + 2 * factor
     red = where(grid, RED)
@@ -111,7 +101,7 @@ def test_twins_that_are_equal_have_equal_colours_and_a_neutral_difference(values
     own, twin, difference = bodies(filters(values, values))
     assert same(own, twin)
     colours = {tuple(colour) for colour in difference.reshape(-1, 3).tolist()}
-    assert colours == {pictures.PAPER, pictures.LINE, NEUTRAL}
+    assert colours == {canvas.PAPER, canvas.LINE, NEUTRAL}
     assert "no difference" in written
     assert pictures.DIFFERENCE not in written
 
@@ -213,7 +203,7 @@ def test_what_is_not_finite_is_yellow_and_counted(
 def test_twins_that_are_infinite_in_the_same_place_are_not_said_to_be_equal(written: list[str]) -> None:
     lost = np.full((2, 1, 3, 3), np.inf)
     for body in bodies(filters(lost, lost)):
-        assert {tuple(c) for c in body.reshape(-1, 3).tolist()} == {pictures.PAPER, pictures.LINE, NOT_FINITE}
+        assert {tuple(c) for c in body.reshape(-1, 3).tolist()} == {canvas.PAPER, canvas.LINE, NOT_FINITE}
     assert written.count("18 not finite") == 3
     assert "no difference" not in written
     filters(np.full((1, 1, 1, 1), 1e308), np.full((1, 1, 1, 1), -1e308))  # their difference overflows

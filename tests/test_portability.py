@@ -101,6 +101,27 @@ def test_training_stays_on_its_device_and_gives_the_same_bits(
         np.testing.assert_array_equal(states[1][name], array, err_msg=name, strict=True)
 
 
+@pytest.mark.parametrize("make_optimizer", OPTIMIZERS)
+def test_an_optimizer_goes_on_elsewhere_from_a_state_of_the_host(
+    make_optimizer: Callable[[scratch.Module], scratch.Optimizer],
+) -> None:
+    images, labels = images_and_labels("float32")
+    nets = [scratch.CNN(generator=np.random.default_rng(0)) for _ in range(2)]
+    optimizers = [make_optimizer(net) for net in nets]
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        scratch.train_step(net, scratch.CrossEntropyLoss(), optimizer, images, labels)
+    nets[1].to(place)
+    saved = optimizers[0].state_dict()
+    assert saved
+    optimizers[1].load_state_dict(saved)
+    for optimizer in optimizers:
+        for parameter in optimizer.parameters:
+            parameter.grad = parameter.data + 1
+        optimizer.step()
+    for name, array in weights.scratch_state(nets[0]).items():
+        np.testing.assert_array_equal(weights.scratch_state(nets[1])[name], array)
+
+
 def test_every_registered_model_is_trained_here() -> None:
     assert MODELS.keys() <= TRAINED.keys()
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"training.board"},
     {"training.lockstep"},
     {"training.drift"},
-    {"training.twins"},
+    {"training.findings", "training.twins"},
     {"diagnosis.diagnose", "diagnosis.matrix", "diagnosis.render.formats"},
     {"diagnosis.resolve"},
     {"diagnosis.examine", "diagnosis.render.grading", "diagnosis.render.page", "diagnosis.render.terminal"},
@@ -62,6 +62,7 @@ FLOORS = [
         "diagnosis.render.__init__",
         "faults.__init__",
         "training.__init__",
+        "training.canvas",
         "verify.__init__",
     },
 ]

@@ -20,7 +20,8 @@ import scratch
 from compare.data import Dataset, batches
 from compare.observe import Tensors, Values, gradient_name, leaves, watch_scratch, watch_torch
 from compare.training import pictures
-from compare.training.drift import Distance, Drift
+from compare.training.drift import Drift
+from compare.training.findings import Distance
 from compare.training.lockstep import Epoch, Step
 from compare.training.projector import write_projector
 from compare.training.server import APART, DIFFERENCE

@@ -9,7 +9,6 @@ weights and compared tensor by tensor; then it was a decision on a near tie that
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,140 +16,16 @@ import torch
 from compare import weights
 from compare.conditions import direct_convolutions
 from compare.observe import Tensors, Values, watch_scratch, watch_torch
-from compare.training.settings import Settings
-from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twins
+from compare.training.findings import Distance, Findings, Parting, distance
+from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins
 from compare.verify.models import check_layers
 from compare.verify.one_step import Start, check_step, updated_name
-from compare.verify.report import Report
+from compare.verify.report import Report, Row
 from compare.verify.ties import Flip, flips
 from scratch.backend import to_host
 
 EXCESS = 10.0  # times as far as the yardstick: worth an explanation; it decides nothing else
 FLOOR = 4  # ulps below which a distance is none
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far two sets of weights are apart: for each parameter, max |a - b| / max |b|."""
-
-    by_parameter: dict[str, float]
-
-    @property
-    def greatest(self) -> float:
-        """That of the parameter that is furthest."""
-        return max(self.by_parameter.values())
-
-    @property
-    def parameter(self) -> str:
-        """Which one that is."""
-        return max(self.by_parameter, key=lambda name: self.by_parameter[name])
-
-
-def distance(own: weights.State, twin: weights.State) -> Distance:
-    """How far `own` is from `twin`; where one of them is not a number, infinitely."""
-    apart: dict[str, float] = {}
-    for name, array in twin.items():
-        difference = float(np.abs(own[name].astype(np.float64) - array).max())
-        scale = float(np.abs(array).max())
-        relative = difference / scale if scale else (np.inf if difference else 0.0)
-        apart[name] = relative if np.isfinite(relative) else np.inf
-    return Distance(apart)
-
-
-@dataclass(frozen=True)
-class Parting:
-    """Where scratch and torch went apart further than rounding alone takes torch from itself, and why.
-
-    Attributes:
-        step: in which the difference grew most.
-        parameter, element: that was furthest apart after it, and where in it.
-        apart, yardstick: relative distances when it was noticed.
-        reason: in words.
-        ok: whether both do the same in that step when they start it from the same weights.
-    """
-
-    step: int
-    parameter: str
-    element: list[int]
-    apart: float
-    yardstick: float
-    reason: str
-    ok: bool
-
-    def __str__(self) -> str:
-        """One sentence for what was seen, one for why."""
-        return (
-            f"scratch and torch are {self.apart:.1e} apart, torch one ulp away {self.yardstick:.1e}; "
-            f"they parted at step {self.step}, most in {self.parameter}{self.element}: {self.reason}"
-        )
-
-
-@dataclass
-class Findings:
-    """What has been found so far; plain values, which a checkpoint keeps.
-
-    Attributes:
-        apart, yardstick: the distance now, and the greatest of the yardstick so far.
-        parting: the first one.
-        steps, tensors: compared with --resync.
-        turned: decisions that were made differently, all on narrow ties.
-        share, closest: the closest call: how much of its bound it used, and which it was.
-        wrong: what was wrong, in words, the first few.
-    """
-
-    apart: float = 0.0
-    yardstick: float = 0.0
-    parting: Parting | None = None
-    steps: int = 0
-    tensors: int = 0
-    turned: int = 0
-    share: float = 0.0
-    closest: str = ""
-    wrong: list[str] = field(default_factory=list)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Findings:
-        """What `asdict` gave."""
-        return cls(**(values | {"parting": values["parting"] and Parting(**values["parting"])}))
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found but rounding."""
-        return not self.wrong and (self.parting is None or self.parting.ok)
-
-    def add(self, report: Report, turned: list[Flip]) -> None:
-        """Count a compared step in."""
-        self.steps, self.tensors, self.turned = (
-            self.steps + 1,
-            self.tensors + report.compared,
-            self.turned + len(turned),
-        )
-        for row in report.rows:
-            if row.budget > self.share:
-                self.share, self.closest = row.budget, f"{row.tensor} [{row.case}]"
-        self.wrong += [str(row) for row in report.wrong[: WRONG - len(self.wrong)]]
-
-    def lines(self, settings: Settings) -> list[str]:
-        """What is to be said at the end of a run."""
-        if settings.resync:
-            verdict = f"{len(self.wrong)} or more are wrong" if self.wrong else "none outside its bound"
-            return [
-                f"{self.steps:,} steps from the same weights: {self.tensors:,} tensors compared, {verdict}; "
-                f"the closest call, {self.closest}, used {self.share:.0%} of its bound; "
-                f"{self.turned} decisions on near ties turned",
-                *self.wrong,
-            ]
-        if not settings.measures_drift:
-            return []
-        if self.parting:
-            return [str(self.parting)]
-        return [
-            f"drift: the weights of scratch and torch are {self.apart:.1e} apart; "
-            f"torch and torch started one ulp away, at most {self.yardstick:.1e}"
-        ]
-
-
-WRONG = 5  # how many wrong tensors are told of
 
 
 @dataclass(frozen=True)
@@ -216,7 +91,7 @@ class Drift:
         self.findings.add(report, turned)
         return report
 
-    def _compare(self, moment: _Moment, start: Start, got: Tensors, decided_on: Values) -> tuple[list[Any], list[Flip]]:
+    def _compare(self, moment: _Moment, start: Start, got: Tensors, decided_on: Values) -> tuple[list[Row], list[Flip]]:
         settings = self.twins.settings
         images, labels = (to_host(own) for own, _ in moment.batch)
         with direct_convolutions():
@@ -297,7 +172,7 @@ class Drift:
         return "all layers' outputs are finite, the loss is not"
 
 
-def _seen(own: Any, loss: float, dtype: str) -> Tensors:
+def _seen(own: Twin, loss: float, dtype: str) -> Tensors:
     """What a step of scratch gave, under the names of `one_step`."""
     after = {updated_name(name): array for name, array in own.weights().items()}
     state = {f"optimizer {name}": array for name, array in own.optimizer_state().items()}

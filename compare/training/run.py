@@ -19,7 +19,8 @@ from compare.errors import UserError
 from compare.files import locked, make_folder, remove_leftovers
 from compare.training.board import Board
 from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
-from compare.training.drift import Drift, Findings
+from compare.training.drift import Drift
+from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
 from compare.training.settings import TWINS, Settings
 from compare.training.twins import Both, Twins
