@@ -9,23 +9,22 @@ from __future__ import annotations
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
 
 from compare.errors import UserError
 from compare.files import require_writable, write_bytes, write_json
-from compare.training.settings import EPOCHS, LEARNING_RATES, Settings
+from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
 
 if TYPE_CHECKING:
     from compare.data import Dataset
     from compare.training.checkpoint import Checkpoint
-    from compare.training.run import Source
     from compare.training.twins import Twins
 
 app = typer.Typer(
@@ -79,7 +78,7 @@ def run(
     `gradtwin train` does the same with every setting an option.
     """
     settings = Settings(model=model, epochs=epochs, dtype=dtype, device=device, seed=seed)
-    _train(settings, _Data(dataset, data_dir), run_dir, None, json)
+    _train(settings, DataOptions(dataset, _text(data_dir)), run_dir, None, json)
 
 
 @app.command()
@@ -161,7 +160,7 @@ def train(
         log_every=log_every,
         checkpoint_every=checkpoint_every,
     )
-    _train(settings, _Data(dataset, data_dir, train_images, test_images), run_dir, weights, json)
+    _train(settings, DataOptions(dataset, _text(data_dir), train_images, test_images), run_dir, weights, json)
 
 
 @app.command()
@@ -357,13 +356,8 @@ def _version(
         raise typer.Exit
 
 
-class _Data(NamedTuple):
-    """Which images, as the options say it."""
-
-    dataset: str
-    data_dir: Path | None = None
-    train_images: int | None = None
-    test_images: int | None = None
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _refuse_others(context: typer.Context, *allowed: str) -> None:
@@ -375,55 +369,50 @@ def _refuse_others(context: typer.Context, *allowed: str) -> None:
 
 
 def _train(
-    settings: Settings, chosen: _Data, run_dir: Path | None, weights: Path | None, json: Path | None
+    settings: Settings, chosen: DataOptions, run_dir: Path | None, weights: Path | None, json: Path | None
 ) -> NoReturn:
     """What `run` and `train` have in common: everything after their options."""
-    from compare.training.run import Source, new_folder
+    from compare.training.run import new_folder
     from compare.training.twins import Twins
 
     require_writable(json)
     twins = Twins(settings, weights)
     data = _load(chosen)
     folder = new_folder(run_dir, settings, data)
-    where = None if chosen.data_dir is None else str(chosen.data_dir.absolute())
-    # A run that goes on must find the same: "auto" is settled now, and a folder counts from where we are.
-    asked = {"auto": data.name}.get(chosen.dataset, chosen.dataset)
-    if asked.startswith("idx:"):
-        asked = f"idx:{Path(asked.removeprefix('idx:')).expanduser().absolute()}"
-    source = Source(asked, where, *chosen[2:])
-    _go(twins, data, folder, source, None, json)
+    _go(twins, data, folder, chosen.settled(data.name), None, json)
 
 
 def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
     """Go on with a run from its checkpoint."""
     from compare.training.checkpoint import find_checkpoint, load_checkpoint, what_changed
-    from compare.training.run import Source
     from compare.training.twins import Twins
 
     require_writable(json)
     folder, path = find_checkpoint(run)
     checkpoint = load_checkpoint(path)
-    source = Source(**checkpoint.record["source"])
+    chosen = DataOptions(**checkpoint.record["data"])
+    if data_dir is not None:
+        chosen = replace(chosen, data_dir=str(data_dir.absolute()))
     twins = Twins(Settings.from_json(checkpoint.record["settings"]))
-    where = data_dir or (Path(source.data_dir) if source.data_dir else None)
-    data = _load(_Data(source.dataset, where, source.train_images, source.test_images))
+    data = _load(chosen)
     _print(f"goes on:         {folder}, after step {checkpoint.record['progress']['step']:,}")
     for line in what_changed(checkpoint):
         _print(line)
-    _go(twins, data, folder, source, checkpoint, json)
+    _go(twins, data, folder, chosen, checkpoint, json)
 
 
-def _load(chosen: _Data) -> Dataset:
+def _load(chosen: DataOptions) -> Dataset:
     from compare.data import load
 
-    data = load(chosen.dataset, chosen.data_dir, _print).limited(chosen.train_images, chosen.test_images)
+    folder = None if chosen.data_dir is None else Path(chosen.data_dir)
+    data = load(chosen.dataset, folder, _print).limited(chosen.train_images, chosen.test_images)
     images = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
     _print(f"data: {data.origin}: {images}")
     return data
 
 
 def _go(
-    twins: Twins, data: Dataset, folder: Path, source: Source, checkpoint: Checkpoint | None, json: Path | None
+    twins: Twins, data: Dataset, folder: Path, chosen: DataOptions, checkpoint: Checkpoint | None, json: Path | None
 ) -> NoReturn:
     """Train, show it, and say where to look next."""
     from compare.training.console import Display, summary
@@ -434,7 +423,7 @@ def _go(
     done = checkpoint.record["progress"]["step"] if checkpoint else 0
     try:
         with Display(console, steps, settings.twins, done) as display:
-            result = run_twins(twins, data, folder, _print, display.show, source=source, resumed=checkpoint)
+            result = run_twins(twins, data, folder, _print, display.show, chosen=chosen, resumed=checkpoint)
     except Interrupted as stop:
         _leave(INTERRUPTED, str(stop))
     if result.last is not None:

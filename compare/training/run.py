@@ -22,7 +22,7 @@ from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint,
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
-from compare.training.settings import TWINS, Settings
+from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Both, Twins
 from compare.verify.agreement import DTYPES
 from compare.verify.models import check_model
@@ -36,16 +36,6 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
     def __init__(self, folder: Path, step: int) -> None:
         super().__init__(f"interrupted after step {step:,}, all saved; go on with: gradtwin train --resume {folder}")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the data set came from, so that a run that goes on finds it again: the options as they were given."""
-
-    dataset: str
-    data_dir: str | None = None
-    train_images: int | None = None
-    test_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ def run_twins(
     tell: Callable[[str], None],
     watch: Callable[[Step | Epoch], None],
     *,
-    source: Source | None = None,
+    chosen: DataOptions | None = None,
     resumed: Checkpoint | None = None,
 ) -> Result:
     """Train the twins on `dataset`, with the logs, checkpoints and final weights in `folder`.
@@ -103,7 +93,7 @@ def run_twins(
     Args:
         tell: receives the verdicts on the way, a sentence each.
         watch: receives every step and epoch.
-        source: how the data set was asked for; by default, by its name.
+        chosen: how the data set was asked for; by default, by its name.
         resumed: where to go on from; the twins, of the same settings, are brought there.
 
     Raises:
@@ -114,7 +104,7 @@ def run_twins(
     settings = replace(twins.settings, epochs=twins.settings.epochs_on(dataset.name))
     make_folder(folder)
     with locked(folder), equal_threads(settings.threads), _ctrl_c() as asked:
-        run = _Run(twins, dataset, folder, source or Source(dataset.name), resumed)
+        run = _Run(twins, dataset, folder, chosen or DataOptions(dataset.name), resumed)
         before = run.prove()
         if settings.compares:
             tell(f"{'resumed' if resumed else 'untrained'} twins: {before.headline()}")
@@ -143,9 +133,9 @@ class _Run:
     """A run that goes on: everything that a checkpoint is made of, and came out of."""
 
     def __init__(
-        self, twins: Twins, dataset: Dataset, folder: Path, source: Source, resumed: Checkpoint | None
+        self, twins: Twins, dataset: Dataset, folder: Path, chosen: DataOptions, resumed: Checkpoint | None
     ) -> None:
-        self.twins, self.dataset, self.folder, self.source = twins, dataset, folder, source
+        self.twins, self.dataset, self.folder, self.chosen = twins, dataset, folder, chosen
         self.progress, self.best = Progress.fresh(twins.settings.seed), -1.0
         self.logged: dict[str, Any] | None = None
         findings = None
@@ -175,7 +165,7 @@ class _Run:
         """Write the last checkpoint, and the same under other names."""
         record = {
             "settings": asdict(self.twins.settings),
-            "source": asdict(self.source),
+            "data": asdict(self.chosen),
             "origin": self.dataset.origin,
             "checksum": self.dataset.checksum,
             "progress": self.progress.as_json(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Self
 
 from compare.errors import UserError
@@ -155,3 +156,21 @@ class Settings:
         """The settings with their defaults filled in, those of the other optimizer left out."""
         other = ("beta1", "beta2", "eps") if self.optimizer == "sgd" else ("momentum", "nesterov")
         return {name: value for name, value in asdict(self).items() if name not in other} | {"lr": self.learning_rate}
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images a run sees, as its options say it; a checkpoint keeps them, so that a run goes on with the same."""
+
+    dataset: str = "auto"
+    data_dir: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def settled(self, found: str) -> Self:
+        """The same, wherever and whenever it is read: `found` in place of "auto", and folders from the root."""
+        dataset = found if self.dataset == "auto" else self.dataset
+        if dataset.startswith("idx:"):
+            dataset = f"idx:{Path(dataset.removeprefix('idx:')).expanduser().absolute()}"
+        data_dir = None if self.data_dir is None else str(Path(self.data_dir).absolute())
+        return replace(self, dataset=dataset, data_dir=data_dir)
