@@ -239,15 +239,15 @@ def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbrok
     ):
         begin(few, folder, press)
     assert signal.getsignal(signal.SIGINT) is before
-    assert load_checkpoint(folder / LAST).record["progress"]["step"] in (7, 8)
+    assert load_checkpoint(folder / LAST).record["progress"]["step"] == 7
     go_on(few, folder)
     assert_same_run(folder, unbroken[0])
 
 
 def test_a_second_ctrl_c_ends_at_once(few: Dataset, tmp_path: Path) -> None:
     def press(_: Step | Epoch) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         time.sleep(1)
 
     with pytest.raises(KeyboardInterrupt):
