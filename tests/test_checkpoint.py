@@ -232,7 +232,7 @@ def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbrok
 
     def press(event: Step | Epoch) -> None:
         if isinstance(event, Step) and event.number == 7:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(
         Interrupted, match=r"interrupted after step \d+, all saved; go on with: gradtwin train --resume"

@@ -87,8 +87,7 @@ def check_step(
     turned = flips(start.model, decided_on, inputs)
     wrong = [nothing_compared(name, case, dtype, f"{flip}: that was not narrow") for flip in turned if not flip.narrow]
     expected = run_step(start, images, labels, decided_on)
-    before = weights.torch_state(start.model)
-    bounds = _bounds(start, images, labels, decided_on, expected, before, rng)
+    bounds = _bounds(start, images, labels, decided_on, expected, rng)
     # No `start`, to tell an update from none: a learning rate near 0 leaves none to tell, and what the optimizer
     # remembers is compared as well.
     return wrong + compare(name, case, got, expected, bounds), turned
@@ -114,7 +113,6 @@ def _bounds(
     labels: Array,
     decided_on: Values,
     expected: Tensors,
-    before: Tensors,
     rng: np.random.Generator,
 ) -> Tensors:
     """What each tensor may differ by.
@@ -122,7 +120,7 @@ def _bounds(
     One ulp of weights and images, measured, times what the roundings of the model amount to; the rounding of the layer
     that computes a gradient, carried through the optimizer; and the optimizer's own operations.
     """
-    old = {updated_name(name): array for name, array in before.items()}
+    old = {updated_name(name): array for name, array in weights.torch_state(start.model).items()}
     changes = dict.fromkeys(expected, 0.0)
     for _ in range(PERTURBATIONS):
         moved = start.moved(len(images), rng)
