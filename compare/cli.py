@@ -6,10 +6,12 @@ a machine where torch does not even import answer at once.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from shutil import which
@@ -33,10 +35,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let `main` end it: Console itself would say that what was checked is wrong."""
+        raise BrokenPipeError
+
+
+console = _Console(highlight=False)
 
 # typer names the base of its errors in a private module only; it is the grandparent of a public one.
-INTERRUPTED = 130
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell calls the end by these signals
 CLI_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _EPOCHS = f"{EPOCHS['digits']} for digits, {EPOCHS['mnist']} for the others"
@@ -362,24 +372,30 @@ def _text(path: Path | None) -> str | None:
 
 def _refuse_others(context: typer.Context, *allowed: str) -> None:
     """Refuse every option that was given besides those that go with --resume."""
-    for name in context.params:
+    for option in context.command.params:
+        name = option.name or ""
         source = context.get_parameter_source(name)
         if name not in allowed and source is not None and source.name == "COMMANDLINE":
-            raise UserError(f"--{name.replace('_', '-')}: a run goes on with its own settings; leave it out")
+            spelt = option.secondary_opts if context.params[name] is False and option.secondary_opts else option.opts
+            raise UserError(f"{spelt[0]}: a run goes on with its own settings; leave it out")
 
 
 def _train(
     settings: Settings, chosen: DataOptions, run_dir: Path | None, weights: Path | None, json: Path | None
 ) -> NoReturn:
     """What `run` and `train` have in common: everything after their options."""
-    from compare.training.run import new_folder
+    from compare.data import data_folder
+    from compare.training.run import new_folder, require_new
     from compare.training.twins import Twins
 
     require_writable(json)
+    if run_dir is not None:
+        require_new(run_dir)
     twins = Twins(settings, weights)
     data = _load(chosen)
     folder = new_folder(run_dir, settings, data)
-    _go(twins, data, folder, chosen.settled(data.name), None, json)
+    where = data_folder(None if chosen.data_dir is None else Path(chosen.data_dir))
+    _go(twins, data, folder, chosen.settled(data.name, where), None, json)
 
 
 def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
@@ -392,7 +408,7 @@ def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
     checkpoint = load_checkpoint(path)
     chosen = DataOptions(**checkpoint.record["data"])
     if data_dir is not None:
-        chosen = replace(chosen, data_dir=str(data_dir.absolute()))
+        chosen = chosen.moved(data_dir)
     twins = Twins(Settings.from_json(checkpoint.record["settings"]))
     data = _load(chosen)
     _print(f"goes on:         {folder}, after step {checkpoint.record['progress']['step']:,}")
@@ -435,7 +451,7 @@ def _go(
         _print(f"logs:            {folder}")
         # Without an activated environment the command is beside the Python that runs this.
         gradtwin = "gradtwin" if which("gradtwin") else Path(sys.executable).with_name("gradtwin")
-        _print(f"see them:        {gradtwin} board {folder}")
+        _print(f"see them:        {gradtwin} board {shlex.quote(str(folder))}")
         _print("every layer:     gradtwin check")
     else:
         _print("nothing was trained: that makes sense when the twins agree")
@@ -467,6 +483,9 @@ def main() -> NoReturn:
         _leave(2, str(error))
     except CLI_ERROR as error:
         _leave(2, error.format_message())  # type: ignore[attr-defined]
+    except BrokenPipeError:  # piped into head: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except OSError as error:  # a full disk under TensorBoard's feet, a folder that may not be listed ...
         _leave(2, f"{error.filename or 'the system'}: {error.strerror or error}; gradtwin doctor may know more")
     except (KeyboardInterrupt, typer.Abort):

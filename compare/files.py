@@ -13,6 +13,8 @@ from typing import Any
 
 from compare.errors import UserError
 
+LOCK = ".lock"
+
 
 def make_folder(folder: Path) -> None:
     """Create `folder` and its parents, and make sure that a file can be written into it.
@@ -93,7 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows: who starts two runs in one folder there is not stopped
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -255,14 +255,15 @@ def test_gradients_that_are_not_finite_have_no_histogram(few: Dataset, tmp_path:
 
 
 def test_logs_are_cut_back_to_what_they_were(tmp_path: Path) -> None:
-    kept, longer, later = (tmp_path / f"events.out.tfevents.{number}" for number in (1, 2, 3))
-    (tmp_path / "scratch").mkdir()
-    below = tmp_path / "scratch" / "events.out.tfevents.4"
-    other = tmp_path / "notes.txt"
-    for path in (kept, longer, later, below, other):
+    for name in ("scratch", "compare"):
+        (tmp_path / name).mkdir()
+    names = [*(f"scratch/events.out.tfevents.{number}" for number in (1, 2, 3)), "compare/events.out.tfevents.4"]
+    kept, longer, later, beside = paths = [tmp_path / name for name in names]
+    other = tmp_path / "scratch" / "notes.txt"
+    for path in (*paths, other):
         path.write_bytes(b"0123456789")
-    board.cut_back(tmp_path, {kept.name: 10, longer.name: 4, "scratch/events.out.tfevents.4": 7, "gone": 5})
+    board.cut_back(tmp_path, {names[0]: 10, names[1]: 4, names[3]: 7, "torch/gone": 5})
     assert kept.read_bytes() == other.read_bytes() == b"0123456789"
     assert longer.read_bytes() == b"0123"
-    assert below.read_bytes() == b"0123456"
+    assert beside.read_bytes() == b"0123456"
     assert not later.exists()

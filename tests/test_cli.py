@@ -360,3 +360,30 @@ def test_a_run_on_own_files_goes_on_from_another_folder(
     outcome = gradtwin("train", "--resume", tmp_path / "run")
     assert (outcome.status, outcome.err) == (0, "")
     assert "goes on:" in outcome.out
+    (tmp_path / "own").rename(tmp_path / "moved")
+    assert gradtwin("train", "--resume", tmp_path / "run").status == 2
+    outcome = gradtwin("train", "--resume", tmp_path / "run", "--data-dir", tmp_path / "moved")
+    assert (outcome.status, outcome.err) == (0, "")
+
+
+def test_a_run_finds_its_data_again_without_the_environment(
+    gradtwin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path / "data")
+    monkeypatch.setenv("GRADTWIN_DATA", "data")
+    outcome = gradtwin("train", "--dataset", "mnist", "--batch-size", 2, "--epochs", 1, "--run-dir", "run")
+    assert (outcome.status, outcome.err) == (0, "")
+    monkeypatch.delenv("GRADTWIN_DATA")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert gradtwin("train", "--resume", tmp_path / "run").status == 0
+
+
+def test_output_that_nobody_reads_ends_as_it_does_elsewhere(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m compare train {' '.join(SHORT)} | head -1; exit ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.startswith("data: ")

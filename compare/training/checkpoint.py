@@ -55,9 +55,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         UserError: if it cannot be written; an older one at `path` is untouched then.
     """
     tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
-    record = dict(checkpoint.record) | {"format": FORMAT, "versions": versions(), "digest": _digest(tensors)}
-    content = safetensors.numpy.save(tensors, metadata={"gradtwin": json.dumps(record)})
-    write_bytes(path, content)
+    record = json.dumps(dict(checkpoint.record) | {"format": FORMAT, "versions": versions()})
+    metadata = {"gradtwin": record, "digest": _digest(tensors, record)}
+    write_bytes(path, safetensors.numpy.save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -71,17 +71,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tensors = safetensors.numpy.load(content)
         # The file's own format: eight bytes say how long its header is, and that is JSON.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        record = json.loads(header.get("__metadata__", {}).get("gradtwin", "null"))
+        metadata = header.get("__metadata__", {})
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}){_instead(path)}") from None
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged, or not a checkpoint ({_reason(error)}){_instead(path)}") from None
-    if not isinstance(record, dict) or "digest" not in record:
+    if "gradtwin" not in metadata:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of gradtwin; give the folder of a run")
+    if metadata.get("digest") != _digest(tensors, metadata["gradtwin"]):
+        raise UserError(f"{path}: damaged, it does not hold what was saved{_instead(path)}")
+    record = json.loads(metadata["gradtwin"])  # what we wrote ourselves, as the digest says
     if record["format"] != FORMAT:
         raise UserError(f"{path}: a checkpoint of another version of gradtwin, {record['versions']['gradtwin']}")
-    if record["digest"] != _digest(tensors):
-        raise UserError(f"{path}: damaged, its numbers are not those that were saved{_instead(path)}")
     return Checkpoint(tensors, record)
 
 
@@ -95,6 +96,8 @@ def find_checkpoint(run: Path) -> tuple[Path, Path]:
         if run.parent.name != FOLDER:
             raise UserError(f"{run}: not in the folder {FOLDER} of a run; give the folder of the run")
         return run.parent.parent, run
+    if run.name == FOLDER and (run.parent / LAST).exists():
+        run = run.parent
     if not run.is_dir():
         raise UserError(f"{run}: no such run; give the folder that gradtwin train named")
     if not (run / LAST).exists():
@@ -122,9 +125,9 @@ def _reason(error: Exception) -> str:
     return str(error).removeprefix("Error while deserializing: ").splitlines()[0]
 
 
-def _digest(tensors: Mapping[str, Array]) -> str:
-    """A checksum over names, types, shapes and numbers."""
-    sha = hashlib.sha256()
+def _digest(tensors: Mapping[str, Array], record: str) -> str:
+    """A checksum over the record, and names, types, shapes and numbers of the tensors."""
+    sha = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         array = tensors[name]
         sha.update(f"{name} {array.dtype} {array.shape} ".encode())

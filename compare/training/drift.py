@@ -43,6 +43,9 @@ class _Moment:
     element: tuple[int, ...] = ()
 
 
+_quietly = np.errstate(over="ignore", invalid="ignore")  # a run that blows up is told of in words
+
+
 class Drift:
     """Watches the twins, step by step; `before` and `after` stand around each."""
 
@@ -57,6 +60,7 @@ class Drift:
         self.start: Start | None = None
         self.decided_on: Values = {}
 
+    @_quietly
     def before(self, number: int, lr: float, batch: Batch) -> None:
         """Remember what the step begins with."""
         settings, members = self.twins.settings, self.twins.members
@@ -68,6 +72,7 @@ class Drift:
             self.start = Start.of(leader.model, leader.optimizer)
             self.decided_on, _ = watch_scratch(own.model, batch[0][0])
 
+    @_quietly
     def after(self, loss: Both) -> Report | None:
         """Look at what the step did; with --resync, a report that compares all of it."""
         settings = self.twins.settings
@@ -149,6 +154,7 @@ class Drift:
             report.ok,
         )
 
+    @_quietly
     def first_broken(self, name: str, after: bool = False) -> str:
         """Where a twin first met what is not finite, in words: in its last step, or with the weights after it."""
         assert self.moment is not None
@@ -160,8 +166,7 @@ class Drift:
         if isinstance(twin, ScratchTwin):
             own = model.scratch(dtype=self.twins.settings.dtype)
             weights.load_scratch_state(own, state)
-            with np.errstate(over="ignore", invalid="ignore"):
-                _, outputs = watch_scratch(own, to_host(images[0]))
+            _, outputs = watch_scratch(own, to_host(images[0]))
         else:
             reference = model.torch(dtype=getattr(torch, self.twins.settings.dtype))
             weights.load_torch_state(reference, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from compare import weights
 from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset, batches
 from compare.errors import UserError
-from compare.files import locked, make_folder, remove_leftovers
-from compare.training.board import Board
+from compare.files import LOCK, locked, make_folder, remove_leftovers
+from compare.training.board import Board, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
 from compare.training.drift import Drift
 from compare.training.findings import Findings
@@ -35,7 +38,8 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """Ctrl-C: the step was finished and everything saved."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        super().__init__(f"interrupted after step {step:,}, all saved; go on with: gradtwin train --resume {folder}")
+        command = f"gradtwin train --resume {shlex.quote(str(folder))}"
+        super().__init__(f"interrupted after step {step:,}, all saved; go on with: {command}")
 
 
 @dataclass(frozen=True)
@@ -105,27 +109,34 @@ def run_twins(
     make_folder(folder)
     with locked(folder), equal_threads(settings.threads), _ctrl_c() as asked:
         run = _Run(twins, dataset, folder, chosen or DataOptions(dataset.name), resumed)
+        for line in run.notes:
+            tell(line)
         before = run.prove()
         if settings.compares:
             tell(f"{'resumed' if resumed else 'untrained'} twins: {before.headline()}")
             if not before.ok:
                 return Result(settings, dataset, folder, before, Report([]), run.drift.findings, None)
-        with Board(folder, twins, dataset, run.drift, _description(settings, dataset), run.logged) as board:
-            if resumed is None:
-                board.report("untrained", before, 0)
-                run.save(board)
-            for event in lockstep(twins, dataset, run.progress, run.drift):
-                board.log(event)
-                run.save_after(event, board)
-                watch(event)
-                if asked:
+        try:
+            with Board(folder, twins, dataset, run.drift, _description(settings, dataset), run.logged) as board:
+                if resumed is None:
+                    board.report("untrained", before, 0)
                     run.save(board)
-                    raise Interrupted(folder, run.progress.step)
-            last, after = run.last(), run.prove()
-            for name, trained in twins.states().items():
-                weights.save_weights(folder / f"{name}.safetensors", trained)
-            result = Result(settings, dataset, folder, before, after, run.drift.findings, last)
-            board.finish(last, after, _outcome(result))
+                for event in lockstep(twins, dataset, run.progress, run.drift):
+                    board.log(event)
+                    run.save_after(event, board)
+                    watch(event)
+                    if asked:
+                        run.save(board)
+                        raise Interrupted(folder, run.progress.step)
+                last, after = run.last(), run.prove()
+                for name, trained in twins.states().items():
+                    weights.save_weights(folder / f"{name}.safetensors", trained)
+                result = Result(settings, dataset, folder, before, after, run.drift.findings, last)
+                board.finish(last, after, _outcome(result))
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # of the logs; what else is written says so itself
+            raise UserError(f"{folder}: cannot be written ({error.strerror or error}); {_go_on(folder)}") from None
         return result
 
 
@@ -138,15 +149,18 @@ class _Run:
         self.twins, self.dataset, self.folder, self.chosen = twins, dataset, folder, chosen
         self.progress, self.best = Progress.fresh(twins.settings.seed), -1.0
         self.logged: dict[str, Any] | None = None
-        findings = None
+        findings, self.notes = None, list[str]()
         if resumed is not None:
-            remove_leftovers(folder / LAST)
             record = resumed.record
             if record["checksum"] != dataset.checksum:
                 raise UserError(
                     f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
                     "put that back, or start a new run"
                 )
+            self.notes = require_logs(folder, record["board"]["files"])
+            remove_leftovers(folder / LAST)
+            # Before the logs are cut back to it: the last checkpoint and the logs must never be of different steps.
+            save_checkpoint(folder / LAST, resumed)
             twins.load_tensors(resumed.tensors)
             self.progress, self.best = Progress.from_json(record["progress"]), record["best"]
             self.logged, findings = record["board"], Findings.from_json(record["findings"])
@@ -174,8 +188,12 @@ class _Run:
             "board": board.state(self.progress.step),
         }
         checkpoint = Checkpoint(self.twins.tensors(), record)
-        for name in (*more, LAST):
-            save_checkpoint(self.folder / name, checkpoint)
+        try:
+            for name in (*more, LAST):
+                save_checkpoint(self.folder / name, checkpoint)
+        except UserError as error:
+            what, _, _ = str(error).rpartition(";")
+            raise UserError(f"{what}; the checkpoint before it is whole: {_go_on(self.folder)}") from None
 
     def last(self) -> Epoch:
         """The last epoch, with the logits; a run that was saved after it has to evaluate once more for them."""
@@ -195,7 +213,7 @@ class _Run:
         for dtype in DTYPES if twins.settings.compares else ():
             images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
             state = {name: array.astype(dtype) for name, array in twins.states()["torch"].items()}
-            with direct_convolutions():
+            with direct_convolutions(), np.errstate(over="ignore", invalid="ignore"):
                 rows += check_model(
                     twins.pair, state, images, (labels + 1) % twins.pair.num_classes, twins.settings.seed
                 )
@@ -206,14 +224,25 @@ def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path
     """The folder of a new run: `given`, or a new one under runs/ that says what it holds and since when.
 
     Raises:
-        UserError: if `given` has something in it: the curves of two runs in one chart say nothing.
+        UserError: as `require_new` does: the curves of two runs in one chart say nothing.
     """
     if given is None:
         return Path("runs") / f"{settings.model}-{dataset.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    if given.is_dir() and any(given.iterdir()):
-        mend = f"; --resume {given} goes on with it" if (given / LAST).exists() else ""
-        raise UserError(f"{given}: holds something already; choose a new folder for the run{mend}")
+    require_new(given)
     return given
+
+
+def require_new(folder: Path) -> None:
+    """Make sure that a run can begin in `folder`: that it is not there, or holds no more than a lock and empty folders.
+
+    Raises:
+        UserError: if it holds something, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give the name of a folder")
+    if any(path.is_file() and path.name != LOCK for path in folder.rglob("*")):
+        mend = f"; --resume {folder} goes on with it" if (folder / LAST).exists() else ""
+        raise UserError(f"{folder}: holds something already; choose a new folder for the run{mend}")
 
 
 @contextmanager
@@ -234,6 +263,10 @@ def _ctrl_c() -> Iterator[list[int]]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _go_on(folder: Path) -> str:
+    return f"make room, then go on with: gradtwin train --resume {shlex.quote(str(folder))}"
 
 
 def _by_twin(values: Both) -> dict[str, float | None]:

@@ -15,6 +15,7 @@ DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")
 SCHEDULES = ("cosine", "constant")
 TWINS = ("scratch", "torch")
+OWN = "idx:"  # before the folder of somebody's own files
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
 # The default for each data set: enough for the models to have learnt it.
 EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
@@ -167,10 +168,15 @@ class DataOptions:
     train_images: int | None = None
     test_images: int | None = None
 
-    def settled(self, found: str) -> Self:
-        """The same, wherever and whenever it is read: `found` in place of "auto", and folders from the root."""
+    def settled(self, found: str, folder: Path) -> Self:
+        """The same, wherever it is read: `found` in place of "auto", `folder` as that of the data, both absolute."""
         dataset = found if self.dataset == "auto" else self.dataset
-        if dataset.startswith("idx:"):
-            dataset = f"idx:{Path(dataset.removeprefix('idx:')).expanduser().absolute()}"
-        data_dir = None if self.data_dir is None else str(Path(self.data_dir).absolute())
-        return replace(self, dataset=dataset, data_dir=data_dir)
+        if dataset.startswith(OWN):
+            dataset = f"{OWN}{Path(dataset.removeprefix(OWN)).expanduser().absolute()}"
+        return replace(self, dataset=dataset, data_dir=str(folder.absolute()))
+
+    def moved(self, folder: Path) -> Self:
+        """The same data set, which lies in `folder` now."""
+        if self.dataset.startswith(OWN):
+            return replace(self, dataset=f"{OWN}{folder.absolute()}")
+        return replace(self, data_dir=str(folder.absolute()))

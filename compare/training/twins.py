@@ -19,6 +19,7 @@ import scratch
 import torch_ref
 from compare import weights
 from compare.devices import Device, open_device
+from compare.errors import UserError
 from compare.observe import Tensors, gradient_name
 from compare.pairs import ModelPair, model_pair
 from compare.training.settings import Settings
@@ -175,7 +176,12 @@ class Twins:
         self.device: Device = open_device(settings.device, tf32=settings.tf32)
         own = self.pair.scratch(generator=np.random.default_rng(settings.seed), dtype=settings.dtype)
         if weights_file is not None:
-            weights.load_scratch_state(own, weights.load_weights(weights_file), str(weights_file))
+            given = weights.load_weights(weights_file)
+            if any(name.startswith(("scratch/model/", "torch/model/")) for name in given):
+                raise UserError(
+                    f"{weights_file}: is a checkpoint; take the run's torch.safetensors, or --resume the run"
+                )
+            weights.load_scratch_state(own, given, str(weights_file))
         members: dict[str, Twin] = {name: self._torch_twin(own) for name in settings.twins if name == "torch"}
         if settings.measures_drift:
             rng = np.random.default_rng([settings.seed, 2])
