@@ -61,7 +61,7 @@ DatasetName = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where MNIST is or goes.  [default: $GRADTWIN_DATA, else a cache folder]"),
+    typer.Option(metavar="DIR", help="Where data sets are or go.  [default: $GRADTWIN_DATA, else a cache folder]"),
 ]
 Model = Annotated[str, typer.Option(help="cnn or lenet5.")]
 Epochs = Annotated[int | None, typer.Option(help=f"Times through the images.  [default: {_EPOCHS}]")]

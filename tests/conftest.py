@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,12 @@ def best_digits(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture(autouse=True)
-def _same_conditions() -> None:
+def _same_conditions() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass

@@ -500,3 +500,13 @@ def test_the_command_refuses_in_one_line(gradtwin: Run, tmp_path: Path) -> None:
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == "gradtwin: none: no such run; give the folder that gradtwin train named\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(few: Dataset, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # put back by the fixture of all tests
+
+    def press(_: Step | Epoch) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    assert begin(few, tmp_path / "run", press, Settings(epochs=1)).ok
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,14 @@ from torch import nn
 import scratch
 import torch_ref
 from compare import weights
+from compare.data import Dataset
 from compare.devices import Device, open_device
 from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.training.checkpoint import LAST, load_checkpoint
+from compare.training.lockstep import Epoch, Step
+from compare.training.run import run_twins
+from compare.training.settings import Settings
+from compare.training.twins import Twins
 from compare.verify.probe import Probe, compare_probe, draw_probes, drive, reference_of
 from compare.verify.report import Report
 from scratch import Array, backend
@@ -201,10 +208,10 @@ def test_how_fast_both_train(device: Device, name: str) -> None:
         print(f"\n{name}, float32, batches of {batch}: {who} {batch * steps / seconds:,.0f} images/s", end="")
 
 
-Step = Callable[[], tuple[float, int]]
+OneStep = Callable[[], tuple[float, int]]
 
 
-def twins(name: str, dtype: str, device: Device, batch: int) -> tuple[Step, Step, scratch.Module, nn.Module]:
+def twins(name: str, dtype: str, device: Device, batch: int) -> tuple[OneStep, OneStep, scratch.Module, nn.Module]:
     """A training step of each twin on the same batch, and the two models, of the same weights."""
     rng, pair = np.random.default_rng(0), MODELS[name]
     own = pair.scratch(dtype=dtype, generator=np.random.default_rng(1)).to(device.to_scratch)
@@ -224,3 +231,31 @@ def twins(name: str, dtype: str, device: Device, batch: int) -> tuple[Step, Step
         own,
         twin,
     )
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(device: Device, few: Dataset, tmp_path: Path) -> None:
+    """To rounding: cuBLAS may choose otherwise in another process, but here it is the same one."""
+    settings = Settings(epochs=2, checkpoint_every=3, device=device.name, dtype="float64")
+
+    def stop(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.number == 5:
+            raise KeyboardInterrupt
+
+    run_twins(Twins(settings), few, tmp_path / "unbroken", print, lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        run_twins(Twins(settings), few, tmp_path / "run", print, stop)
+    saved = load_checkpoint(tmp_path / "run" / LAST)
+    assert saved.record["progress"]["step"] == 4, "after the first epoch"
+    result = run_twins(Twins(settings), few, tmp_path / "run", print, lambda _: None, resumed=saved)
+    assert result.ok
+    for name in ("scratch", "torch"):
+        own, expected = (weights.load_weights(tmp_path / each / f"{name}.safetensors") for each in ("run", "unbroken"))
+        for key, array in expected.items():
+            np.testing.assert_allclose(own[key], array, rtol=0, atol=1e-12, err_msg=f"{name} {key}")
+
+
+def test_every_step_from_the_same_weights_is_within_its_bounds(device: Device, few: Dataset, tmp_path: Path) -> None:
+    settings = Settings(epochs=1, resync=True, device=device.name, dtype="float64")
+    result = run_twins(Twins(settings), few, tmp_path, print, lambda _: None)
+    assert result.ok, result.findings.wrong
+    print(result.findings.lines(settings)[0])

@@ -196,6 +196,7 @@ def test_trained_twins_are_proven_on_labels_that_leave_a_gradient(
         ({"only": "numpy"}, "--only 'numpy' is unknown; choose one of scratch, torch"),
         ({"only": "torch", "resync": True}, "--resync compares both twins step by step: leave out --only torch"),
         ({"tf32": True}, "--tf32 needs --device cuda"),
+        ({"tf32": True, "device": "cuda", "resync": True}, "--resync holds each step .*: leave out --tf32"),
         ({"nesterov": True, "momentum": 0.0}, "--nesterov needs --optimizer sgd with --momentum above 0, got sgd"),
         ({"nesterov": True, "optimizer": "adam"}, "--nesterov needs --optimizer sgd with .*, got adam"),
     ],

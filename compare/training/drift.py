@@ -113,7 +113,7 @@ class Drift:
         growth = self.own.greatest / max(found.apart, floor)
         found.apart = self.own.greatest
         found.yardstick = max(found.yardstick, self.yardstick.greatest)
-        if found.parting is not None:
+        if found.parting is not None or self.twins.settings.tf32:  # TF32 is there to be looked at, not to be judged
             return
         if growth > (self.suspect.growth if self.suspect else 0.0):
             name = self.own.parameter

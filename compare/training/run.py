@@ -255,7 +255,8 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+    ignored = before is signal.SIG_IGN  # as in a job in the background: it stays so
+    if ignored or threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield asked
         return
     signal.signal(signal.SIGINT, ask)

@@ -90,6 +90,8 @@ class Settings:
             raise UserError(f"--resync compares both twins step by step: leave out --only {self.only}")
         if self.tf32 and self.device != "cuda":
             raise UserError("--tf32 needs --device cuda: a CPU has no TF32")
+        if self.tf32 and self.resync:
+            raise UserError("--resync holds each step to the bounds of float32, which TF32 breaks: leave out --tf32")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise UserError(f"--nesterov needs --optimizer sgd with --momentum above 0, got {self.optimizer}")
 
