@@ -411,7 +411,8 @@ def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
         chosen = chosen.moved(data_dir)
     twins = Twins(Settings.from_json(checkpoint.record["settings"]))
     data = _load(chosen)
-    _print(f"goes on:         {folder}, after step {checkpoint.record['progress']['step']:,}")
+    done, total = checkpoint.record["progress"]["step"], twins.settings.total_steps(data.name, len(data.train_images))
+    _print(f"{'finished before' if done == total else 'goes on'}: {folder}, after step {done:,} of {total:,}")
     for line in what_changed(checkpoint):
         _print(line)
     _go(twins, data, folder, chosen, checkpoint, json)
@@ -452,7 +453,7 @@ def _go(
         # Without an activated environment the command is beside the Python that runs this.
         gradtwin = "gradtwin" if which("gradtwin") else Path(sys.executable).with_name("gradtwin")
         _print(f"see them:        {gradtwin} board {shlex.quote(str(folder))}")
-        _print("every layer:     gradtwin check")
+        _print("check layers:    gradtwin check")
     else:
         _print("nothing was trained: that makes sense when the twins agree")
     for row in (*result.before.wrong, *result.after.wrong):

@@ -281,7 +281,7 @@ def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -
     step = said[1]
     outcome = gradtwin("train", "--resume", "run", "--json", "result.json")
     assert (outcome.status, outcome.err) == (0, "")
-    assert f"\ngoes on:         run, after step {step}\nresumed twins: equal: 90 tensors" in outcome.out
+    assert f"\ngoes on: run, after step {step} of 230\nresumed twins: equal: 90 tensors" in outcome.out
     assert "epoch 0:" not in outcome.out
     assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 10
 

@@ -359,7 +359,7 @@ def test_a_run_on_own_files_goes_on_from_another_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     outcome = gradtwin("train", "--resume", tmp_path / "run")
     assert (outcome.status, outcome.err) == (0, "")
-    assert "goes on:" in outcome.out
+    assert "finished before: " in outcome.out
     (tmp_path / "own").rename(tmp_path / "moved")
     assert gradtwin("train", "--resume", tmp_path / "run").status == 2
     outcome = gradtwin("train", "--resume", tmp_path / "run", "--data-dir", tmp_path / "moved")

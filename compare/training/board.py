@@ -111,6 +111,8 @@ class Board:
             self._scalars(
                 name, event.step, {"loss/test": event.test_loss[name], "accuracy/test": event.test_accuracy[name]}
             )
+        if event.number and event.step % (self.twins.settings.log_every * HISTOGRAMS):
+            self._histograms(event.step)
         if self.steps_pictured is None or event.step - self.steps_pictured >= PICTURES * self.twins.settings.log_every:
             self.picture(event)
 

@@ -24,7 +24,7 @@ from compare.verify.report import Report, Row
 from compare.verify.ties import Flip, flips
 from scratch.backend import to_host
 
-EXCESS = 10.0  # times as far as the yardstick: worth an explanation; it decides nothing else
+EXCESS = 10.0  # times as far as the yardstick, or as what is explained: worth an explanation; it decides nothing else
 FLOOR = 4  # ulps below which a distance is none
 
 
@@ -113,7 +113,7 @@ class Drift:
         growth = self.own.greatest / max(found.apart, floor)
         found.apart = self.own.greatest
         found.yardstick = max(found.yardstick, self.yardstick.greatest)
-        if found.parting is not None or self.twins.settings.tf32:  # TF32 is there to be looked at, not to be judged
+        if not found.ok or self.twins.settings.tf32:  # TF32 is there to be looked at, not to be judged
             return
         if growth > (self.suspect.growth if self.suspect else 0.0):
             name = self.own.parameter
@@ -122,8 +122,10 @@ class Drift:
             got = _seen(self.twins.members["scratch"], loss["scratch"], self.twins.settings.dtype)
             known = {"growth": growth, "got": got, "parameter": name, "element": element}
             self.suspect = _Moment(**(vars(self.moment) | known))
-        if found.apart > EXCESS * max(found.yardstick, floor):
-            found.parting = self._explain(found)
+        explained = [parting.apart for parting in found.partings]
+        if found.apart > EXCESS * max(found.yardstick, floor, *explained):
+            found.partings.append(self._explain(found))
+            self.suspect = None
 
     def _explain(self, found: Findings) -> Parting:
         """Let torch take the step in which the distance grew most, from where scratch began it, and compare the two."""
@@ -189,6 +191,6 @@ def _reason(report: Report, turned: list[Flip]) -> str:
         return f"no rounding, a mistake: {report.headline()}"
     same = f"from the same weights both take this step alike ({report.compared} tensors within their bounds): rounding"
     if not turned:
-        return f"no decision turned; {same}"
+        return f"no ReLU and no pooling decided otherwise in that step; {same}"
     more = f", and {len(turned) - 1} more decisions" if len(turned) > 1 else ""
     return f"a near tie turned, {turned[0]}{more}; {same}"

@@ -66,8 +66,8 @@ class Parting:
     def __str__(self) -> str:
         """One sentence for what was seen, one for why."""
         return (
-            f"scratch and torch are {self.apart:.1e} apart, torch one ulp away {self.yardstick:.1e}; "
-            f"they parted at step {self.step}, most in {self.parameter}{self.element}: {self.reason}"
+            f"parted: at step {self.step}, most in {self.parameter}{self.element} "
+            f"(noticed at {self.apart:.1e}, torch one ulp away {self.yardstick:.1e}): {self.reason}"
         )
 
 
@@ -77,7 +77,7 @@ class Findings:
 
     Attributes:
         apart, yardstick: the distance now, and the greatest of the yardstick so far.
-        parting: the first one.
+        partings: each time that scratch was another ten times further away, until one was a mistake.
         steps, tensors: compared with --resync.
         turned: decisions that were made differently, all on narrow ties.
         share, closest: the closest call: how much of its bound it used, and which it was.
@@ -86,7 +86,7 @@ class Findings:
 
     apart: float = 0.0
     yardstick: float = 0.0
-    parting: Parting | None = None
+    partings: list[Parting] = field(default_factory=list)
     steps: int = 0
     tensors: int = 0
     turned: int = 0
@@ -97,12 +97,12 @@ class Findings:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Findings:
         """What `asdict` gave."""
-        return cls(**(values | {"parting": values["parting"] and Parting(**values["parting"])}))
+        return cls(**(values | {"partings": [Parting(**parting) for parting in values["partings"]]}))
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found but rounding."""
-        return not self.wrong and (self.parting is None or self.parting.ok)
+        return not self.wrong and all(parting.ok for parting in self.partings)
 
     def add(self, report: Report, turned: list[Flip]) -> None:
         """Count a compared step in."""
@@ -126,9 +126,9 @@ class Findings:
             ]
         if not settings.measures_drift:
             return []
-        if self.parting:
-            return [str(self.parting)]
+        told = [parting for number, parting in enumerate(self.partings) if number == 0 or not parting.ok]
         return [
-            f"drift: the weights of scratch and torch are {self.apart:.1e} apart; "
-            f"torch and torch started one ulp away, at most {self.yardstick:.1e}"
+            f"drift: the weights of scratch and torch are {self.apart:.1e} apart, relative to the greatest; "
+            f"torch and torch started one ulp away, at most {self.yardstick:.1e}",
+            *map(str, told),
         ]
