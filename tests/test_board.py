@@ -15,7 +15,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from compare.data import Dataset
-from compare.training import board
+from compare.training import logs
 from compare.training.lockstep import Epoch, Step
 from compare.training.projector import write_projector
 from compare.training.run import Result, run_twins
@@ -262,7 +262,7 @@ def test_logs_are_cut_back_to_what_they_were(tmp_path: Path) -> None:
     other = tmp_path / "scratch" / "notes.txt"
     for path in (*paths, other):
         path.write_bytes(b"0123456789")
-    board.cut_back(tmp_path, {names[0]: 10, names[1]: 4, names[3]: 7, "torch/gone": 5})
+    logs.cut_back(tmp_path, {names[0]: 10, names[1]: 4, names[3]: 7, "torch/gone": 5})
     assert kept.read_bytes() == other.read_bytes() == b"0123456789"
     assert longer.read_bytes() == b"0123"
     assert beside.read_bytes() == b"0123456"

@@ -54,7 +54,7 @@ FLOORS = [
     {"pairs", "weights"},
     {"conditioning", "dropout"},
     {"tolerance", "devices", "conditions"},
-    {"observe", "probes", "data", "training.checkpoint", "training.projector"},
+    {"observe", "probes", "data", "training.checkpoint", "training.logs", "training.projector"},
     {"files", "training.pictures", "training.settings", "training.server"},
     {
         "errors",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,14 +18,14 @@ from torch.utils.tensorboard.summary import hparams
 
 import scratch
 from compare.data import Dataset, batches
-from compare.errors import UserError
 from compare.observe import Tensors, Values, gradient_name, leaves, watch_scratch, watch_torch
 from compare.training import pictures
 from compare.training.drift import Drift
 from compare.training.findings import Distance
 from compare.training.lockstep import Epoch, Step
+from compare.training.logs import cut_back, log_sizes
 from compare.training.projector import write_projector
-from compare.training.server import APART, DIFFERENCE, FOLDERS
+from compare.training.server import APART, DIFFERENCE
 from compare.training.twins import PERTURBED, Both, Twins
 from compare.verify.report import Report
 from scratch import Array
@@ -77,25 +75,24 @@ class Board:
             self._open(description)
 
     def __enter__(self) -> Self:
-        self.silent = _silent_thread()
-        self.silent.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            for writer in self.writers.values():
-                writer.close()
-        finally:
-            self.silent.__exit__(None, None, None)
+        for writer in self.writers.values():
+            writer.close()
 
     def state(self, step: int) -> dict[str, Any]:
         """Plain values to go on from after `step`; all that was logged is in its files then."""
         for writer in self.writers.values():
             writer.flush()
-        sizes = {str(path.relative_to(self.folder).as_posix()): path.stat().st_size for path in _logs(self.folder)}
-        return {"step": step, "recent": self.recent, "pictured": self.steps_pictured, "files": sizes}
+        return {
+            "step": step,
+            "recent": self.recent,
+            "pictured": self.steps_pictured,
+            "files": log_sizes(self.folder),
+        }
 
     def log(self, event: Step | Epoch) -> None:
         """Take down a step, or the test results of an epoch."""
@@ -305,55 +302,6 @@ class Board:
 
     def _image(self, tag: str, picture: Array, step: int) -> None:
         self.main.add_image(tag, picture, step, dataformats="HWC")
-
-
-def require_logs(folder: Path, sizes: Mapping[str, int]) -> list[str]:
-    """Look, before anything is changed, for the logs that were saved with these sizes: a line for each gap.
-
-    Raises:
-        UserError: if there are logs in `folder`, but none of these: they are another run's.
-    """
-    found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _logs(folder)}
-    if found and sizes and not found.keys() & sizes.keys():
-        raise UserError(f"{folder}: the logs there are not those of this checkpoint's run; put it back where it was")
-    return [
-        f"note: {folder / name} is {'shorter than it was' if name in found else 'gone'}: its curves have a gap"
-        for name, size in sizes.items()
-        if found.get(name, -1) < size
-    ]
-
-
-def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
-    """Cut the logs of a run back to these sizes, and remove those that came later."""
-    for path in _logs(folder):
-        size = sizes.get(path.relative_to(folder).as_posix())
-        if size is None:
-            path.unlink()
-        elif path.stat().st_size > size:
-            with path.open("r+b") as file:
-                file.truncate(size)
-
-
-def _logs(folder: Path) -> Iterator[Path]:
-    """The logs that a run in `folder` writes itself, and no others."""
-    for name in FOLDERS:
-        yield from (path for path in (folder / name).glob("events.out.tfevents.*") if path.is_file())
-
-
-@contextmanager
-def _silent_thread() -> Iterator[None]:
-    """Keep the thread that writes the logs from printing why it failed: whoever logs next is told by an exception."""
-    before = threading.excepthook
-
-    def say_nothing_of_the_disk(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, OSError):
-            before(args)
-
-    threading.excepthook = say_nothing_of_the_disk
-    try:
-        yield
-    finally:
-        threading.excepthook = before
 
 
 def _norm(array: Array) -> float:

@@ -20,11 +20,12 @@ from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset, batches
 from compare.errors import UserError
 from compare.files import LOCK, locked, make_folder, remove_leftovers
-from compare.training.board import Board, require_logs
+from compare.training.board import Board
 from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
+from compare.training.logs import quiet_writers, require_logs
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Both, Twins
 from compare.verify.agreement import DTYPES
@@ -117,7 +118,8 @@ def run_twins(
             if not before.ok:
                 return Result(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         try:
-            with Board(folder, twins, dataset, run.drift, _description(settings, dataset), run.logged) as board:
+            description = _description(settings, dataset)
+            with quiet_writers(), Board(folder, twins, dataset, run.drift, description, run.logged) as board:
                 if resumed is None:
                     board.report("untrained", before, 0)
                     run.save(board)
