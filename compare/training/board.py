@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,8 +81,9 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self.writers.values():
-            writer.close()
+        with ExitStack() as stack:  # each is closed, even if the disk is full for another one
+            for writer in self.writers.values():
+                stack.callback(writer.close)
 
     def state(self, step: int) -> dict[str, Any]:
         """Plain values to go on from after `step`; all that was logged is in its files then."""
