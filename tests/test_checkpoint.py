@@ -510,3 +510,24 @@ def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(few: Dataset, tmp_path:
 
     assert begin(few, tmp_path / "run", press, Settings(epochs=1)).ok
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_logs_that_cannot_grow_end_the_run_in_one_line(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: the checkpoints stay below it, the logs do not."""
+    resource = pytest.importorskip("resource", reason="there are no such limits here")
+    arguments = "--dataset digits --train-images 400 --epochs 5 --log-every 1 --momentum 0 --checkpoint-every 2"
+    done = subprocess.run(
+        [sys.executable, "-m", "compare", "train", *arguments.split(), "--run-dir", "run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )
+    assert done.returncode == 2
+    said = (
+        "gradtwin: run: cannot be written (File too large); make room, then go on with: gradtwin train --resume run\n"
+    )
+    assert done.stderr == said
+    load_checkpoint(tmp_path / "run" / LAST)
