@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import SessionLog
 
 from compare import files, weights
 from compare.data import Dataset
@@ -531,3 +533,14 @@ def test_logs_that_cannot_grow_end_the_run_in_one_line(tmp_path: Path) -> None:
     )
     assert done.stderr == said
     load_checkpoint(tmp_path / "run" / LAST)
+
+
+def test_a_tensorboard_that_has_read_on_is_told_from_where_to_forget(few: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        begin(few, folder, stop_at(5))
+    before = set((folder / "torch").glob("*tfevents*"))
+    go_on(few, folder)
+    (new,) = set((folder / "torch").glob("*tfevents*")) - before
+    started = [event for event in LegacyEventFileLoader(str(new)).Load() if event.HasField("session_log")]
+    assert [(event.session_log.status, event.step) for event in started] == [(SessionLog.START, 5)]
