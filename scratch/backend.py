@@ -37,6 +37,27 @@ def open_cupy() -> ModuleType:
     return cupy
 
 
+def on_host(array: npt.NDArray[Any]) -> bool:
+    """Whether `array` is NumPy's, in the memory of the processor.
+
+    >>> on_host(np.zeros(3))
+    True
+    """
+    return isinstance(array, np.ndarray)
+
+
+def as_strided(array: npt.NDArray[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The memory of `array` under another shape, its elements `strides` bytes apart: a view, and nothing is checked.
+
+    >>> as_strided(np.arange(4), shape=(3, 2), strides=(8, 8))
+    array([[0, 1],
+           [1, 2],
+           [2, 3]])
+    """
+    library = np if on_host(array) else open_cupy()
+    return library.lib.stride_tricks.as_strided(array, shape, strides)
+
+
 def to_host(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A copy of `array` as a NumPy array, of the same shape and dtype, wherever `array` is.
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from scratch import checks
 from scratch.module import Array, Module, uniform
-from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, window_slices
+from scratch.windows import Pair, Piece, batch_first, batch_last, crop, output_size, pad, pieces, sliding_windows
+
+# OpenBLAS, with which NumPy multiplies, takes small matrices as they stand. Those whose product has more than 10⁶
+# multiplications it first copies into an order of its own, which costs more than it saves where one side is narrow:
+# kernels of one image channel or a few. Products that cannot be kept small are best far from small.
+SMALL_PRODUCT = 10**6
+FEWEST_COLUMNS, MANY_COLUMNS = 256, 768
+PATCHES = 500_000  # numbers that backward spreads over the images at a time: 2 MB of float32
 
 
 class Conv2d(Module):
@@ -32,8 +40,15 @@ class Conv2d(Module):
         overlapping windows add up:
             ∂L/∂x[n,c,k,l] = Σ_{o, (i,j,u,v) as above} g[n,o,i,j] · w[o,c,u,v]                              (4)
 
-    How it is computed: the windows of the whole batch become the columns of one matrix (im2col), so that (1), (3) and
-    (4) are one matrix product each. `scratch.naive.conv2d` is the definition in plain loops.
+    How it is computed: the windows become the columns of a matrix (im2col), so that (1) to (4) are matrix products.
+
+    - A few windows at a time: they are gathered, multiplied and forgotten while they are in the cache. The columns of
+      a whole batch are kH·kW times as large as its images.
+    - The bias is one more column of the weight, and meets a row of ones: (1) adds it, and (2) comes out of (3), without
+      another pass over y or g.
+    - (4) is left out where nobody asks for it: see `backward_parameters`.
+
+    `scratch.naive.conv2d` is the definition in plain loops.
 
     Args:
         in_channels, out_channels: C_in and C_out.
@@ -93,38 +108,79 @@ class Conv2d(Module):
 
     def forward(self, x: Array) -> Array:
         weight = self.weight.data
-        c_out, c_in, kh, kw = weight.shape
+        c_out, c_in, *_ = weight.shape
         checks.input_like("Conv2d", x, 4, "(N, C, H, W)", weight.dtype)
         if x.shape[1] != c_in:
             raise ValueError(f"Conv2d: input must have in_channels = {c_in} channels, got shape {x.shape}")
-        h_out, w_out = size = output_size("Conv2d", x, self.kernel_size, self.stride, self.padding)
+        size = output_size("Conv2d", x, self.kernel_size, self.stride, self.padding)
 
         image = pad(batch_last(x), self.padding, 0)  # (C_in, H + 2·pH, W + 2·pW, N)
-        patches = np.empty_like(image, shape=(c_in, kh, kw, h_out, w_out, len(x)), order="C")
-        for u, v, at in window_slices(self.kernel_size, self.stride, size):
-            patches[:, u, v] = image[at]
-        # Row (c,u,v) of the matrix is one element of every window; column (i,j,n) is one window.
-        columns = patches.reshape(c_in * kh * kw, h_out * w_out * len(x))
-        y = weight.reshape(c_out, -1) @ columns  # (1)
-        if self.bias is not None:
-            y += self.bias.data[:, None]
-        # The columns are kept because (3) needs them again; the image's shape, because (4) writes into it.
-        self.save_for_backward(columns, image.shape, size)
-        return batch_first(y.reshape(c_out, h_out, w_out, len(x)))
+        windows = sliding_windows(image, self.kernel_size, self.stride)  # (C_in, kH, kW, H_out, W_out, N)
+        matrix = self._matrix()
+        y = np.empty_like(image, shape=(c_out, *size, len(x)), order="C")
+        for at, columns in self._columns(windows):
+            np.matmul(matrix, columns, out=y[:, *at].reshape(c_out, -1))  # (1)
+        # The columns are not kept: backward gathers them again, which is cheap beside the products.
+        self.save_for_backward(windows, image.shape)
+        return batch_first(y)
 
     def backward(self, grad_output: Array) -> Array:
-        columns, image_shape, size = self.saved_for_backward
+        self.backward_parameters(grad_output)
+        _, image_shape = self.saved_for_backward
         weight = self.weight.data
         c_out, c_in, kh, kw = weight.shape
-        n = image_shape[-1]
+
+        g = batch_last(grad_output)  # (C_out, H_out, W_out, N)
+        grad_image = np.zeros_like(g, shape=image_shape, order="C")
+        grad_windows = sliding_windows(grad_image, self.kernel_size, self.stride)
+        for at in pieces(g, PATCHES // (c_in * kh * kw)):
+            grad_columns = weight.reshape(c_out, -1).T @ g[:, *at].reshape(c_out, -1)  # (4): the products ...
+            grad_patches = grad_columns.reshape(grad_windows[:, :, :, *at].shape)
+            for u in range(kh):
+                for v in range(kw):
+                    grad_windows[:, u, v, *at] += grad_patches[:, u, v]  # ... and the sum over the overlapping windows
+        return batch_first(crop(grad_image, self.padding))
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        windows, _ = self.saved_for_backward
+        weight = self.weight.data
+        c_out, c_in, kh, kw = weight.shape
+        *size, n = windows.shape[3:]
         checks.gradient_like("Conv2d", grad_output, (n, c_out, *size), weight.dtype)
 
-        g = batch_last(grad_output).reshape(c_out, -1)  # (C_out, H_out·W_out·N)
+        g = batch_last(grad_output)  # (C_out, H_out, W_out, N)
+        grad_matrix = np.zeros_like(self._matrix().T, order="C")
+        for at, columns in self._columns(windows):
+            grad_matrix += columns @ g[:, *at].reshape(c_out, -1).T
+        grad_weight = grad_matrix[: c_in * kh * kw].T.reshape(weight.shape)
+        self.weight.accumulate_grad(grad_weight)  # (3)
         if self.bias is not None:
-            self.bias.accumulate_grad(g.sum(axis=1))  # (2)
-        self.weight.accumulate_grad((g @ columns.T).reshape(weight.shape))  # (3)
-        grad_patches = (weight.reshape(c_out, -1).T @ g).reshape(c_in, kh, kw, *size, n)  # (4): the products ...
-        grad_image = np.zeros_like(g, shape=image_shape, order="C")
-        for u, v, at in window_slices(self.kernel_size, self.stride, size):
-            grad_image[at] += grad_patches[:, u, v]  # (4): ... and the sum over the overlapping windows
-        return batch_first(crop(grad_image, self.padding))
+            self.bias.accumulate_grad(grad_matrix[-1])  # (2)
+
+    def _matrix(self) -> Array:
+        """The weight as a matrix (C_out, C_in·kH·kW), with the bias as one more column."""
+        weight = self.weight.data
+        matrix = weight.reshape(len(weight), -1)
+        return matrix if self.bias is None else np.concatenate([matrix, self.bias.data[:, None]], axis=1)
+
+    def _columns(self, windows: Array) -> Iterator[tuple[Piece, Array]]:
+        """The windows piece by piece as columns of a matrix, each with its place in (H_out, W_out, N).
+
+        Row (c,u,v) is one element of every window, and a row of ones belongs to the bias. All pieces use one memory.
+        """
+        matrix, rows = self._matrix(), self.weight.data[0].size
+        places = list(pieces(windows[:, 0, 0], columns_at_once(matrix)))
+        largest = windows[0, 0, 0][places[0]]
+        buffer = np.empty_like(windows, shape=(matrix.shape[1], largest.size), order="C")
+        buffer[rows:] = 1
+        for at in places:
+            piece = windows[:, :, :, *at]
+            columns = buffer[:, : piece[0, 0, 0].size]
+            columns[:rows].reshape(piece.shape)[...] = piece  # written through a view of the columns
+            yield at, columns
+
+
+def columns_at_once(matrix: Array) -> int:
+    """How many columns `matrix` is best multiplied by at a time, so that the products stay small if they can."""
+    small = SMALL_PRODUCT // matrix.size
+    return small if small >= FEWEST_COLUMNS else MANY_COLUMNS

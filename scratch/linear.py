@@ -110,10 +110,16 @@ class Linear(Module):
         return y.T
 
     def backward(self, grad_output: Array) -> Array:
+        self.backward_parameters(grad_output)
+        weight = self.weight.data
+        return (weight.T @ grad_output.T).T  # (4)
+
+    def backward_parameters(self, grad_output: Array) -> None:
         (x,) = self.saved_for_backward
         weight = self.weight.data
         checks.gradient_like("Linear", grad_output, (len(x), len(weight)), weight.dtype)
         if self.bias is not None:
             self.bias.accumulate_grad(grad_output.sum(axis=0))  # (2)
-        self.weight.accumulate_grad(grad_output.T @ x)  # (3)
-        return (weight.T @ grad_output.T).T  # (4)
+        # Of one image it is an outer product, for which NumPy's @ takes three to ten times as long as its *.
+        grad_weight = grad_output.T @ x if len(x) > 1 else grad_output.T * x
+        self.weight.accumulate_grad(grad_weight)  # (3)

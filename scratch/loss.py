@@ -58,7 +58,7 @@ class CrossEntropyLoss(Module):
         checks.input_like("CrossEntropyLoss", logits, 2, "(N, K)")
         self._check_targets(logits, targets)
         log_p = log_softmax(logits, dim=1)
-        losses = -np.take_along_axis(log_p, targets[:, None], axis=1)[:, 0]  # (1)
+        losses = -log_p[np.arange(len(targets), like=targets), targets]  # (1)
         # log p gives p back by exp in (3); the scores themselves are not needed again.
         self.save_for_backward(log_p, targets)
         if self.reduction == "none":

@@ -40,10 +40,16 @@ class CNN(Module):
         return self.fc1(x)  # (N, num_classes)
 
     def backward(self, grad_output: Array) -> Array:
+        return self.conv1.backward(self._backward_to_conv1(grad_output))
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        self.conv1.backward_parameters(self._backward_to_conv1(grad_output))
+
+    def _backward_to_conv1(self, grad_output: Array) -> Array:
         g = self.fc1.backward(grad_output)
         g = self.flatten.backward(g)
         g = self.pool1.backward(g)
-        return self.conv1.backward(self.relu1.backward(g))
+        return self.relu1.backward(g)
 
 
 class LeNet5(Module):
@@ -84,9 +90,15 @@ class LeNet5(Module):
         return self.fc3(x)  # (N, num_classes)
 
     def backward(self, grad_output: Array) -> Array:
+        return self.conv1.backward(self._backward_to_conv1(grad_output))
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        self.conv1.backward_parameters(self._backward_to_conv1(grad_output))
+
+    def _backward_to_conv1(self, grad_output: Array) -> Array:
         g = self.fc3.backward(grad_output)
         g = self.fc2.backward(self.relu4.backward(g))
         g = self.fc1.backward(self.relu3.backward(g))
         g = self.flatten.backward(g)
         g = self.conv2.backward(self.relu2.backward(self.pool2.backward(g)))
-        return self.conv1.backward(self.relu1.backward(self.pool1.backward(g)))
+        return self.relu1.backward(self.pool1.backward(g))

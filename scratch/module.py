@@ -84,6 +84,14 @@ class Module:
     def __call__(self, *inputs: Array) -> Array:
         return self.forward(*inputs)
 
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Backward for the gradients of the parameters alone, where nobody asks for the gradient of the input.
+
+        Nobody does in training: no layer before the first one learns from it. A layer or model that can save work
+        that way defines its own; autograd does the same with an input that does not require a gradient.
+        """
+        self.backward(grad_output)
+
     def save_for_backward(self, *values: Any) -> None:
         """Remember what `backward` will need; the next `forward` replaces it."""
         self._saved = values
@@ -214,6 +222,13 @@ class Sequential(Module):
         for _, layer in reversed(list(self.named_children())):
             grad_output = layer.backward(grad_output)
         return grad_output
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        layers = [layer for _, layer in self.named_children()]
+        for layer in reversed(layers[1:]):
+            grad_output = layer.backward(grad_output)
+        if layers:
+            layers[0].backward_parameters(grad_output)
 
 
 def uniform(

@@ -130,13 +130,16 @@ class SGD(Optimizer):
                 g = g + self.weight_decay * parameter.data  # (1)
             if self.momentum:
                 v = self.velocity[index]
-                v = g.copy() if v is None else self.momentum * v + (1 - self.dampening) * g  # (2)
-                self.velocity[index] = v
+                if v is None:
+                    v = self.velocity[index] = g.copy()  # (2)
+                else:
+                    v *= self.momentum  # (2), in place: nothing of the size of the weights is allocated
+                    v += (1 - self.dampening) * g if self.dampening else g
                 g = g + self.momentum * v if self.nesterov else v  # (3)
             parameter.data -= self.lr * g  # (4)
 
     def state_dict(self) -> dict[str, Array]:
-        """The velocities, as torch calls them: "0.momentum_buffer" and so on; none before the first step."""
+        """The velocities themselves, as torch calls them: "0.momentum_buffer" and so on; none before the first step."""
         return {f"{index}.momentum_buffer": v for index, v in enumerate(self.velocity) if v is not None}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from scratch import checks
 from scratch.module import Array, Module
-from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, window_slices
+from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, sliding_windows
 
 
 class MaxPool2d(Module):
@@ -72,27 +72,44 @@ class MaxPool2d(Module):
 
     def forward(self, x: Array) -> Array:
         checks.input_like("MaxPool2d", x, 4, "(N, C, H, W)")
-        size = output_size("MaxPool2d", x, self.kernel_size, self.stride, self.padding)
+        output_size("MaxPool2d", x, self.kernel_size, self.stride, self.padding)  # refuses what does not fit
 
         image = pad(batch_last(x), self.padding, -np.inf)  # (C, H + 2·pH, W + 2·pW, N)
-        windows = [image[at] for _, _, at in window_slices(self.kernel_size, self.stride, size)]
-        y = windows[0].copy(order="C")
-        for element in windows[1:]:
-            np.maximum(y, element, out=y)  # (1)
+        windows = sliding_windows(image, self.kernel_size, self.stride)  # (C, kH, kW, H_out, W_out, N)
+        first, *rest = self._elements()
+        y = windows[:, *first].copy(order="C")
+        for u, v in rest:
+            np.maximum(y, windows[:, u, v], out=y)  # (1)
         # Who won is found out in backward, from these two: inference never pays for it.
-        self.save_for_backward(image, y)
+        self.save_for_backward(windows, y, image.shape)
         return batch_first(y)
 
     def backward(self, grad_output: Array) -> Array:
-        image, y = self.saved_for_backward
+        windows, y, image_shape = self.saved_for_backward
         c, h_out, w_out, n = y.shape
         checks.gradient_like("MaxPool2d", grad_output, (n, c, h_out, w_out), y.dtype)
 
         g = batch_last(grad_output)
-        grad_image = np.zeros_like(image, order="C")
+        grad_image = np.empty_like(y, shape=image_shape, order="C")
+        grad_windows = sliding_windows(grad_image, self.kernel_size, self.stride)
+        # Windows side by side write each pixel once: only what is in no window needs a zero, and nothing is added up.
+        side_by_side = self.kernel_size == self.stride
+        if side_by_side:
+            grad_image[:, h_out * self.stride[0] :] = 0
+            grad_image[:, :, w_out * self.stride[1] :] = 0
+        else:
+            grad_image[...] = 0
         undecided = np.ones_like(y, dtype=bool)  # windows whose winner has not been met yet
-        for _, _, at in window_slices(self.kernel_size, self.stride, (h_out, w_out)):
-            wins = undecided & (image[at] == y)
+        for u, v in self._elements():
+            wins = windows[:, u, v] == y
+            wins &= undecided
             undecided ^= wins
-            grad_image[at] += g * wins  # (2)
+            if side_by_side:
+                np.multiply(g, wins, out=grad_windows[:, u, v])  # (2)
+            else:
+                grad_windows[:, u, v] += g * wins  # (2)
         return batch_first(crop(grad_image, self.padding))
+
+    def _elements(self) -> list[Pair]:
+        """The elements (u, v) of a window in reading order."""
+        return [(u, v) for u in range(self.kernel_size[0]) for v in range(self.kernel_size[1])]

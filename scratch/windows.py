@@ -1,20 +1,22 @@
 """Sliding windows, and the memory layout that makes them fast: what convolution and pooling have in common.
 
 Shapes are always (N, C, H, W), as in torch. In memory the batch lies innermost, (C, H, W, N), under that shape (torch's
-`channels_last` puts the channels there in the same way). Element (u, v) of *every* window of the batch is then one
-plain slice with long contiguous runs, and a loop over the few elements of a window replaces those over images and
-positions.
+`channels_last` puts the channels there in the same way). Element (u, v) of *every* window of the batch is then one view
+with long contiguous runs, and a loop over the few elements of a window replaces those over images and positions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from scratch.backend import as_strided, on_host
 from scratch.module import Array
 
 Pair = tuple[int, int]
+Piece = tuple[slice, slice, slice]  # some rows, some columns, some images
 
 
 def batch_last(x: Array) -> Array:
@@ -62,11 +64,30 @@ def output_size(layer: str, x: Array, kernel: Pair, stride: Pair, padding: Pair)
     return (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1
 
 
-def window_slices(kernel: Pair, stride: Pair, size: Pair) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:
-    """For each element (u, v) of a window: the slice of (C, H, W, N) that holds it, for all `size` windows at once."""
-    (kh, kw), (sh, sw), (h_out, w_out) = kernel, stride, size
-    for u in range(kh):
-        for v in range(kw):
-            rows = slice(u, u + sh * (h_out - 1) + 1, sh)
-            columns = slice(v, v + sw * (w_out - 1) + 1, sw)
-            yield u, v, (slice(None), rows, columns)
+def sliding_windows(y: Array, kernel: Pair, stride: Pair) -> Array:
+    """Every window of (C, H, W, N), as a view (C, kH, kW, H_out, W_out, N) of the same memory: nothing is copied.
+
+    Element [c,u,v,i,j,n] is y[c, i·sH + u, j·sW + v, n], so that [:, u, v] is element (u, v) of all windows. Windows
+    that overlap share pixels: write to one (u, v) at a time.
+    """
+    (c, h, w, n), (kh, kw), (sh, sw) = y.shape, kernel, stride
+    channel, row, column, image = y.strides
+    shape = (c, kh, kw, (h - kh) // sh + 1, (w - kw) // sw + 1, n)
+    return as_strided(y, shape, (channel, row, column, sh * row, sw * column, image))
+
+
+def pieces(y: Array, limit: int) -> Iterator[Piece]:
+    """Cut (C, H, W, N) into pieces of at most `limit` elements per channel, each one run of memory in every channel.
+
+    A piece is some rows, or some pixels of one row, or one pixel of some images. What is done piece by piece stays in
+    the cache. On a GPU, which is slow at many small calls, there is one piece.
+    """
+    _, h, w, n = y.shape
+    if not on_host(y):
+        limit = h * w * n
+    rows, columns = max(1, limit // (w * n)), max(1, limit // n)
+    images = math.ceil(n / math.ceil(n / limit))  # parts of about the same size
+    for i in range(0, h, rows):
+        for j in range(0, w, columns):
+            for k in range(0, n, images):
+                yield slice(i, i + rows), slice(j, j + columns), slice(k, k + images)

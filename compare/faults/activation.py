@@ -18,7 +18,7 @@ def _log(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -
 
 
 _MASK = "grad_output * (y > 0)"
-_MAX = "y = np.maximum(x, 0)  # (1)"
+_MAX = "y = np.clip(x, 0, np.inf)  # (1)"
 
 RELU: tuple[Fault, ...] = (
     _relu(

@@ -59,7 +59,7 @@ FLATTEN: tuple[Fault, ...] = (
 
 _PRODUCT = "y = weight @ x.T"
 _GRAD_BIAS = "self.bias.accumulate_grad(grad_output.sum(axis=0))"
-_GRAD_WEIGHT = "self.weight.accumulate_grad(grad_output.T @ x)"
+_GRAD_WEIGHT = "self.weight.accumulate_grad(grad_weight)"
 _GRAD_INPUT = "return (weight.T @ grad_output.T).T"
 
 LINEAR: tuple[Fault, ...] = (
@@ -82,7 +82,7 @@ LINEAR: tuple[Fault, ...] = (
         "The weights are updated inside backward before grad_input is computed from them.",
         "Which weights did the forward pass use, and which ones does grad_input use?",
         "The error of grad_input grows with the learning rate; hidden by a small one.",
-        (_GRAD_INPUT, "weight -= LEARNING_RATE * (grad_output.T @ x)\n        " + _GRAD_INPUT),
+        (_GRAD_INPUT, "weight -= LEARNING_RATE * (grad_output.T @ self.saved_for_backward[0])\n        " + _GRAD_INPUT),
     ),
     _linear(
         "weights-updated-late",
@@ -92,7 +92,7 @@ LINEAR: tuple[Fault, ...] = (
         (
             _GRAD_INPUT,
             "grad_input = (weight.T @ grad_output.T).T\n"
-            "        weight -= LEARNING_RATE * (grad_output.T @ x)\n"
+            "        weight -= LEARNING_RATE * (grad_output.T @ self.saved_for_backward[0])\n"
             "        return grad_input",
         ),
     ),
@@ -143,7 +143,7 @@ LINEAR: tuple[Fault, ...] = (
         "grad_weight is divided by the batch size; the mean is already in the loss.",
         "Try a batch of one row, then of two equal ones.",
         "The ratio to the right one is 1/N; hidden by N = 1.",
-        (_GRAD_WEIGHT, "self.weight.accumulate_grad(grad_output.T @ x / len(x))"),
+        (_GRAD_WEIGHT, "self.weight.accumulate_grad(grad_weight / len(x))"),
     ),
     _linear(
         "grad-weight-transposed",
@@ -171,21 +171,21 @@ LINEAR: tuple[Fault, ...] = (
         "Weight decay is added inside backward: the gradient is no longer that of the loss.",
         "Give it an upstream gradient of zeros.",
         "grad_weight is the right one plus a multiple of the weight; hidden by zero weights.",
-        (_GRAD_WEIGHT, "self.weight.accumulate_grad(grad_output.T @ x + 0.01 * weight)"),
+        (_GRAD_WEIGHT, "self.weight.accumulate_grad(grad_weight + 0.01 * weight)"),
     ),
     _linear(
         "gradient-overwritten",
         "A second backward replaces grad_weight; it must add to it until zero_grad.",
         "Call forward and backward twice without zero_grad.",
         "After two calls only the second one's gradient is there; hidden by a single call.",
-        (_GRAD_WEIGHT, "self.weight.grad = grad_output.T @ x"),
+        (_GRAD_WEIGHT, "self.weight.grad = grad_weight"),
     ),
     _linear(
         "grad-input-divided-by-batch",
         "grad_input is divided by the batch size; the mean is already in the loss.",
         "Try a batch of one row, then of two equal ones.",
         "The ratio to the right one is 1/N; hidden by N = 1.",
-        (_GRAD_INPUT, "return (weight.T @ grad_output.T).T / len(x)"),
+        (_GRAD_INPUT, "return (weight.T @ grad_output.T).T / len(grad_output)"),
     ),
     _linear(
         "weight-remembered",

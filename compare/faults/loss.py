@@ -11,7 +11,7 @@ def _loss(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) 
 
 
 _LOG_P = "log_p = log_softmax(logits, dim=1)"
-_LOSSES = "losses = -np.take_along_axis(log_p, targets[:, None], axis=1)[:, 0]"
+_LOSSES = "losses = -log_p[np.arange(len(targets), like=targets), targets]"
 _SCALE = 'g / n if self.reduction == "mean"'
 _GRADIENT = "return scale * (np.exp(log_p) - right)"
 
@@ -72,7 +72,7 @@ LOSS: tuple[Fault, ...] = (
         "A small number is added to the probability before the logarithm, which caps the loss.",
         "Try an image that the scores are sure about, and wrong.",
         "The loss is off where a probability is tiny; hidden by ordinary scores.",
-        (_LOSSES, "losses = -np.log(np.exp(np.take_along_axis(log_p, targets[:, None], axis=1)[:, 0]) + 1e-7)"),
+        (_LOSSES, "losses = -np.log(np.exp(log_p[np.arange(len(targets)), targets]) + 1e-7)"),
     ),
     _loss(
         "batch-size-of-first",

@@ -10,7 +10,8 @@ def _sgd(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -
 
 
 _DECAY = "g = g + self.weight_decay * parameter.data  # (1)"
-_VELOCITY = "v = g.copy() if v is None else self.momentum * v + (1 - self.dampening) * g"
+_FIRST = "v = self.velocity[index] = g.copy()"
+_VELOCITY = "v += (1 - self.dampening) * g if self.dampening else g"
 _LOOK = "g = g + self.momentum * v if self.nesterov else v"
 _UPDATE = "parameter.data -= self.lr * g  # (4)"
 
@@ -20,27 +21,22 @@ SGD: tuple[Fault, ...] = (
         "The velocity is a moving average, μ·v + (1 - μ)·g; torch's adds the whole gradient, μ·v + g.",
         "How large is the first step, with momentum and without?",
         "The first step is (1 - μ) times as large; hidden without momentum.",
-        (
-            _VELOCITY,
-            "v = (1 - self.momentum) * g if v is None else self.momentum * v + (1 - self.momentum) * g",
-        ),
+        (_FIRST, "v = self.velocity[index] = (1 - self.momentum) * g"),
+        (_VELOCITY, "v += (1 - self.momentum) * g"),
     ),
     _sgd(
         "first-step-dampened",
         "Dampening is applied to the first step too; torch leaves it alone.",
         "How large is the first step, with dampening and without?",
         "The first step is (1 - dampening) times as large; hidden without dampening.",
-        (
-            _VELOCITY,
-            "v = (1 - self.dampening) * g if v is None else self.momentum * v + (1 - self.dampening) * g",
-        ),
+        (_FIRST, "v = self.velocity[index] = (1 - self.dampening) * g"),
     ),
     _sgd(
         "dampening-ignored",
         "Dampening has no effect.",
         "Try two steps with dampening.",
         "Wrong from the second step on; hidden without dampening.",
-        (_VELOCITY, "v = g.copy() if v is None else self.momentum * v + g"),
+        (_VELOCITY, "v += g"),
     ),
     _sgd(
         "always-nesterov",
@@ -89,10 +85,8 @@ SGD: tuple[Fault, ...] = (
         "The learning rate is multiplied into the velocity; torch's stands outside it.",
         "Change the learning rate between two steps.",
         "Wrong once the learning rate changes; hidden by a constant one.",
-        (
-            _VELOCITY,
-            "v = self.lr * g if v is None else self.momentum * v + self.lr * (1 - self.dampening) * g",
-        ),
+        (_FIRST, "v = self.velocity[index] = self.lr * g"),
+        (_VELOCITY, "v += self.lr * (1 - self.dampening) * g"),
         (_LOOK, "g = self.lr * g + self.momentum * v if self.nesterov else v"),
         (_UPDATE, "parameter.data -= g if self.momentum else self.lr * g  # (4)"),
     ),
@@ -109,7 +103,7 @@ SGD: tuple[Fault, ...] = (
         "The velocity is never stored: each step begins at rest.",
         "Take two equal steps with momentum: is the second one longer?",
         "Wrong from the second step on; hidden by a single step.",
-        ("self.velocity[index] = v\n", "self.velocity[index] = None\n"),
+        (_FIRST, "v = g.copy()"),
     ),
     _sgd(
         "ascent",

@@ -9,9 +9,8 @@ def _pool(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) 
     return Fault(f"maxpool2d-{name}", "maxpool2d", "scratch.pool.MaxPool2d", made, hint, shows, edits)
 
 
-_WINS = "wins = undecided & (image[at] == y)"
-_ADD = "grad_image[at] += g * wins"
-_LOOP = "for _, _, at in window_slices(self.kernel_size, self.stride, (h_out, w_out)):"
+_DECIDED = "            undecided ^= wins\n"
+_LARGER = "np.maximum(y, windows[:, u, v], out=y)"
 _PAD = "image = pad(batch_last(x), self.padding, -np.inf)"
 _UNDECIDED = "undecided = np.ones_like(y, dtype=bool)"
 
@@ -21,7 +20,7 @@ POOLING: tuple[Fault, ...] = (
         "Every element equal to the maximum gets the whole gradient; only the first of them may have it.",
         "Try a window with two equal maxima: how much gradient goes in, how much comes out?",
         "The sum of grad_input is larger than that of the upstream gradient; hidden by continuous inputs.",
-        (_WINS, "wins = image[at] == y"),
+        ("            wins &= undecided\n", ""),
     ),
     _pool(
         "ties-share",
@@ -30,49 +29,51 @@ POOLING: tuple[Fault, ...] = (
         "The sum is kept, the positions differ; hidden by continuous inputs.",
         (
             _UNDECIDED,
-            "at_all = window_slices(self.kernel_size, self.stride, (h_out, w_out))\n"
-            "        ties = sum((image[at] == y) for _, _, at in at_all)\n"
+            "ties = sum((windows[:, u, v] == y).astype(y.dtype) for u, v in self._elements())\n"
             "        undecided = np.ones_like(y, dtype=bool)",
         ),
-        (_ADD, "grad_image[at] += g * (image[at] == y) / ties"),
+        (_DECIDED, "            wins = (windows[:, u, v] == y) / ties\n"),
     ),
     _pool(
         "last-tie-wins",
         "Of equal maxima the last one gets the gradient (>=); it must be the first one in reading order (>).",
         "Try a window with two equal maxima.",
         "The positions differ where there are ties; hidden by continuous inputs.",
-        (_LOOP, _LOOP.replace("window_slices(", "reversed(list(window_slices(").replace("))", "))))", 1)),
+        ("for u, v in self._elements():", "for u, v in reversed(self._elements()):"),
     ),
     _pool(
         "spread-evenly",
         "The gradient is spread over the window as if the mean had been taken; it belongs to the maximum alone.",
         "Which elements of the window change the maximum when they change a little?",
         "Every element has gradient/(kH·kW); hidden by .sum().",
-        (_ADD, "grad_image[at] += g / (self.kernel_size[0] * self.kernel_size[1])"),
+        (_DECIDED, "            wins = np.full_like(y, 1 / (self.kernel_size[0] * self.kernel_size[1]))\n"),
     ),
     _pool(
         "gradient-everywhere",
         "Every element of the window gets the whole gradient; it belongs to the maximum alone.",
         "Which elements of the window change the maximum when they change a little?",
         "The sum of grad_input is kH·kW times that of the upstream gradient.",
-        (_ADD, "grad_image[at] += g"),
+        (_DECIDED, "            wins = np.ones_like(y)\n"),
     ),
     _pool(
         "overlaps-overwritten",
         "Where windows overlap, a later one overwrites the gradient of an earlier one (=); they must be added (+=).",
         "Take a stride smaller than the kernel, and let one element win two windows.",
         "Gradients are lost; hidden by a stride of at least the kernel.",
-        (_ADD, "grad_image[at] = np.where(wins, g, grad_image[at])"),
+        (
+            "grad_windows[:, u, v] += g * wins",
+            "grad_windows[:, u, v] = np.where(wins, g, grad_windows[:, u, v])",
+        ),
     ),
     _pool(
         "mean",
         "It takes the mean of the window: that is average pooling.",
         "What does it give for a window 0, 0, 0, 4?",
         "The output is smaller than the maximum; hidden by constant images.",
-        ("np.maximum(y, element, out=y)", "np.add(y, element, out=y)"),
+        (_LARGER, "np.add(y, windows[:, u, v], out=y)"),
         (
-            "        self.save_for_backward(image, y)",
-            "        y /= len(windows)\n        self.save_for_backward(image, y)",
+            "        self.save_for_backward(windows, y, image.shape)",
+            "        y /= 1 + len(rest)\n        self.save_for_backward(windows, y, image.shape)",
         ),
     ),
     _pool(
@@ -80,21 +81,21 @@ POOLING: tuple[Fault, ...] = (
         "It takes the minimum of the window.",
         "What does it give for a window 0, 0, 0, 4?",
         "The output is too small; hidden by constant images.",
-        ("np.maximum(y, element, out=y)", "np.minimum(y, element, out=y)"),
+        (_LARGER, "np.minimum(y, windows[:, u, v], out=y)"),
     ),
     _pool(
         "absolute-maximum",
         "It compares absolute values: a large negative number wins.",
         "Try a window with -5 in it.",
         "Wrong where a negative number has the greatest absolute value; hidden by data after a ReLU.",
-        ("np.maximum(y, element, out=y)", "np.copyto(y, element, where=np.abs(element) > np.abs(y))"),
+        (_LARGER, "np.copyto(y, windows[:, u, v], where=np.abs(windows[:, u, v]) > np.abs(y))"),
     ),
     _pool(
         "starts-at-zero",
         "The search for the maximum begins at 0: a window of negative numbers gives 0.",
         "Try an image of negative numbers.",
         "The output is never negative; hidden by data after a ReLU.",
-        ('y = windows[0].copy(order="C")', 'y = np.maximum(windows[0], 0, order="C")'),
+        ('y = windows[:, *first].copy(order="C")', 'y = np.maximum(windows[:, *first], 0, order="C")'),
     ),
     _pool(
         "padding-zero",
@@ -116,18 +117,15 @@ POOLING: tuple[Fault, ...] = (
         "Try an image of odd height.",
         "The output is larger; hidden by even sizes.",
         (
-            'size = output_size("MaxPool2d", x, self.kernel_size, self.stride, self.padding)',
-            "lengths = zip(x.shape[2:], self.kernel_size, self.stride, self.padding, strict=True)\n"
-            "        size = tuple(-(-(n + 2 * p - k) // s) + 1 for n, k, s, p in lengths)",
-        ),
-        (
             _PAD,
             "image = pad(batch_last(x), self.padding, -np.inf)\n"
-            "        image = np.pad(image, ((0, 0), (0, 9), (0, 9), (0, 0)), constant_values=-np.inf)",
+            "        more = [(0, s - 1) for s in self.stride]\n"
+            "        image = np.pad(image, ((0, 0), *more, (0, 0)), constant_values=-np.inf)",
         ),
         (
             "return batch_first(crop(grad_image, self.padding))",
-            "return batch_first(crop(grad_image[:, :-9, :-9], self.padding))",
+            "h, w = (length - s + 1 for length, s in zip(image_shape[1:3], self.stride, strict=True))\n"
+            "        return batch_first(crop(grad_image[:, :h, :w], self.padding))",
         ),
     ),
     _pool(
@@ -135,14 +133,14 @@ POOLING: tuple[Fault, ...] = (
         "The gradient is multiplied by the maximum itself; the slope of the maximum is 1.",
         "What is the slope of max(a, b) in its larger argument?",
         "The gradient grows with the input; hidden by inputs of 1.",
-        (_ADD, "grad_image[at] += g * wins * y"),
+        (_DECIDED, _DECIDED + "            wins = wins * y\n"),
     ),
     _pool(
         "sides-exchanged",
         "The height and the width of the window are exchanged.",
         "Try a window that is not square.",
         "The shape is wrong, or it raises; hidden by square windows.",
-        ("x, self.kernel_size, self.stride, self.padding)", "x, self.kernel_size[::-1], self.stride, self.padding)"),
+        ('"kernel_size", kernel_size, minimum=1)', '"kernel_size", kernel_size, minimum=1)[::-1]'),
     ),
     _pool(
         "cache-kept",
@@ -150,8 +148,8 @@ POOLING: tuple[Fault, ...] = (
         "Call it twice with different inputs.",
         "The second backward is wrong, or raises; hidden by a single call.",
         (
-            "        self.save_for_backward(image, y)",
-            "        if self._saved is None:\n            self.save_for_backward(image, y)",
+            "        self.save_for_backward(windows, y, image.shape)",
+            "        if self._saved is None:\n            self.save_for_backward(windows, y, image.shape)",
         ),
     ),
 )

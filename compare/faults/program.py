@@ -15,7 +15,9 @@ def _training(name: str, made: str, hint: str, shows: str, *edits: tuple[str, st
 
 _FIRST = "x = self.relu1(self.conv1(x))  # (N, 8, 26, 26)"
 _LAST = "return self.fc1(x)  # (N, num_classes)"
-_BACK = "return self.conv1.backward(self.relu1.backward(g))"
+_BACK = "return self.relu1.backward(g)"
+_GRAD_INPUT = "return self.conv1.backward(self._backward_to_conv1(grad_output))"
+_LEARN = "    model.backward_parameters(grad_logits)  # nobody learns from the gradient of the images\n"
 _SOFTMAX = ("from scratch.activation import ReLU\n", "from scratch.activation import ReLU, softmax\n")
 
 PROGRAM: tuple[Fault, ...] = (
@@ -31,7 +33,7 @@ PROGRAM: tuple[Fault, ...] = (
         "Backward skips the ReLU.",
         "Count the layers in forward and in backward.",
         "The gradients of the layers before it are wrong, those after it exact.",
-        (_BACK, "return self.conv1.backward(g)"),
+        (_BACK, "return g"),
     ),
     _cnn(
         "relu-missing",
@@ -39,7 +41,7 @@ PROGRAM: tuple[Fault, ...] = (
         "Are the feature maps ever negative?",
         "Everything after it is wrong.",
         (_FIRST, "x = self.conv1(x)  # (N, 8, 26, 26)"),
-        (_BACK, "return self.conv1.backward(g)"),
+        (_BACK, "return g"),
     ),
     _cnn(
         "softmax-before-loss",
@@ -70,14 +72,14 @@ PROGRAM: tuple[Fault, ...] = (
         "The gradient of the images is zero.",
         "What does backward of the whole model return?",
         "grad_input is zero; hidden because training never needs it.",
-        (_BACK, "return 0 * self.conv1.backward(self.relu1.backward(g))"),
+        (_GRAD_INPUT, _GRAD_INPUT.replace("self.conv1", "0 * self.conv1")),
     ),
     _cnn(
         "gradient-stops",
         "The gradient stops before the convolution, which never learns.",
         "Look at the filters before and after training.",
         "The convolution has no gradient; hidden because the linear layer learns alone.",
-        (_BACK, "return self.conv1.backward(0 * self.relu1.backward(g))"),
+        (_BACK, "return 0 * self.relu1.backward(g)"),
     ),
     _training(
         "gradients-never-zeroed",
@@ -102,7 +104,7 @@ PROGRAM: tuple[Fault, ...] = (
             "    optimizer.zero_grad()\n    logits = model(images)",
             "    optimizer.step()\n    optimizer.zero_grad()\n    logits = model(images)",
         ),
-        ("    model.backward(grad_logits)\n    optimizer.step()\n", "    model.backward(grad_logits)\n"),
+        (_LEARN + "    optimizer.step()\n", _LEARN),
     ),
     _training(
         "gradient-summed",
@@ -123,6 +125,6 @@ PROGRAM: tuple[Fault, ...] = (
         "The optimizer never steps: nothing is learnt.",
         "Compare the weights before and after.",
         "The weights stay as they were; hidden by a tolerance larger than the update.",
-        ("    model.backward(grad_logits)\n    optimizer.step()\n", "    model.backward(grad_logits)\n"),
+        (_LEARN + "    optimizer.step()\n", _LEARN),
     ),
 )
