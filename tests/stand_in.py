@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -254,9 +255,15 @@ def concatenate(
     return DeviceArray(np.concatenate([array._host for array in tup], axis=axis, dtype=dtype))
 
 
-def take_along_axis(a: Any, indices: Any, axis: int) -> DeviceArray:
-    _refuse_numpy(a, indices)
-    return DeviceArray(np.take_along_axis(a._host, indices._host, axis))
+def clip(a: Any, a_min: Any, a_max: Any, out: Any = None) -> DeviceArray:
+    _refuse_numpy(a, a_min, a_max)
+    assert out is None
+    return DeviceArray(np.asarray(np.clip(a._host, _host(a_min), _host(a_max))))
+
+
+def as_strided(x: Any, shape: Any = None, strides: Any = None) -> DeviceArray:
+    _refuse_numpy(x)
+    return DeviceArray(np.lib.stride_tricks.as_strided(x._host, shape, strides))
 
 
 FUNCTIONS: dict[str, Callable[..., DeviceArray]] = {
@@ -269,9 +276,11 @@ FUNCTIONS: dict[str, Callable[..., DeviceArray]] = {
         ones_like,
         full_like,
         concatenate,
-        take_along_axis,
+        clip,
     )
 }
+# What the package asks CuPy itself for, and not NumPy's protocols.
+CUPY = SimpleNamespace(lib=SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided)))
 ARRAY_METHODS = [
     name for name, value in vars(DeviceArray).items() if inspect.isfunction(value) and not name.startswith("_")
 ]

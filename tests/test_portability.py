@@ -16,12 +16,19 @@ import torch_ref
 from compare import weights
 from compare.pairs import MODELS, REGISTRY
 from compare.verify.probe import draw_probes, drive
-from scratch import Array, backend
+from scratch import Array, backend, windows
 from tests import stand_in
 from tests.elsewhere import maker
 from tests.stand_in import DeviceArray
 
 DTYPES = ["float32", "float64"]
+
+
+@pytest.fixture(autouse=True)
+def _in_place_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in, also where CuPy is asked for by name; and the same pieces as at home, for the same bits."""
+    monkeypatch.setattr(backend, "open_cupy", lambda: stand_in.CUPY)
+    monkeypatch.setattr(windows, "on_host", lambda array: True)
 
 
 def place(array: Array) -> Array:
@@ -99,6 +106,15 @@ def test_training_stays_on_its_device_and_gives_the_same_bits(
     assert results[0] == results[1]
     for name, array in states[0].items():
         np.testing.assert_array_equal(states[1][name], array, err_msg=name, strict=True)
+
+
+def test_on_a_gpu_everything_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.zeros((2, 5, 4, 3))
+    assert len(list(windows.pieces(place(y), limit=7))) > 1
+    monkeypatch.undo()
+    (at,) = windows.pieces(place(y), limit=7)
+    assert y[:, *at].shape == y.shape
+    assert len(list(windows.pieces(y, limit=7))) > 1
 
 
 @pytest.mark.parametrize("make_optimizer", OPTIMIZERS)
@@ -263,6 +279,8 @@ def test_the_stand_in_has_nothing_that_cupy_has_not() -> None:
         assert list(inspect.signature(function).parameters) == list(
             inspect.signature(getattr(cupy, name)).parameters
         ), name
+    given = inspect.signature(cupy.lib.stride_tricks.as_strided).parameters
+    assert list(inspect.signature(stand_in.as_strided).parameters) == list(given)
     for name in stand_in.UFUNCS:
         assert callable(getattr(cupy, name)), name
     for name in stand_in.ARRAY_METHODS:
