@@ -157,7 +157,13 @@ REGISTRY: dict[str, Pair] = {
             scratch.Conv2d,
             nn.Conv2d,
             tolerance.sum_of_products,
-            _grid(CONVOLUTIONS, (*PLAIN, "per-channel")),
+            (
+                *_grid(CONVOLUTIONS, (*PLAIN, "per-channel")),
+                # Large enough to be computed in pieces: rows, parts of a row, and parts of the batch.
+                Case((40, 6, 14, 14), _conv(6, 16, 5)),
+                Case((150, 6, 6, 14), _conv(6, 16, 5)),
+                Case((600, 6, 6, 5), _conv(6, 16, 5)),
+            ),
         ),
         LayerPair(
             "maxpool2d",

@@ -77,14 +77,13 @@ def sliding_windows(y: Array, kernel: Pair, stride: Pair) -> Array:
 
 
 def pieces(y: Array, limit: int) -> Iterator[Piece]:
-    """Cut (C, H, W, N) into pieces of at most `limit` elements per channel, each one run of memory in every channel.
+    """Cut (C, H, W, N) into pieces of at most `limit` elements per channel (at least one), each one run of memory in every channel.
 
     A piece is some rows, or some pixels of one row, or one pixel of some images. What is done piece by piece stays in
     the cache. On a GPU, which is slow at many small calls, there is one piece.
     """
     _, h, w, n = y.shape
-    if not on_host(y):
-        limit = h * w * n
+    limit = max(1, limit) if on_host(y) else h * w * n
     rows, columns = max(1, limit // (w * n)), max(1, limit // n)
     images = math.ceil(n / math.ceil(n / limit))  # parts of about the same size
     for i in range(0, h, rows):
