@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
+from compare.bench.plan import BATCH_SIZES, Plan, parse_numbers
 from compare.errors import UserError
 from compare.files import require_writable, write_bytes, write_json
 from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
@@ -51,6 +52,7 @@ CLI_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _EPOCHS = f"{EPOCHS['digits']} for digits, {EPOCHS['mnist']} for the others"
 _RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
+_BATCH_SIZES = ",".join(map(str, BATCH_SIZES))
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result to FILE as JSON.")]
 DatasetName = Annotated[
     str,
@@ -313,6 +315,58 @@ def break_(
 
     for line in write_exercise(name, out, seed):
         _print(line)
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        list[str] | None, typer.Option(help="cnn, lenet5 or wide; may be repeated.  [default: all]")
+    ] = None,
+    batch_size: Annotated[str, typer.Option(metavar="N,N,...", help="Images per step.")] = _BATCH_SIZES,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="train or inference; may be repeated.  [default: both]")
+    ] = None,
+    threads: Annotated[str, typer.Option(metavar="N,N,...", help="Threads, the same for both twins.")] = "1",
+    seconds: Annotated[float, typer.Option(help="How long each twin is timed in each line of the table.")] = 1.0,
+    device: DeviceName = Plan.device,
+    compile_: Annotated[bool, typer.Option("--compile", help="Measure torch.compile too.")] = Plan.compiled,
+    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer instead, at one batch size.")] = Plan.layers,
+    loops: Annotated[bool, typer.Option(help="Measure the plain loops too, for scale.")] = Plan.loops,
+    memory: Annotated[bool, typer.Option(help="Measure the peak memory of a step too.")] = Plan.memory,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the ratios as a PNG picture.")] = None,
+    json: Json = None,
+) -> None:
+    """Measure how fast the twins are, side by side: training steps and inference.
+
+    Nothing is timed before its results were found equal. Slow is no failure: there is no threshold.
+    """
+    plan = Plan(
+        models=tuple(model or ()),
+        modes=tuple(mode or ()),
+        batch_sizes=parse_numbers(batch_size, "--batch-size"),
+        threads=parse_numbers(threads, "--threads"),
+        seconds=seconds,
+        device=device,
+        compiled=compile_,
+        loops=loops,
+        memory=memory,
+        layers=layers,
+    )
+    if layers and plot is not None:
+        raise UserError("--plot draws the models, not the --layers; leave one of them out")
+    require_writable(json)
+    require_writable(plot)
+    from compare.bench.chart import chart_png
+    from compare.bench.run import bench as measure
+
+    with console.status("") as status:
+        result = measure(
+            plan, lambda shown: _print(shown) if isinstance(shown, str) else console.print(shown), status.update
+        )
+    if plot is not None and result.rows:
+        write_bytes(plot, chart_png(result.rows))
+        _print(f"drawn in {plot}")
+    _finish(result.ok, result.as_json(), json)
 
 
 @app.command()

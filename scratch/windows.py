@@ -77,10 +77,10 @@ def sliding_windows(y: Array, kernel: Pair, stride: Pair) -> Array:
 
 
 def pieces(y: Array, limit: int) -> Iterator[Piece]:
-    """Cut (C, H, W, N) into pieces of at most `limit` elements per channel (at least one), each one run of memory in every channel.
+    """Cut (C, H, W, N) into pieces of at most `limit` elements per channel, but at least one.
 
-    A piece is some rows, or some pixels of one row, or one pixel of some images. What is done piece by piece stays in
-    the cache. On a GPU, which is slow at many small calls, there is one piece.
+    A piece is some rows, or some pixels of one row, or one pixel of some images: one run of memory in every channel.
+    What is done piece by piece stays in the cache. On a GPU, which is slow at many small calls, there is one piece.
     """
     _, h, w, n = y.shape
     limit = max(1, limit) if on_host(y) else h * w * n

@@ -1,0 +1,212 @@
+"""The sides of a measurement: scratch, torch, and torch compiled, each a model with one batch to work on.
+
+What is timed is what training calls: `scratch.train_step` and `torch_ref.train_step`, in float32, by SGD with momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+import scratch
+import torch_ref
+from compare import weights
+from compare.bench.timing import Stopwatch, Timed, wall_clock
+from compare.devices import Device, open_device
+from compare.errors import UserError
+from compare.observe import Tensors, gradient_name
+from compare.pairs import ModelPair
+from compare.weights import State
+from scratch import Array, backend
+
+SGD: dict[str, Any] = {"lr": 0.001, "momentum": 0.9}
+
+
+class Side(Protocol):
+    """What can be asked of a side, in whichever library; all arrays that it gives are copies on the host."""
+
+    name: str
+    stopwatch: Stopwatch
+
+    def take(self, images: Array, labels: Array) -> None:
+        """Work on this batch from now on."""
+
+    def rewind(self) -> None:
+        """Put the weights back to what they were at the start: else thousands of steps on one batch would wear them
+        out, and numbers too small to be normal are slow to compute with.
+        """
+
+    def train_step(self) -> tuple[float, int]:
+        """Forward, loss, backward and the update."""
+
+    def infer(self) -> object:
+        """Forward alone, in evaluation mode."""
+
+    def logits(self) -> Array:
+        """What the model makes of the batch."""
+
+    def weights(self) -> Tensors:
+        """The parameters and buffers."""
+
+    def gradients(self) -> Tensors:
+        """The gradients of the last step."""
+
+
+class ScratchSide:
+    """The NumPy twin; on a CUDA device, CuPy's arrays."""
+
+    name = "scratch"
+
+    def __init__(self, pair: ModelPair, state: State, device: Device) -> None:
+        self.device, self.state = device, state
+        self.model: scratch.Module = pair.scratch(dtype="float32")
+        weights.load_scratch_state(self.model, state)
+        self.model.to(device.to_scratch)
+        self.criterion = scratch.CrossEntropyLoss()
+        self.optimizer = scratch.SGD(self.model.parameters(), **SGD)
+        self.stopwatch: Stopwatch = wall_clock if device.name == "cpu" else _cupy_events
+
+    def take(self, images: Array, labels: Array) -> None:
+        self.images, self.labels = self.device.to_scratch(images), self.device.to_scratch(labels)
+
+    def rewind(self) -> None:
+        weights.load_scratch_state(self.model, self.state)
+
+    def train_step(self) -> tuple[float, int]:
+        return scratch.train_step(self.model, self.criterion, self.optimizer, self.images, self.labels)
+
+    def infer(self) -> Array:
+        return self.model(self.images)
+
+    def logits(self) -> Array:
+        return backend.to_host(self.infer())
+
+    def weights(self) -> Tensors:
+        return weights.scratch_state(self.model)
+
+    def gradients(self) -> Tensors:
+        named = self.model.named_parameters()
+        return {gradient_name(name): backend.to_host(p.grad) for name, p in named if p.grad is not None}
+
+
+class TorchSide:
+    """torch as it comes: eager, without compilation."""
+
+    name = "torch"
+
+    def __init__(self, pair: ModelPair, state: State, device: Device) -> None:
+        self.device, self.state = device, state
+        self.model: nn.Module = pair.torch(dtype=torch.float32)
+        weights.load_torch_state(self.model, state)
+        self.model.to(device.name)
+        self.called: Any = self.model
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), **SGD)
+        self.stopwatch: Stopwatch = wall_clock if device.name == "cpu" else _torch_events
+
+    def take(self, images: Array, labels: Array) -> None:
+        self.images, self.labels = self.device.to_torch(images), self.device.to_torch(labels)
+
+    def rewind(self) -> None:
+        weights.load_torch_state(self.model, self.state)
+
+    def train_step(self) -> tuple[float, int]:
+        return torch_ref.train_step(self.called, self.criterion, self.optimizer, self.images, self.labels)
+
+    def infer(self) -> torch.Tensor:
+        logits: torch.Tensor = self.called(self.images)
+        return logits
+
+    def logits(self) -> Array:
+        with torch.inference_mode():
+            return self.infer().cpu().numpy().copy()
+
+    def weights(self) -> Tensors:
+        return weights.torch_state(self.model)
+
+    def gradients(self) -> Tensors:
+        named = self.model.named_parameters()
+        return {gradient_name(name): p.grad.cpu().numpy().copy() for name, p in named if p.grad is not None}
+
+
+class CompiledSide(TorchSide):
+    """torch with the model compiled for the batch's shape."""
+
+    name = "compile"
+
+    def __init__(self, pair: ModelPair, state: State, device: Device) -> None:
+        super().__init__(pair, state, device)
+        torch.compiler.reset()  # it compiles a function for a few shapes only, then gives up
+        self.called = torch.compile(self.model, dynamic=False)
+
+
+def make_sides(
+    pair: ModelPair, state: State, batch: tuple[Array, Array], mode: str, device: str = "cpu", compiled: bool = False
+) -> list[Side]:
+    """scratch, torch, and compiled torch where that is wanted, with the same weights and the same batch."""
+    kinds: list[Callable[..., Side]] = [ScratchSide, TorchSide, *([CompiledSide] if compiled else [])]
+    where = open_device(device)
+    sides = [kind(pair, state, where) for kind in kinds]
+    for side in sides:
+        side.take(*batch)
+        model: Any = side
+        model.model.train(mode == "train")
+    return sides
+
+
+def timed(side: Side, mode: str) -> Timed:
+    """What of a side is timed. Inference is in torch's inference mode, which is entered once for all calls of a block
+    (and means nothing to scratch).
+    """
+
+    def without_gradients(call: Callable[[], object], repeats: int) -> float:
+        with torch.inference_mode():
+            return side.stopwatch(call, repeats)
+
+    if mode == "train":
+        return Timed(side.train_step, side.stopwatch, side.rewind)
+    return Timed(side.infer, without_gradients, side.rewind)
+
+
+def require_compiler() -> None:
+    """Try whether torch.compile works on this machine.
+
+    Raises:
+        UserError: if it does not, a C++ compiler being missing for instance.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2))
+    except Exception as error:
+        reason = " ".join(str(error).split()).partition(" Set TORCHDYNAMO_VERBOSE")[0][:160]  # advice for its makers
+        raise UserError(
+            f"--compile: torch.compile does not work here ({type(error).__name__}: {reason}); "
+            "install a C++ compiler, or leave --compile out"
+        ) from None
+
+
+def _torch_events(call: Callable[[], object], repeats: int) -> float:
+    """The seconds between two events on the device, around `repeats` calls."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def _cupy_events(call: Callable[[], object], repeats: int) -> float:
+    """The same by CuPy's events, on the stream that CuPy computes on."""
+    cupy = backend.open_cupy()
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    torch.cuda.synchronize()  # the whole device: what torch was given to do is no part of this
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return float(cupy.cuda.get_elapsed_time(start, end)) / 1000
