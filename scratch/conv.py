@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from scratch import checks
 from scratch.module import Array, Module, uniform
-from scratch.windows import Pair, Piece, batch_first, batch_last, crop, output_size, pad, pieces, sliding_windows
+from scratch.windows import (
+    Pair,
+    Piece,
+    batch_first,
+    batch_last,
+    crop,
+    output_size,
+    pad,
+    pieces,
+    sliding_windows,
+    small_buffers,
+)
 
 # OpenBLAS, with which NumPy multiplies, takes small matrices as they stand. Those whose product has more than 10⁶
 # multiplications it first copies into an order of its own, which costs more than it saves where one side is narrow:
@@ -136,9 +147,10 @@ class Conv2d(Module):
         for at in pieces(g, PATCHES // (c_in * kh * kw)):
             grad_columns = weight.reshape(c_out, -1).T @ g[:, *at].reshape(c_out, -1)  # (4): the products ...
             grad_patches = grad_columns.reshape(grad_windows[:, :, :, *at].shape)
-            for u in range(kh):
-                for v in range(kw):
-                    grad_windows[:, u, v, *at] += grad_patches[:, u, v]  # ... and the sum over the overlapping windows
+            with small_buffers():
+                for u in range(kh):
+                    for v in range(kw):
+                        grad_windows[:, u, v, *at] += grad_patches[:, u, v]  # ... and the sum where windows overlap
         return batch_first(crop(grad_image, self.padding))
 
     def backward_parameters(self, grad_output: Array) -> None:

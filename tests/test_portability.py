@@ -28,7 +28,7 @@ DTYPES = ["float32", "float64"]
 def _in_place_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in, also where CuPy is asked for by name; and the same pieces as at home, for the same bits."""
     monkeypatch.setattr(backend, "open_cupy", lambda: stand_in.CUPY)
-    monkeypatch.setattr(windows, "on_host", lambda array: True)
+    monkeypatch.setattr(windows, "on_host", lambda _: True)
 
 
 def place(array: Array) -> Array:
