@@ -14,6 +14,7 @@ from scratch.model import CNN, LeNet5
 from scratch.module import Array, Buffer, Module, Parameter, Sequential
 from scratch.norm import BatchNorm2d
 from scratch.optim import SGD, Adam, Optimizer
+from scratch.parallel import DataParallel
 from scratch.pool import MaxPool2d
 from scratch.train import evaluate, predict, train_step
 
@@ -26,6 +27,7 @@ __all__ = [
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "Flatten",
     "IDXError",

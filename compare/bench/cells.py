@@ -63,7 +63,7 @@ def measure_cell(cell: Cell, plan: Plan) -> Row:
     """
     pair = PAIRS[cell.model]
     batch = draw_batch(pair, cell.batch)
-    sides = make_sides(pair, draw_state(pair), batch, cell.mode, plan.device, plan.compiled)
+    sides = make_sides(pair, draw_state(pair), batch, cell.mode, plan.device, plan.compiled, cell.threads)
     require_equal(sides, cell.mode, str(cell))
     settle = SETTLE if cell.threads > 1 else 0.0
     samples = interleaved({side.name: timed(side, cell.mode) for side in sides}, plan.seconds, settle)

@@ -14,6 +14,9 @@ from compare.weights import State
 from scratch import Array
 
 SEED = 0
+# With more than one thread: how many images each must have for scratch to cut the batch (`scratch.DataParallel`).
+# Measured: below, waiting for each other costs more than it saves, and the threads go to the matrix library instead.
+LEAST = {"cnn": 128, "lenet5": 64, "wide": 16}
 
 
 def wide_scratch(

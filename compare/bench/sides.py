@@ -1,19 +1,24 @@
 """The sides of a measurement: scratch, torch, and torch compiled, each a model with one batch to work on.
 
 What is timed is what training calls: `scratch.train_step` and `torch_ref.train_step`, in float32, by SGD with momentum.
+Several threads are used by each library in its own way: torch in its operations, scratch in its matrix products, or,
+where the batch is large enough for the model, for parts of the batch (`scratch.DataParallel`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 import scratch
 import torch_ref
 from compare import weights
+from compare.bench.models import LEAST
 from compare.bench.timing import Stopwatch, Timed, wall_clock
 from compare.devices import Device, open_device
 from compare.errors import UserError
@@ -60,26 +65,29 @@ class ScratchSide:
 
     name = "scratch"
 
-    def __init__(self, pair: ModelPair, state: State, device: Device) -> None:
+    def __init__(self, pair: ModelPair, state: State, device: Device, threads: int = 1) -> None:
         self.device, self.state = device, state
         self.model: scratch.Module = pair.scratch(dtype="float32")
         weights.load_scratch_state(self.model, state)
         self.model.to(device.to_scratch)
+        self.parallel = scratch.DataParallel(self.model, threads, LEAST.get(pair.name, 64))
+        self.called = self.model
         self.criterion = scratch.CrossEntropyLoss()
         self.optimizer = scratch.SGD(self.model.parameters(), **SGD)
         self.stopwatch: Stopwatch = wall_clock if device.name == "cpu" else _cupy_events
 
     def take(self, images: Array, labels: Array) -> None:
         self.images, self.labels = self.device.to_scratch(images), self.device.to_scratch(labels)
+        self.called = self.parallel if self.parallel.parts(len(images)) > 1 else self.model
 
     def rewind(self) -> None:
         weights.load_scratch_state(self.model, self.state)
 
     def train_step(self) -> tuple[float, int]:
-        return scratch.train_step(self.model, self.criterion, self.optimizer, self.images, self.labels)
+        return scratch.train_step(self.called, self.criterion, self.optimizer, self.images, self.labels)
 
     def infer(self) -> Array:
-        return self.model(self.images)
+        return self.called(self.images)
 
     def logits(self) -> Array:
         return backend.to_host(self.infer())
@@ -144,12 +152,21 @@ class CompiledSide(TorchSide):
 
 
 def make_sides(
-    pair: ModelPair, state: State, batch: tuple[Array, Array], mode: str, device: str = "cpu", compiled: bool = False
+    pair: ModelPair,
+    state: State,
+    batch: tuple[Array, Array],
+    mode: str,
+    device: str = "cpu",
+    compiled: bool = False,
+    threads: int = 1,
 ) -> list[Side]:
-    """scratch, torch, and compiled torch where that is wanted, with the same weights and the same batch."""
-    kinds: list[Callable[..., Side]] = [ScratchSide, TorchSide, *([CompiledSide] if compiled else [])]
+    """scratch, torch, and compiled torch where that is wanted, with the same weights and the same batch.
+
+    `threads` is for parts of the batch in scratch; those of the libraries are set for all (`equal_threads`).
+    """
     where = open_device(device)
-    sides = [kind(pair, state, where) for kind in kinds]
+    sides: list[Side] = [ScratchSide(pair, state, where, threads), TorchSide(pair, state, where)]
+    sides += [CompiledSide(pair, state, where)] if compiled else []
     for side in sides:
         side.take(*batch)
         model: Any = side
@@ -158,17 +175,19 @@ def make_sides(
 
 
 def timed(side: Side, mode: str) -> Timed:
-    """What of a side is timed. Inference is in torch's inference mode, which is entered once for all calls of a block
-    (and means nothing to scratch).
-    """
+    """What of a side is timed, under which conditions, which are entered once for all calls of a block.
 
-    def without_gradients(call: Callable[[], object], repeats: int) -> float:
-        with torch.inference_mode():
+    Inference is in torch's inference mode, which means nothing to scratch. Where scratch cuts the batch, each of its
+    threads has one thread of the matrix library.
+    """
+    cut = isinstance(side, ScratchSide) and side.called is side.parallel
+
+    def stopwatch(call: Callable[[], object], repeats: int) -> float:
+        inference = torch.inference_mode() if mode != "train" else nullcontext()
+        with inference, threadpool_limits(1, user_api="blas") if cut else nullcontext():
             return side.stopwatch(call, repeats)
 
-    if mode == "train":
-        return Timed(side.train_step, side.stopwatch, side.rewind)
-    return Timed(side.infer, without_gradients, side.rewind)
+    return Timed(side.train_step if mode == "train" else side.infer, stopwatch, side.rewind)
 
 
 def require_compiler() -> None:

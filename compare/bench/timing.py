@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 BLOCK = 0.01  # seconds that one timed block lasts at least, or one call
 ROUNDS = 5  # at least
 SETTLE = 0.05  # seconds in which threads that wait for work give up their core
+WARM_UP = 0.03  # seconds of calls, at least one, after which cores and threads that slept are as fast as in a long run
+LONG_BLOCK = 0.05  # `BLOCK` where all this is needed
 Stopwatch = Callable[[Callable[[], object], int], float]  # seconds that so many calls take
 
 
@@ -38,11 +41,12 @@ def interleaved(sides: Mapping[str, Timed], seconds: float, settle: float = 0.0)
     A round gives each side one block: as many calls as fill `BLOCK`, or one. There are at least `ROUNDS`, and as many
     more as give each side `seconds` on average. Each side has been called twice before, untimed.
 
-    With `settle`, each change of side waits so long and makes one untimed call. That is for more than one thread: after
-    its call the pool of a library waits busily for the next one, for some milliseconds, and would take the cores from
-    the other library. Without it the twin that comes second is measured beside the other's threads.
+    With `settle`, each change of side waits so long, warms up again for `WARM_UP`, untimed, and then takes blocks of
+    `LONG_BLOCK`. That is for more than one thread: after its call the pool of a library waits busily for the next one,
+    for some milliseconds, and would take the cores from the other library. Without it the twin that comes second is
+    measured beside the other's threads.
     """
-    repeats = {name: _calls_per_block(side) for name, side in sides.items()}
+    repeats = {name: _calls(side, LONG_BLOCK if settle else BLOCK) for name, side in sides.items()}
     samples: dict[str, list[float]] = {name: [] for name in sides}
     spent, rounds = 0.0, 0
     while rounds < ROUNDS or spent < seconds * len(sides):
@@ -50,7 +54,7 @@ def interleaved(sides: Mapping[str, Timed], seconds: float, settle: float = 0.0)
             side.rewind()
             if settle:
                 time.sleep(settle)
-                side.stopwatch(side.call, 1)
+                side.stopwatch(side.call, math.ceil(repeats[name] * WARM_UP / LONG_BLOCK))
             taken = side.stopwatch(side.call, repeats[name])
             samples[name].append(taken / repeats[name])
             spent += taken
@@ -58,10 +62,11 @@ def interleaved(sides: Mapping[str, Timed], seconds: float, settle: float = 0.0)
     return samples
 
 
-def _calls_per_block(side: Timed) -> int:
+def _calls(side: Timed, seconds: float) -> int:
+    """How many calls fill so many seconds; at least one."""
     side.rewind()
     side.stopwatch(side.call, 1)
-    return max(1, round(BLOCK / max(side.stopwatch(side.call, 1), 1e-7)))
+    return max(1, round(seconds / max(side.stopwatch(side.call, 1), 1e-7)))
 
 
 def speed_ratio(samples: Mapping[str, list[float]], one: str = "scratch", other: str = "torch") -> float:
