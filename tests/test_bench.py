@@ -25,6 +25,7 @@ from compare.bench.chart import HEIGHT, WIDTH, chart, chart_png
 from compare.bench.equality import NotEqualError, difference, require_equal
 from compare.bench.plan import Plan, parse_numbers
 from compare.bench.timing import Timed, interleaved, speed_ratio, spread, wall_clock
+from compare.conditions import equal_threads
 from compare.errors import UserError
 from compare.verify.report import Report
 from scratch import Array, Conv2d, ReLU, naive
@@ -62,7 +63,8 @@ def test_the_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     calls.clear()
     monkeypatch.setattr("time.sleep", lambda seconds: calls.append(f"sleeps {seconds}"))
     interleaved({"a": side("a"), "b": side("b")}, seconds=0.0, settle=0.5)
-    turn = ["a rewinds", "sleeps 0.5", "a1", "a2", "b rewinds", "sleeps 0.5", "b1", "b2"]
+    # 30 ms to warm up, and blocks of 50 ms
+    turn = ["a rewinds", "sleeps 0.5", "a8", "a12", "b rewinds", "sleeps 0.5", "b8", "b12"]
     assert calls == warm + turn * timing.ROUNDS
 
 
@@ -209,6 +211,29 @@ def test_one_image_of_512_that_is_left_out_of_a_gradient_shows() -> None:
     start = {"weight": np.full(4, 100.0)}  # an update is looked at by itself, however large the parameter
     problem = difference({"weight": np.full(4, 100.0 + 0.9)}, {"weight": np.full(4, 101.0)}, start)
     assert problem.startswith("weight is ")
+
+
+@pytest.mark.parametrize(("images", "cut"), [(5, False), (6, True)])
+def test_with_threads_scratch_cuts_what_is_large_enough_and_the_matrix_library_keeps_to_one(
+    images: int, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models.LEAST, "cnn", 3)
+    pair, seen = models.PAIRS["cnn"], []
+    with equal_threads(2):
+        made = sides.make_sides(pair, models.draw_state(pair), models.draw_batch(pair, images), "train", threads=2)
+        require_equal(made, "train", "cut in two")
+
+        def step() -> None:
+            seen.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+
+        for side in made:
+            monkeypatch.setattr(side, "train_step", step)
+            timing = sides.timed(side, "train")
+            timing.stopwatch(timing.call, 1)
+    (own, _), (blas, other) = made, seen
+    assert isinstance(own, sides.ScratchSide)
+    assert (own.called is own.parallel) == cut
+    assert blas == ({1} if cut else other)
 
 
 # ---- the command

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from compare import weights
-from compare.conditions import direct_convolutions, equal_threads
+from compare.conditions import direct_convolutions, equal_threads, keep_freed_memory
 from compare.data import Dataset, batches
 from compare.errors import UserError
 from compare.files import LOCK, locked, make_folder, remove_leftovers
@@ -108,6 +108,7 @@ def run_twins(
     """
     settings = replace(twins.settings, epochs=twins.settings.epochs_on(dataset.name))
     make_folder(folder)
+    keep_freed_memory()
     with locked(folder), equal_threads(settings.threads), _ctrl_c() as asked:
         run = _Run(twins, dataset, folder, chosen or DataOptions(dataset.name), resumed)
         for line in run.notes:
