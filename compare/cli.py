@@ -327,18 +327,19 @@ def bench(
         list[str] | None, typer.Option(help="train or inference; may be repeated.  [default: both]")
     ] = None,
     threads: Annotated[str, typer.Option(metavar="N,N,...", help="Threads, the same for both twins.")] = "1",
-    seconds: Annotated[float, typer.Option(help="How long each twin is timed in each line of the table.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Time for each twin in each line of the table.")] = 1.0,
     device: DeviceName = Plan.device,
     compile_: Annotated[bool, typer.Option("--compile", help="Measure torch.compile too.")] = Plan.compiled,
-    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer instead, at one batch size.")] = Plan.layers,
+    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer, for one batch size (64).")] = Plan.layers,
     loops: Annotated[bool, typer.Option(help="Measure the plain loops too, for scale.")] = Plan.loops,
     memory: Annotated[bool, typer.Option(help="Measure the peak memory of a step too.")] = Plan.memory,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the ratios as a PNG picture.")] = None,
     json: Json = None,
 ) -> None:
-    """Measure how fast the twins are, side by side: training steps and inference.
+    """Measure how fast the twins are, in turns: training steps and inference, in images per second.
 
-    Nothing is timed before its results were found equal. Slow is no failure: there is no threshold.
+    ratio is how many times as fast scratch is as torch; wide has two wide convolutions and 1.2 million weights. Nothing
+    is timed before its results were found equal. Slow is no failure: there is no threshold.
     """
     plan = Plan(
         models=tuple(model or ()),
@@ -354,6 +355,8 @@ def bench(
     )
     if layers and plot is not None:
         raise UserError("--plot draws the models, not the --layers; leave one of them out")
+    if plot is not None and json is not None and plot.absolute() == json.absolute():
+        raise UserError(f"--plot and --json must be two files, got {plot} for both")
     require_writable(json)
     require_writable(plot)
     from compare.bench.chart import chart_png

@@ -23,12 +23,14 @@ from scratch.windows import (
     small_buffers,
 )
 
-# OpenBLAS, with which NumPy multiplies, takes small matrices as they stand. Those whose product has more than 10⁶
-# multiplications it first copies into an order of its own, which costs more than it saves where one side is narrow:
-# kernels of one image channel or a few. Products that cannot be kept small are best far from small.
+# OpenBLAS, with which NumPy multiplies, takes small matrices as they stand, where the product has up to 10⁶
+# multiplications. Larger ones it first copies into an order of its own, and for a matrix of few rows that costs up to
+# five times as much as the product. So the columns are few enough for that; but where they would be fewer than 256,
+# as beside a large weight, calls cost more than copies, and 768 are best: measured, and no power of two, as rows so far
+# apart collide in the cache.
 SMALL_PRODUCT = 10**6
 FEWEST_COLUMNS, MANY_COLUMNS = 256, 768
-PATCHES = 500_000  # numbers that backward spreads over the images at a time: 2 MB of float32
+PATCHES = 500_000  # numbers that backward adds to the images at a time: 2 MB of float32
 
 
 class Conv2d(Module):
@@ -164,7 +166,7 @@ class Conv2d(Module):
         grad_matrix = np.zeros_like(self._matrix().T, order="C")
         for at, columns in self._columns(windows):
             grad_matrix += columns @ g[:, *at].reshape(c_out, -1).T
-        grad_weight = grad_matrix[: c_in * kh * kw].T.reshape(weight.shape)
+        grad_weight = grad_matrix[: c_in * kh * kw].T.copy().reshape(weight.shape)  # contiguous, as the weight is
         self.weight.accumulate_grad(grad_weight)  # (3)
         if self.bias is not None:
             self.bias.accumulate_grad(grad_matrix[-1])  # (2)
@@ -178,11 +180,12 @@ class Conv2d(Module):
     def _columns(self, windows: Array) -> Iterator[tuple[Piece, Array]]:
         """The windows piece by piece as columns of a matrix, each with its place in (H_out, W_out, N).
 
-        Row (c,u,v) is one element of every window, and a row of ones belongs to the bias. All pieces use one memory.
+        Row (c,u,v) is one element of every window, and a row of ones belongs to the bias. All pieces use one memory:
+        each must be done with before the next is asked for.
         """
         matrix, rows = self._matrix(), self.weight.data[0].size
         places = list(pieces(windows[:, 0, 0], columns_at_once(matrix)))
-        largest = windows[0, 0, 0][places[0]]
+        largest = windows[0, 0, 0][places[0]]  # the first piece is; of one element of the windows
         buffer = np.empty_like(windows, shape=(matrix.shape[1], largest.size), order="C")
         buffer[rows:] = 1
         for at in places:

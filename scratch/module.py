@@ -93,7 +93,10 @@ class Module:
         self.backward(grad_output)
 
     def save_for_backward(self, *values: Any) -> None:
-        """Remember what `backward` will need; the next `forward` replaces it."""
+        """Remember what `backward` will need; the next `forward` replaces it.
+
+        Nothing is copied: who writes into an input or output before `backward` changes the gradients, too.
+        """
         self._saved = values
 
     @property

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from scratch import checks
 from scratch.dropout import Dropout
-from scratch.module import Array, Module
+from scratch.module import Array, Module, Parameter
 from scratch.norm import BatchNorm2d
 
 Result = TypeVar("Result")
@@ -31,10 +33,10 @@ class DataParallel(Module):
         ∂L/∂x = (∂L/∂x₁, ∂L/∂x₂, ...)                                                                       (2)
         ∂L/∂θ = Σ_k ∂L/∂θ by part k                                                                         (3)
 
-    Every thread but the first has a replica of the module, with the same weights and with gradients of its own until
-    (3). NumPy lets other threads run while it computes, but not between two of its calls, where threads wait for each
-    other. For small parts that costs more than it saves, so that batches of fewer than `least` images per thread are
-    not cut as often. NumPy's matrix library should have one thread then, or its threads compete with these.
+    Every thread but the first takes its part through a replica of the module, made anew in each forward pass, with the
+    same weights and with gradients of its own until (3). NumPy lets other threads run while it computes, but not
+    between two of its calls, where threads wait for each other. For small parts that costs more than it saves: no part
+    is smaller than `least`. NumPy's matrix library should have one thread then, or its threads compete with these.
 
     Args:
         module: the model, whose layers take every image for itself.
@@ -42,8 +44,8 @@ class DataParallel(Module):
         least: the smallest number of images per thread.
 
     Shapes: those of `module`, with the batch as the first axis.
-    Raises: ValueError for a module with BatchNorm2d, which needs the whole batch, or Dropout, whose replicas would draw
-        the same masks.
+    Raises: ValueError for a module with BatchNorm2d, which needs the whole batch, or Dropout, whose generator cannot be
+        shared by threads.
     Torch twin: `torch.nn.DataParallel`, with threads in place of devices.
     Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997.
 
@@ -57,55 +59,97 @@ class DataParallel(Module):
     def __init__(self, module: Module, threads: int = 2, least: int = 64) -> None:
         super().__init__()
         checks.positive("DataParallel", threads=threads, least=least)
-        for name, layer in module.named_modules():
-            if isinstance(layer, BatchNorm2d | Dropout):
-                kind = type(layer).__name__
-                raise ValueError(f"DataParallel: module must take every image for itself, got {kind} in it ({name!r})")
+        replica(module)
         self.module = module
+        self.threads = threads
         self.least = least
-        self._replicas = [copy.deepcopy(module) for _ in range(threads - 1)]
-        self._pool = ThreadPoolExecutor(threads)
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # and the process whose threads they are
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: not the threads."""
+        return vars(self) | {"_pool": None}
 
     def forward(self, x: Array) -> Array:
         parts = self.parts(len(x))
-        workers = [self.module, *self._replicas[: parts - 1]]
-        for replica in workers[1:]:
-            replica.train(self.module.training)
-            for own, shared in zip(replica.parameters(), self.module.parameters(), strict=True):
-                own.data, own.grad = shared.data, None
+        workers = [self.module, *(replica(self.module) for _ in range(parts - 1))]
         cuts = [len(x) * part // parts for part in range(parts + 1)]
         slices = [slice(*ends) for ends in pairwise(cuts)]
-        self.save_for_backward(workers, slices)
-        return np.concatenate(self._at_once(lambda worker, at: worker(x[at])))  # (1)
+        y = np.concatenate(self._at_once(lambda worker, at: worker(x[at]), workers, slices))  # (1)
+        self.save_for_backward(workers, slices, y.shape, y.dtype)
+        return y
 
     def backward(self, grad_output: Array) -> Array:
-        grads = self._at_once(lambda worker, at: worker.backward(grad_output[at]))
-        self._collect()
+        workers, slices = self._workers(grad_output)
+        grads = self._at_once(lambda worker, at: worker.backward(grad_output[at]), workers, slices)
+        self._collect(workers)
         return np.concatenate(grads)  # (2)
 
     def backward_parameters(self, grad_output: Array) -> None:
-        self._at_once(lambda worker, at: worker.backward_parameters(grad_output[at]))
-        self._collect()
+        workers, slices = self._workers(grad_output)
+        self._at_once(lambda worker, at: worker.backward_parameters(grad_output[at]), workers, slices)
+        self._collect(workers)
 
     def parts(self, images: int) -> int:
         """Into how many parts a batch of so many images is cut."""
-        return max(1, min(1 + len(self._replicas), images // self.least))
+        return max(1, min(self.threads, images // self.least))
 
-    def _at_once(self, work: Callable[[Module, slice], Result]) -> list[Result]:
-        """`work` done by every worker on its part of the batch, the first one's by the calling thread."""
-        (first, *others), (at, *rest) = self.saved_for_backward
-        futures = [self._pool.submit(work, *its) for its in zip(others, rest, strict=True)]
+    def _at_once(
+        self, work: Callable[[Module, slice], Result], workers: Sequence[Module], slices: Sequence[slice]
+    ) -> list[Result]:
+        """`work` done by every worker on its part of the batch: the first in this thread, the others in their own.
+
+        All have ended when it returns or raises. NumPy's settings (`np.errstate`) hold for all.
+        """
+        if len(workers) == 1:
+            return [work(workers[0], slices[0])]
+        # Kept from call to call: new threads would have to get their memory from the system anew.
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads - 1)
+        _, pool = self._pool
+        others = [
+            pool.submit(copy_context().run, work, worker, at)
+            for worker, at in zip(workers[1:], slices[1:], strict=True)
+        ]
         try:
-            result = work(first, at)
+            first = work(workers[0], slices[0])
         finally:
-            wait(futures)  # nobody goes on, not even after an error, while others still compute
-        return [result, *(future.result() for future in futures)]
+            wait(others)
+        return [first, *(other.result() for other in others)]
 
-    def _collect(self) -> None:
+    def _workers(self, grad_output: Array) -> tuple[list[Module], list[slice]]:
+        workers, slices, shape, dtype = self.saved_for_backward
+        checks.gradient_like("DataParallel", grad_output, shape, dtype)
+        return workers, slices
+
+    def _collect(self, workers: list[Module]) -> None:
         """Add the replicas' gradients to the module's, and let the replicas forget them."""
-        workers, _ = self.saved_for_backward
-        for replica in workers[1:]:
-            for own, shared in zip(replica.parameters(), self.module.parameters(), strict=True):
+        for worker in workers[1:]:
+            for own, shared in zip(worker.parameters(), self.module.parameters(), strict=True):
                 if own.grad is not None:
                     shared.accumulate_grad(own.grad)  # (3)
                     own.grad = None
+
+
+def replica(module: Module) -> Module:
+    """A module with the same weights, the same arrays, and with gradients and layers of its own.
+
+    Raises ValueError for a layer in it that does not take every image for itself.
+    """
+    made: dict[int, Any] = {}  # what has two names in the module has two in the replica
+
+    def twin(original: Any, name: str) -> Any:
+        if isinstance(original, BatchNorm2d | Dropout):
+            kind = type(original).__name__
+            raise ValueError(f"DataParallel: module must take every image for itself, got {kind} in it ({name!r})")
+        if id(original) not in made:
+            if isinstance(original, Parameter):
+                made[id(original)] = Parameter(original.data)
+            else:
+                made[id(original)] = layer = copy.copy(original)
+                for key, value in vars(original).items():
+                    if isinstance(value, Module | Parameter):
+                        setattr(layer, key, twin(value, f"{name}.{key}" if name else key))
+        return made[id(original)]
+
+    whole: Module = twin(module, "")
+    return whole

@@ -6,7 +6,9 @@ import numpy as np
 
 from scratch import checks
 from scratch.module import Array, Module
-from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, sliding_windows
+from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, pieces, sliding_windows
+
+WINDOWS = 500_000  # of which backward finds the winners at a time: 2 MB of float32
 
 
 class MaxPool2d(Module):
@@ -35,8 +37,8 @@ class MaxPool2d(Module):
     Raises:
         ValueError: for an unsupported option, an input that is not (N, C, H, W), a kernel larger than its input.
 
-    Torch twin: `torch.nn.MaxPool2d`, with dilation=1, return_indices=False, ceil_mode=False. NaN propagates in
-    both, but its gradient may go to another element.
+    Torch twin: `torch.nn.MaxPool2d`, with dilation=1, return_indices=False, ceil_mode=False. NaN propagates in both,
+    but here nothing equals it, and its window's gradient is lost; an infinite gradient makes NaN of those that lost.
     Source: Goodfellow, Bengio & Courville 2016, "Deep Learning", section 9.3.
 
     >>> pool = MaxPool2d(2)
@@ -99,15 +101,17 @@ class MaxPool2d(Module):
             grad_image[:, :, w_out * self.stride[1] :] = 0
         else:
             grad_image[...] = 0
-        undecided = np.ones_like(y, dtype=bool)  # windows whose winner has not been met yet
-        for u, v in self._elements():
-            wins = windows[:, u, v] == y
-            wins &= undecided
-            undecided ^= wins
-            if side_by_side:
-                np.multiply(g, wins, out=grad_windows[:, u, v])  # (2)
-            else:
-                grad_windows[:, u, v] += g * wins  # (2)
+        for at in pieces(y, WINDOWS // c):  # so that y, g and what is undecided stay in the cache
+            y_piece, g_piece = y[:, *at], g[:, *at]
+            undecided = np.ones_like(y_piece, dtype=bool)  # windows whose winner has not been met yet
+            for u, v in self._elements():
+                wins = windows[:, u, v, *at] == y_piece
+                wins &= undecided
+                undecided ^= wins
+                if side_by_side:
+                    np.multiply(g_piece, wins, out=grad_windows[:, u, v, *at])  # (2)
+                else:
+                    grad_windows[:, u, v, *at] += g_piece * wins  # (2)
         return batch_first(crop(grad_image, self.padding))
 
     def _elements(self) -> list[Pair]:

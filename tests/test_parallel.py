@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import os
+import pickle
+import signal
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -65,11 +71,6 @@ class Watching(Module):
         super().__init__()
         self.seen: list[tuple[int, bool, int]] = []
         self.barrier = barrier
-
-    def __deepcopy__(self, _: object) -> Watching:
-        replica = Watching()
-        replica.seen, replica.barrier = self.seen, self.barrier
-        return replica
 
     def forward(self, x: Array) -> Array:
         self.seen.append((len(x), self.training, threading.get_ident()))
@@ -136,6 +137,90 @@ def test_an_error_in_any_part_is_raised_when_all_have_ended(where: int) -> None:
 def test_what_cannot_be_done_in_parts_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("rows", [3, 5, 8])
+def test_a_gradient_of_another_batch_is_refused(rows: int) -> None:
+    parallel = DataParallel(Linear(1, 1), threads=2, least=1)
+    parallel(np.ones((4, 1), np.float32))
+    for backward in (parallel.backward, parallel.backward_parameters):
+        with pytest.raises(ValueError, match=r"DataParallel: grad_output must be like .*\[4, 1\], got"):
+            backward(np.ones((rows, 1), np.float32))
+
+
+def test_replicas_are_of_the_module_as_it_is_now() -> None:
+    module = Sequential(Linear(2, 2), scratch.ReLU())
+    parallel, x = DataParallel(module, threads=3, least=1), -np.ones((6, 2), np.float32)
+    parallel(x)
+    setattr(module, "1", scratch.Softmax())
+    np.testing.assert_allclose(parallel(x).sum(axis=1), 1, rtol=1e-6)
+    setattr(module, "1", scratch.Dropout())
+    with pytest.raises(ValueError, match="got Dropout in it"):
+        parallel(x)
+
+
+def test_a_parameter_with_two_names_has_one_gradient_in_each_part() -> None:
+    module = Sequential(Linear(2, 2, dtype="float64"), Linear(2, 2, dtype="float64"))
+    first, second = (layer for _, layer in module.named_children())
+    assert isinstance(first, Linear)
+    assert isinstance(second, Linear)
+    second.weight = first.weight
+    gradients = []
+    for model in (module, DataParallel(module, threads=2, least=1)):
+        module.zero_grad()
+        model(np.arange(8.0).reshape(4, 2))
+        model.backward_parameters(np.ones((4, 2)))
+        assert first.weight.grad is not None
+        gradients.append(first.weight.grad)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-13)
+
+
+def test_it_can_be_copied_and_pickled_after_use() -> None:
+    parallel, x = DataParallel(Linear(3, 2), threads=3, least=1), np.ones((6, 3), np.float32)
+    y = parallel(x)
+    for twin in (copy.deepcopy(parallel), pickle.loads(pickle.dumps(parallel))):
+        np.testing.assert_array_equal(twin(x), y)
+
+
+def test_its_threads_end_with_it() -> None:
+    before, parallel = threading.active_count(), DataParallel(Linear(1, 1), threads=3, least=1)
+    for _ in range(3):
+        parallel(np.ones((6, 1), np.float32))
+    assert threading.active_count() == before + 2
+    del parallel
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_it_works_on_in_a_forked_process() -> None:
+    parallel = DataParallel(Linear(1, 1), threads=2, least=1)
+    parallel(np.ones((2, 1), np.float32))
+    child = os.fork()
+    if not child:
+        parallel(np.ones((2, 1), np.float32))
+        os._exit(7)
+    deadline = time.monotonic() + 10
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("it hangs")
+        time.sleep(0.01)
+
+
+def test_numpys_settings_hold_in_every_thread() -> None:
+    parallel = DataParallel(Sequential(Linear(1, 1, bias=False)), threads=2, least=1)
+    large = np.array([[1.0], [3e38]], np.float32)
+    next(parallel.parameters()).data[...] = 1e30
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        parallel(large)
+    with np.errstate(over="ignore"):
+        assert np.isinf(parallel(large)[1])
 
 
 def test_backward_refuses_to_come_first() -> None:

@@ -14,7 +14,7 @@ import scratch
 from compare.pairs import REGISTRY, LayerPair
 from compare.verify.agreement import DTYPES, check_probe
 from compare.verify.probe import draw_probe
-from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive
+from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
 from scratch.windows import pieces, sliding_windows
 
 SIDE = st.integers(1, 7)
@@ -62,6 +62,17 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
     monkeypatch.setattr(conv, "columns_at_once", lambda _: columns)
     monkeypatch.setattr(conv, "PATCHES", columns * 40)
     pair = REGISTRY["conv2d"]
+    assert isinstance(pair, LayerPair)
+    for case in pair.cases:
+        rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(0)))
+        assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("windows", [1, 5, 40])
+def test_pooling_in_small_pieces_is_the_same(windows: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "WINDOWS", windows)
+    pair = REGISTRY["maxpool2d"]
     assert isinstance(pair, LayerPair)
     for case in pair.cases:
         rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(0)))
@@ -173,6 +184,7 @@ def test_backward_for_the_parameters_gives_their_gradients_and_no_other(make: Ca
         assert (result is None) == (model is parameters_only)
     for (name, parameter), twin in zip(both.named_parameters(), parameters_only.parameters(), strict=True):
         assert parameter.grad is not None
+        assert parameter.grad.flags.c_contiguous, "who saves it byte by byte would save it in another order"
         np.testing.assert_array_equal(twin.grad, parameter.grad, err_msg=name)
 
 

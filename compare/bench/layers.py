@@ -191,18 +191,18 @@ def _problem(layer: _Layer) -> str:
 
 
 def _limit(layer: _Layer, direction: str, threads: int) -> float:
-    """The seconds that the layer's arithmetic, or else its memory traffic, takes at the least."""
-    y, backward = layer.twin_y, direction == "backward"
-    if isinstance(layer.own, scratch.Conv2d | scratch.Linear):
-        weight = layer.own.weight.data
-        products = y.numel() * weight[0].size  # every output is a sum of so many
-        return 2 * products * (1 + (backward and not layer.first)) / matrix_product_speed(threads)
+    """The seconds that the layer's arithmetic takes at the least, or its memory traffic, whichever is more."""
     if isinstance(layer.own, scratch.Flatten):
         return 0.0
+    y, backward = layer.twin_y, direction == "backward"
     # Forward reads x and writes y; backward reads g, like y, and writes the gradient of x. What it needs to know of
-    # forward could be a bit for each element, and is not counted.
-    moved = layer.x.nbytes + y.numel() * y.element_size()
-    return moved / copy_speed(1 << math.ceil(math.log2(moved / 2)))
+    # forward could be a bit for each element, and is not counted. Weights are read, or their gradients written.
+    moved = layer.x.nbytes + y.numel() * y.element_size() + sum(p.data.nbytes for p in layer.own.parameters())
+    traffic = moved / copy_speed(1 << math.ceil(math.log2(moved / 2)))
+    if not isinstance(layer.own, scratch.Conv2d | scratch.Linear):
+        return traffic
+    products = y.numel() * layer.own.weight.data[0].size  # every output is a sum of so many
+    return max(traffic, 2 * products * (1 + (backward and not layer.first)) / matrix_product_speed(threads))
 
 
 @lru_cache

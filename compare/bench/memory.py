@@ -1,10 +1,11 @@
-"""How much memory one training step takes at its peak, each side in a fresh process of its own.
+"""How much memory a training step takes at its peak, each side in a fresh process of its own.
 
     python -m compare.bench.memory SIDE MODEL BATCH
 
-prints by how many bytes the step raises the peak of the process. Before it, the process has loaded all libraries, made
-the model and the batch, and trained on a few images; so what the rise consists of are the arrays of the step: what
-forward keeps for backward, and what both need in between.
+prints by how many bytes training raises the peak of the process. Before it, the process has loaded all libraries, made
+the model and the batch, and trained on a few images; so what the rise consists of are the arrays of the steps: what
+forward keeps for backward, and what both need in between. It is that of several steps, as each meets what the one
+before has left.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from compare.conditions import equal_threads, keep_freed_memory
 from compare.devices import open_device
 from compare.errors import UserError
 
-BATCH, FEW = 256, 8
+BATCH, FEW, STEPS = 256, 8, 3
 SIDES: dict[str, type[ScratchSide | TorchSide]] = {"scratch": ScratchSide, "torch": TorchSide}
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The bytes that one training step takes at its peak, on each side."""
+    """The bytes that a training step takes at its peak, on each side."""
 
     scratch: int
     torch: int
@@ -69,7 +70,7 @@ def _in_a_process(side: str, model: str, batch: int) -> int:
 
 
 def rise(side: str, model: str, batch: int) -> int:
-    """By how many bytes one training step raises the peak of this process, which should have done nothing else."""
+    """By how many bytes some training steps raise the peak of this process, which should have done nothing else."""
     keep_freed_memory()  # as in training
     pair = PAIRS[model]
     working = SIDES[side](pair, draw_state(pair), open_device("cpu"))
@@ -79,7 +80,8 @@ def rise(side: str, model: str, batch: int) -> int:
         working.take(*draw_batch(pair, batch))
         _forget_peak()
         before = peak_bytes() or 0
-        working.train_step()
+        for _ in range(STEPS):
+            working.train_step()
         return (peak_bytes() or 0) - before
 
 

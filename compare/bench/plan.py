@@ -25,7 +25,7 @@ class Plan:
 
     Attributes:
         models, modes, batch_sizes, threads: what is combined with what; each value once, none means all.
-        seconds: how long each side of each combination is timed, at least.
+        seconds: how long each side of each combination is timed, on average, and at least.
         device: "cpu" or "cuda".
         compiled: whether torch.compile is a third side.
         loops, memory: whether the plain loops and the peak memory are measured too.
@@ -61,6 +61,10 @@ class Plan:
             raise UserError(f"--seconds must be a number above 0, got {self.seconds:g}")
         if self.layers and (self.compiled or self.device != "cpu"):
             raise UserError("--layers measures on the CPU, without torch.compile; leave --compile and --device out")
+        if self.layers and self.modes:
+            raise UserError("--layers measures forward and backward of each layer; leave --mode out")
+        if self.layers and len(self.batch_sizes) > 1 and self.batch_sizes != BATCH_SIZES:
+            raise UserError(f"--layers measures at one --batch-size, got {len(self.batch_sizes)} of them")
         object.__setattr__(self, "models", _each_once(self.models, MODELS))
         object.__setattr__(self, "modes", _each_once(self.modes, MODES))
         object.__setattr__(self, "batch_sizes", _each_once(self.batch_sizes, BATCH_SIZES))

@@ -15,7 +15,7 @@ from compare.bench.loops import MODEL as LOOPED
 from compare.bench.loops import Loops, measure_loops
 from compare.bench.machine import machine
 from compare.bench.memory import BATCH, Peak, measure_peak
-from compare.bench.models import PAIRS
+from compare.bench.models import LEAST, PAIRS
 from compare.bench.plan import BATCH_SIZES, LAYERS_BATCH, Plan
 from compare.bench.sides import require_compiler
 from compare.conditions import equal_threads, keep_freed_memory
@@ -124,6 +124,9 @@ def _measure_models(result: Result, show: Callable[[Table | str], None], progres
         if (mean := geometric_mean(rows)) is not None:
             show(f"training steps, {plural(threads, 'thread')}: geometric mean of the ratios {mean:.3f}")
     show("ratio: how many times as fast scratch is as torch; spread: the middle half of the rounds' ratios, as a share")
+    if max(plan.threads) > 1 and plan.device == "cpu":
+        cut = ", ".join(f"{model} from {LEAST[model]} images" for model in plan.models)
+        show(f"with several threads scratch cuts a batch, where each thread has enough of it to pay: {cut} each")
     if plan.device != "cpu":
         return
     own = [row.rates["scratch"] for row in result.rows if row.cell.mode == "train" and row.cell.model == LOOPED]
@@ -159,7 +162,10 @@ def _measure_layers(result: Result, show: Callable[[Table | str], None], progres
                     rows.append(row)
             result.layers += rows
             show(layers_table(rows, f"{model}: µs per image, batch {batch}, {plural(threads, 'thread')}"))
-    show("limit: by the speed of a large matrix product, or of a copy; share: limit / scratch, 100 % as fast as can be")
+    show(
+        "limit: its arithmetic at the speed of a large matrix product, or its memory traffic at that of a copy (by one"
+    )
+    show("thread), whichever takes longer; share: limit / scratch")
 
 
 def models_table(rows: Sequence[Row]) -> Table:
@@ -181,7 +187,7 @@ def models_table(rows: Sequence[Row]) -> Table:
 
 def memory_table(peaks: dict[str, Peak]) -> Table:
     """One line for each model."""
-    table = Table(title=f"peak memory of one training step, batch {BATCH}, in MiB", title_justify="left")
+    table = Table(title=f"peak memory of a training step, batch {BATCH}, in MiB", title_justify="left")
     for heading in ("model", "scratch", "torch", "ratio"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for model, peak in peaks.items():

@@ -20,7 +20,7 @@ Stopwatch = Callable[[Callable[[], object], int], float]  # seconds that so many
 
 @dataclass(frozen=True)
 class Timed:
-    """A call to be timed, by which clock, and what is done untimed before each block: everything back to the start."""
+    """A call to be timed, by which clock, and what is done untimed before each block: the weights put back."""
 
     call: Callable[[], object]
     stopwatch: Stopwatch

@@ -11,7 +11,7 @@ def _conv(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) 
 
 _PAD = "image = pad(batch_last(x), self.padding, 0)"
 _ACCUMULATE = "self.weight.accumulate_grad(grad_weight)"
-_GRAD_WEIGHT = "grad_weight = grad_matrix[: c_in * kh * kw].T.reshape(weight.shape)"
+_GRAD_WEIGHT = "grad_weight = grad_matrix[: c_in * kh * kw].T.copy().reshape(weight.shape)"
 _BIAS = "np.concatenate([matrix, self.bias.data[:, None]], axis=1)"
 _GRAD_BIAS = "self.bias.accumulate_grad(grad_matrix[-1])"
 _RESULT = "return batch_first(y)"

@@ -9,10 +9,10 @@ def _pool(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) 
     return Fault(f"maxpool2d-{name}", "maxpool2d", "scratch.pool.MaxPool2d", made, hint, shows, edits)
 
 
-_DECIDED = "            undecided ^= wins\n"
+_DECIDED = "                undecided ^= wins\n"
 _LARGER = "np.maximum(y, windows[:, u, v], out=y)"
 _PAD = "image = pad(batch_last(x), self.padding, -np.inf)"
-_UNDECIDED = "undecided = np.ones_like(y, dtype=bool)"
+_UNDECIDED = "undecided = np.ones_like(y_piece, dtype=bool)"
 
 POOLING: tuple[Fault, ...] = (
     _pool(
@@ -20,7 +20,7 @@ POOLING: tuple[Fault, ...] = (
         "Every element equal to the maximum gets the whole gradient; only the first of them may have it.",
         "Try a window with two equal maxima: how much gradient goes in, how much comes out?",
         "The sum of grad_input is larger than that of the upstream gradient; hidden by continuous inputs.",
-        ("            wins &= undecided\n", ""),
+        ("                wins &= undecided\n", ""),
     ),
     _pool(
         "ties-share",
@@ -29,10 +29,10 @@ POOLING: tuple[Fault, ...] = (
         "The sum is kept, the positions differ; hidden by continuous inputs.",
         (
             _UNDECIDED,
-            "ties = sum((windows[:, u, v] == y).astype(y.dtype) for u, v in self._elements())\n"
-            "        undecided = np.ones_like(y, dtype=bool)",
+            "ties = sum((windows[:, u, v, *at] == y_piece).astype(y.dtype) for u, v in self._elements())\n"
+            "            undecided = np.ones_like(y_piece, dtype=bool)",
         ),
-        (_DECIDED, "            wins = (windows[:, u, v] == y) / ties\n"),
+        (_DECIDED, "                wins = (windows[:, u, v, *at] == y_piece) / ties\n"),
     ),
     _pool(
         "last-tie-wins",
@@ -46,14 +46,14 @@ POOLING: tuple[Fault, ...] = (
         "The gradient is spread over the window as if the mean had been taken; it belongs to the maximum alone.",
         "Which elements of the window change the maximum when they change a little?",
         "Every element has gradient/(kH·kW); hidden by .sum().",
-        (_DECIDED, "            wins = np.full_like(y, 1 / (self.kernel_size[0] * self.kernel_size[1]))\n"),
+        (_DECIDED, "                wins = np.full_like(y_piece, 1 / (self.kernel_size[0] * self.kernel_size[1]))\n"),
     ),
     _pool(
         "gradient-everywhere",
         "Every element of the window gets the whole gradient; it belongs to the maximum alone.",
         "Which elements of the window change the maximum when they change a little?",
         "The sum of grad_input is kH·kW times that of the upstream gradient.",
-        (_DECIDED, "            wins = np.ones_like(y)\n"),
+        (_DECIDED, "                wins = np.ones_like(y_piece)\n"),
     ),
     _pool(
         "overlaps-overwritten",
@@ -61,8 +61,8 @@ POOLING: tuple[Fault, ...] = (
         "Take a stride smaller than the kernel, and let one element win two windows.",
         "Gradients are lost; hidden by a stride of at least the kernel.",
         (
-            "grad_windows[:, u, v] += g * wins",
-            "grad_windows[:, u, v] = np.where(wins, g, grad_windows[:, u, v])",
+            "grad_windows[:, u, v, *at] += g_piece * wins",
+            "grad_windows[:, u, v, *at] = np.where(wins, g_piece, grad_windows[:, u, v, *at])",
         ),
     ),
     _pool(
@@ -133,7 +133,7 @@ POOLING: tuple[Fault, ...] = (
         "The gradient is multiplied by the maximum itself; the slope of the maximum is 1.",
         "What is the slope of max(a, b) in its larger argument?",
         "The gradient grows with the input; hidden by inputs of 1.",
-        (_DECIDED, _DECIDED + "            wins = wins * y\n"),
+        (_DECIDED, _DECIDED + "                wins = wins * y_piece\n"),
     ),
     _pool(
         "sides-exchanged",
