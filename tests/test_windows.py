@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -207,3 +208,23 @@ def test_backward_for_the_parameters_refuses_what_backward_refuses(layer: Module
     y = layer(np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match="grad_output must be like the output"):
         layer.backward_parameters(y[..., :1])
+
+
+def test_evaluation_takes_the_memory_of_one_batch_however_many_there_are() -> None:
+    model, criterion = scratch.LeNet5(), scratch.CrossEntropyLoss()
+    rng = np.random.default_rng(0)
+
+    def peak(batches: int) -> int:
+        def drawn() -> Iterator[tuple[Array, Array]]:
+            for _ in range(batches):
+                yield rng.standard_normal((250, 1, 28, 28), np.float32), rng.integers(0, 10, 250)
+
+        tracemalloc.start()
+        try:
+            scratch.evaluate(model, criterion, drawn())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    assert peak(40) < 1.1 * peak(4)  # 10,000 images, and 1,000
