@@ -122,6 +122,39 @@ def test_an_error_in_any_part_is_raised_when_all_have_ended(where: int) -> None:
     assert parallel(np.ones((4, 1))).tolist() == [[1]] * 4
 
 
+class Late(Module):
+    """Fails at once where a number is negative, and else ends late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[int] = []
+
+    def forward(self, x: Array) -> Array:
+        if (x < 0).any():
+            raise ValueError("negative")
+        time.sleep(0.1)
+        self.ended.append(len(x))
+        return x
+
+
+def test_after_an_error_nobody_computes_any_more() -> None:
+    late = Late()
+    with pytest.raises(ValueError, match="negative"):
+        DataParallel(late, threads=2, least=1)(np.array([[-1.0], [1.0]]))
+    assert late.ended == [1]
+
+
+def test_a_second_backward_adds_the_gradient_once_more() -> None:
+    linear = Linear(1, 1, dtype="float64")
+    parallel, gradients = DataParallel(linear, threads=2, least=1), []
+    parallel(np.array([[1.0], [2.0]]))
+    for _ in range(2):
+        parallel.backward_parameters(np.ones((2, 1)))
+        assert linear.weight.grad is not None
+        gradients.append(linear.weight.grad.item())
+    assert gradients == [3, 6]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

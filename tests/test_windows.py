@@ -16,7 +16,7 @@ from compare.pairs import REGISTRY, LayerPair
 from compare.verify.agreement import DTYPES, check_probe
 from compare.verify.probe import draw_probe
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
-from scratch.windows import pieces, sliding_windows
+from scratch.windows import pieces, sliding_windows, small_buffers
 
 SIDE = st.integers(1, 7)
 
@@ -187,6 +187,32 @@ def test_backward_for_the_parameters_gives_their_gradients_and_no_other(make: Ca
         assert parameter.grad is not None
         assert parameter.grad.flags.c_contiguous, "who saves it byte by byte would save it in another order"
         np.testing.assert_array_equal(twin.grad, parameter.grad, err_msg=name)
+
+
+def test_a_sequence_asks_its_first_layer_for_no_gradient_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Linear(3, 2)
+    model = Sequential(first, ReLU())
+    y = model(np.ones((4, 3), np.float32))
+    monkeypatch.setattr(first, "backward", None)
+    model.backward_parameters(y)
+    assert first.weight.grad is not None
+
+
+def test_numpys_buffer_is_small_for_the_sum_only_and_as_before_after_it() -> None:
+    def fails() -> None:
+        with small_buffers():
+            assert np.getbufsize() == 512
+            raise ArithmeticError
+
+    before, layer = np.setbufsize(4096), Conv2d(2, 3, 3)
+    try:
+        layer.backward(layer(np.ones((2, 2, 5, 5), np.float32)))
+        assert np.getbufsize() == 4096
+        with pytest.raises(ArithmeticError):
+            fails()
+        assert np.getbufsize() == 4096
+    finally:
+        np.setbufsize(before)
 
 
 def test_training_asks_for_no_gradient_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
