@@ -152,7 +152,7 @@ class Conv2d(Module):
             with small_buffers():
                 for u in range(kh):
                     for v in range(kw):
-                        grad_windows[:, u, v, *at] += grad_patches[:, u, v]  # ... and the sum where windows overlap
+                        grad_windows[:, u, v, *at] += grad_patches[:, u, v]  # (4): ... and the sum where they overlap
         return batch_first(crop(grad_image, self.padding))
 
     def backward_parameters(self, grad_output: Array) -> None:

@@ -1,7 +1,7 @@
 """The definitions in plain loops: slow, and short enough to be believed by reading.
 
 They are the oracle that needs no torch, and where somebody begins who wants to know what a layer *is*. Every loop
-stands for one index of the equations in `scratch.conv` and `scratch.pool`.
+stands for one index of the equations in `scratch.conv` and `scratch.pool`, whose numbers stand beside the lines.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, stride: Pair = (1
         for c, u, v in np.ndindex(c_in, kh, kw):
             k, m = i * sh + u - ph, j * sw + v - pw
             if 0 <= k < height and 0 <= m < width:  # outside the image x is zero
-                y[n, o, i, j] += x[n, c, k, m] * weight[o, c, u, v]
+                y[n, o, i, j] += x[n, c, k, m] * weight[o, c, u, v]  # (1)
     return y
 
 
@@ -52,12 +52,12 @@ def conv2d_backward(
     grad_bias = np.zeros(len(weight), weight.dtype)
     for n, o, i, j in np.ndindex(grad_output.shape):
         g = grad_output[n, o, i, j]
-        grad_bias[o] += g
+        grad_bias[o] += g  # (2)
         for c, u, v in np.ndindex(c_in, kh, kw):
             k, m = i * sh + u - ph, j * sw + v - pw
             if 0 <= k < height and 0 <= m < width:
-                grad_weight[o, c, u, v] += g * x[n, c, k, m]
-                grad_input[n, c, k, m] += g * weight[o, c, u, v]
+                grad_weight[o, c, u, v] += g * x[n, c, k, m]  # (3)
+                grad_input[n, c, k, m] += g * weight[o, c, u, v]  # (4)
     return grad_input, grad_weight, grad_bias
 
 
@@ -71,7 +71,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     y = np.zeros(winners.shape[:-1], x.dtype)
     for n, c, i, j in np.ndindex(y.shape):
         k, m = winners[n, c, i, j]
-        y[n, c, i, j] = x[n, c, k, m]
+        y[n, c, i, j] = x[n, c, k, m]  # (1)
     return y
 
 
@@ -87,7 +87,7 @@ def max_pool2d_backward(
     grad_input = np.zeros_like(x)
     for n, c, i, j in np.ndindex(grad_output.shape):
         k, m = winners[n, c, i, j]
-        grad_input[n, c, k, m] += grad_output[n, c, i, j]
+        grad_input[n, c, k, m] += grad_output[n, c, i, j]  # (2)
     return grad_input
 
 

@@ -1,0 +1,104 @@
+"""The agreement that the lesson shows, measured while it is built; where it does not hold, nothing is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compare.conditions import direct_convolutions
+from compare.diagnosis.diagnose import diagnose
+from compare.lesson.examples import NotAsShown
+from compare.lesson.layers import Layer
+from compare.pairs import REGISTRY, LayerPair, OptimizerPair
+from compare.verify.agreement import check
+from compare.verify.report import Report, Row
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How closely one tensor of a layer agrees with torch's, over all cases of the registry.
+
+    Attributes:
+        compared: how many comparisons, each of a whole tensor.
+        share: the largest share of a bound that was used, in float64 and in float32.
+        largest: the greatest difference, in float64 and in float32.
+    """
+
+    compared: int
+    share: dict[str, float]
+    largest: dict[str, float]
+
+
+def measure(rows: Sequence[Row]) -> Agreement:
+    """What these rows say together."""
+    by_dtype = {dtype: [row for row in rows if row.dtype == dtype] for dtype in ("float64", "float32")}
+    return Agreement(
+        len(rows),
+        {dtype: max((row.budget for row in chosen), default=0.0) for dtype, chosen in by_dtype.items()},
+        {dtype: max((row.max_abs for row in chosen), default=0.0) for dtype, chosen in by_dtype.items()},
+    )
+
+
+def agreements_of(report: Report, layer: Layer) -> list[tuple[int, str, Agreement]]:
+    """Equation, tensor and agreement, for each equation of a layer whose tensor the registry compares."""
+    found = []
+    for number, tensor in layer.tensors.items():
+        rows = [row for row in report.rows if row.pair == layer.pair and _computes(layer, number, row)]
+        if rows:
+            found.append((number, tensor, measure(rows)))
+    return found
+
+
+def _computes(layer: Layer, number: int, row: Row) -> bool:
+    """Whether an equation gives this tensor. The loss of each image is what reduction="none" gives."""
+    tensor = row.tensor.split(" of call ")[0]
+    if layer.pair == "sgd":
+        return number == 4 and not row.tensor.startswith("grad")
+    if layer.pair == "cross_entropy" and tensor == "output":
+        return (number == 1) == ("reduction=none" in row.case)
+    return tensor == layer.tensors[number]
+
+
+def checked(layers: Sequence[Layer]) -> Report:
+    """Compare all that is registered, as `gradtwin check` does.
+
+    Raises:
+        NotAsShown: with the first wrong tensor, its equation and line of code, and the mistake if it has a name.
+    """
+    report = check()
+    if not report.ok:
+        raise NotAsShown(_spot(report.wrong[0], layers))
+    return report
+
+
+def require(rows: Sequence[Row], where: str) -> None:
+    """Make sure that something was compared, and that all of it agrees.
+
+    Raises:
+        NotAsShown: with the first tensor that does not.
+    """
+    report = Report(rows)
+    if not report.ok:
+        raise NotAsShown(f"{where}: {report.headline().removeprefix('wrong: ')}")
+
+
+def _spot(row: Row, layers: Sequence[Layer]) -> str:
+    """Where a wrong tensor comes from, in words."""
+    words = f"{row.tensor} of {row.pair} [{row.case}, {row.dtype}]: {row.problem}"
+    layer = next((layer for layer in layers if layer.pair == row.pair), None)
+    if layer is None:
+        return words
+    number = next((number for number in layer.tensors if _computes(layer, number, row)), None)
+    spot = layer.spot(number)
+    named = _named(row.pair)
+    return f"{words}{f'; equation ({number}), {spot}' if spot else ''}{f'; {named}' if named else ''}"
+
+
+def _named(pair: str) -> str:
+    """What `gradtwin diagnose` says of our own class: the mistake, if it is one of the catalogue's."""
+    registered = REGISTRY[pair]
+    if not isinstance(registered, LayerPair | OptimizerPair):
+        return ""
+    with direct_convolutions():
+        verdict = diagnose(registered.scratch, like=pair)
+    return f"{verdict.name}: {verdict.findings[0].made}" if verdict.findings and verdict.name else ""

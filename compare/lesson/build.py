@@ -1,0 +1,68 @@
+"""The page, put together from what the other modules of this package measure.
+
+Whatever it shows as equal was compared while it was built; where something is not, `NotAsShown` is raised and there is
+no page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compare.lesson import chapters
+from compare.lesson.agreement import checked, require
+from compare.lesson.history import History
+from compare.lesson.layers import LAYERS
+from compare.lesson.render import render
+from compare.pairs import model_pair
+from compare.training.checkpoint import versions
+from compare.verify.report import Report
+
+TITLES = (
+    ("why", "Why convolutions"),
+    ("convolution", "The convolution, step by step"),
+    ("backward", "Backward through a convolution"),
+    ("layers", "From maps to a loss"),
+    ("training", "Training"),
+    ("mistakes", "What goes wrong"),
+    ("close", "How close is close enough"),
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The page, and what was compared for it."""
+
+    html: str
+    report: Report
+
+
+def build(history: History, seed: int = 0) -> Lesson:
+    """The whole page, with the network of `history`; `seed` draws what is drawn for it.
+
+    Raises:
+        NotAsShown: if something that it shows as equal is not.
+    """
+    pair = model_pair(history.settings.model)
+    registered = checked(list(LAYERS.values()))
+    trained = Report(chapters.trained_rows(pair, history, seed))
+    require(trained.rows, f"the trained {pair.name}")
+    report = Report([*registered.rows, *trained.rows])
+    scene = chapters.Scene(pair, history, report, seed)
+    context = {
+        "chapters": TITLES,
+        "layers": LAYERS,
+        "versions": versions(),
+        "history": history,
+        "summary": {"compared": f"{report.compared:,}", "share": f"{max(row.budget for row in report.rows):.0%}"},
+        "trained": {"headline": trained.headline()},
+    }
+    for chapter in (
+        chapters.why,
+        chapters.convolution,
+        chapters.layers,
+        chapters.training,
+        chapters.mistakes,
+        chapters.close,
+    ):
+        context |= chapter(scene)
+    return Lesson(render(context), report)

@@ -1,0 +1,367 @@
+"""What each chapter of the page shows, as its template names it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+import scratch
+import torch_ref
+from compare.conditions import direct_convolutions, equal_threads
+from compare.faults.catalogue import CATALOGUE
+from compare.lesson import pixels, windows
+from compare.lesson.agreement import agreements_of, measure
+from compare.lesson.chart import Series, bars, lines
+from compare.lesson.close import precision, worked
+from compare.lesson.examples import examples, plain
+from compare.lesson.gallery import Mistake, count_ties, gallery
+from compare.lesson.history import Curve, History
+from compare.lesson.layers import LAYERS
+from compare.lesson.source import beside, coloured, listing
+from compare.lesson.why import SHIFT, SIDE, counts, fields, shifted
+from compare.observe import Tensors, watch_scratch, watch_torch
+from compare.pairs import ModelPair
+from compare.tolerance import growth
+from compare.verify.agreement import DTYPES
+from compare.verify.models import check_model
+from compare.verify.report import Report, Row
+from compare.weights import load_scratch_state, load_torch_state
+from scratch import Array
+
+PROOF_IMAGES = 64  # test images on which the trained twins are compared
+GALLERY_IMAGES = 16
+PRECISION_IMAGES = 500
+SHOWN = 3  # the class of the digit that is shown first
+NAMES = {"scratch": "NumPy", "torch": "torch"}
+STYLES = {"scratch": "own", "torch": "twin"}
+
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all chapters share: the network, how it was trained, and what was compared."""
+
+    pair: ModelPair
+    history: History
+    report: Report
+    seed: int
+
+    @property
+    def state(self) -> Tensors:
+        """The trained weights of scratch."""
+        return self.history.after["scratch"]
+
+    @cached_property
+    def digits(self) -> Array:
+        """One test image of every class, uint8 (K, H, W)."""
+        return windows.one_of_each(self.history.dataset)
+
+    @property
+    def digit(self) -> Array:
+        """The one that is shown first."""
+        return self.digits[min(SHOWN, len(self.digits) - 1)]
+
+
+def some(history: History, count: int, dtype: str) -> tuple[Array, Array]:
+    """The first test images (N, 1, H, W), from 0 to 1, and their labels."""
+    dataset = history.dataset
+    return dataset.test_images[:count].astype(dtype) / np.dtype(dtype).type(255), dataset.test_labels[:count]
+
+
+def trained_rows(pair: ModelPair, history: History, seed: int) -> list[Row]:
+    """Both twins from torch's trained weights, on test images; every label moved on, so that there are gradients."""
+    rows: list[Row] = []
+    for dtype in DTYPES:
+        images, labels = some(history, PROOF_IMAGES, dtype)
+        state = {name: array.astype(dtype) for name, array in history.after["torch"].items()}
+        with equal_threads(1), direct_convolutions():
+            rows += check_model(pair, state, images, (labels + 1) % pair.num_classes, seed)
+    return rows
+
+
+# ---- 1 why convolutions
+
+
+def why(scene: Scene) -> Context:
+    image = scene.digit / 255.0
+    moved = shifted(image, windows.FILTERS[0].values)
+    return {
+        "side": SIDE,
+        "shift": SHIFT,
+        "counts": counts(),
+        "fields": [
+            {"layer": f.layer, "height": f.height, "width": f.width, "picture": pixels.grey(_lit(image, f.mask), 1)}
+            for f in fields()
+        ],
+        "shifted": {
+            "image": pixels.grey(moved.image),
+            "moved": pixels.grey(moved.moved),
+            "map": pixels.signed(moved.map),
+            "moved_map": pixels.signed(moved.moved_map),
+            "difference": moved.difference,
+            "dense": moved.dense,
+        },
+        "models": beside(listing(type(scene.pair.scratch())), listing(type(scene.pair.torch()))),
+        "parameters": [(name, tuple(p.shape), p.numel()) for name, p in scene.pair.torch().named_parameters()],
+    }
+
+
+def _lit(image: Array, mask: Array) -> Array:
+    """An image (H, W) from 0 to 1, bright where the mask is, dim elsewhere."""
+    return np.where(mask, 0.35 + 0.65 * image, 0.3 * image)
+
+
+# ---- 2 the convolution, 3 the way back
+
+
+def convolution(scene: Scene) -> Context:
+    first = next(array for array in scene.state.values() if array.ndim == 4)
+    kernels = [*windows.FILTERS, *windows.learned(first)]
+    classes = scene.history.dataset.classes
+    window = windows.window_data(scene.digits, classes, kernels)
+    back = windows.backward_data(windows.patch_of(scene.digit), windows.FILTERS, scene.seed)
+    digits = [pixels.grey(digit, 255) for digit in scene.digits]
+    vertical, horizontal = (
+        windows.convolve(scene.digits[:, None] / np.float32(255), kernel.values[None, None], 1, 0)["scratch"][:, 0]
+        for kernel in windows.FILTERS[:2]
+    )
+    return {
+        "data": {"window": window, "back": back},
+        "window": {"digits": digits, "names": classes, "sums": window["sums"], "other": window["other"]},
+        "kernels": kernels,
+        "strides": windows.STRIDES,
+        "paddings": windows.PADDINGS,
+        "start": _window_at_rest(scene, kernels[0]),
+        "edges": [
+            {"name": name, "digit": digit, "vertical": pixels.signed(v), "horizontal": pixels.signed(h)}
+            for name, digit, v, h in zip(classes, digits, vertical, horizontal, strict=True)
+        ],
+        "back": back | {"start": _back_at_rest(back), "compared": f"{_numbers(back):,}"},
+    }
+
+
+def _window_at_rest(scene: Scene, kernel: windows.Kernel) -> Context:
+    """The window where the page shows it first, and without scripts: where the map is greatest."""
+    image = scene.digit / np.float32(255)
+    maps = windows.convolve(image[None, None], kernel.values[None, None], 1, 0)
+    own, twin = maps["scratch"][0, 0], maps["torch"][0, 0]
+    row, column = (int(i) for i in np.unravel_index(own.argmax(), own.shape))
+    under = image[row : row + 3, column : column + 3]
+    magnitude = float(np.abs(under.astype(np.float64) * kernel.values).sum())
+    lit = np.zeros(image.shape, bool)
+    lit[row : row + 3, column : column + 3] = True
+    return {
+        "digit": int(np.argmax((scene.digits == scene.digit).all(axis=(1, 2)))),
+        "kernel": 0,
+        "row": row,
+        "column": column,
+        "picture": pixels.grey(_lit(image, lit), 1),
+        "map": pixels.signed(own),
+        "products": [
+            [(plain(x, 4), plain(w), plain(x * w, 4)) for x, w in zip(xs, ws, strict=True)]
+            for xs, ws in zip(under, kernel.values, strict=True)
+        ],
+        "scratch": np.format_float_positional(own[row, column], trim="-"),
+        "torch": np.format_float_positional(twin[row, column], trim="-"),
+        "difference": plain(abs(float(own[row, column]) - float(twin[row, column]))),
+        "bound": f"{2 * float(growth(np.asarray(9.0), 'float32')) * magnitude:.2g}",
+        "exact": plain(float((under.astype(np.float64) * kernel.values).sum()), 13),
+    }
+
+
+def _back_at_rest(back: Context) -> Context:
+    """All outputs added up, with the first kernel, stride 1 and no padding: what the page shows without scripts."""
+    result = back["results"]["0/1/0"]
+    return {
+        "x": back["patch"],
+        "w": back["kernels"][0]["values"],
+        "g": result["grad_output"],
+        "dx": result["scratch"]["grad_input"],
+        "dw": result["scratch"]["grad_weight"],
+        "db": result["scratch"]["grad_bias"],
+        "words": "All outputs, added up.",
+    }
+
+
+def _numbers(back: Context) -> int:
+    """How many numbers of the gradients there are, for all settings together."""
+    return sum(np.size(values) for result in back["results"].values() for values in result["scratch"].values())
+
+
+# ---- 4 the other layers
+
+
+def layers(scene: Scene) -> Context:
+    shown = examples()
+    images, labels = some(scene.history, GALLERY_IMAGES, "float64")
+    pool = shown["maxpool2d"]
+    x, g = torch.tensor(pool.given["x"]), pool.given["grad_output"].ravel()[0]
+    _, indices = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+    window = pool.given["x"][0, 0, :, :2]
+    tied = window == window.max()
+    return {
+        "examples": shown,
+        "agreements": {name: agreements_of(scene.report, layer) for name, layer in LAYERS.items()},
+        "ties": count_ties(scene.pair, scene.state, images, labels),
+        "tie": {
+            "first": pool.torch["grad_input"][0, 0, :, :2],
+            "all": g * tied,
+            "shared": g * tied / tied.sum(),
+            "g": g,
+            "count": plain(float(g * tied.sum())),
+            "indices": ", ".join(map(str, indices.flatten().tolist())),
+            "images": len(images),
+        },
+    }
+
+
+# ---- 5 training
+
+
+def training(scene: Scene) -> Context:
+    history = scene.history
+    final = {name: curve.values[-1] for name, curve in history.accuracy.items() if curve.values}
+    return {
+        "steps": beside(listing(scratch.train_step), listing(torch_ref.train_step)),
+        "accuracy": final if final.keys() == NAMES.keys() else None,
+        "curves": {
+            "loss": _curves(history.loss, "Training loss", "step"),
+            "accuracy": _curves(history.accuracy, "Share of right answers on the test images", "step"),
+            "apart": _apart(history),
+        },
+        "learnt": {"before": history.before is not None, "filters": _filters(history), "maps": _maps(scene)},
+        "findings": history.findings.lines(history.settings),
+    }
+
+
+def _curves(curves: dict[str, Curve], title: str, x: str) -> str:
+    series = [Series(NAMES[name], STYLES[name], c.steps, c.values) for name, c in curves.items() if c.values]
+    return lines(series, title, x) if series else ""
+
+
+def _apart(history: History) -> str:
+    series = [
+        Series("NumPy from torch", "own", history.apart.steps, history.apart.values),
+        Series("torch from torch started one rounding away", "yardstick", *_points(history.yardstick)),
+    ]
+    series = [one for one in series if any(value > 0 for value in one.y)]
+    title = "How far the weights are apart, relative to the greatest"
+    return lines(series, title, "step", logarithmic=True) if series else ""
+
+
+def _points(curve: Curve) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return curve.steps, curve.values
+
+
+def _filters(history: History) -> list[tuple[pixels.Pixels, str, str]]:
+    """The first layer's filters of both twins, before and after, and their difference."""
+    found = []
+    weights = {name: _first(state) for name, state in history.after.items()}
+    started = {name: _first(state) for name, state in (history.before or {}).items()}
+    scale = max(float(np.abs(w).max()) for w in [*weights.values(), *started.values()])
+    for name in started and ["torch"]:
+        found.append((pixels.signed(started[name], scale), "filters before training", "before, in both"))
+    for name in NAMES:
+        caption = f"after, {NAMES[name]}"
+        found.append((pixels.signed(weights[name], scale), f"filters after training, {NAMES[name]}", caption))
+    difference = weights["scratch"].astype(np.float64) - weights["torch"]
+    caption = f"difference; full colour is {np.abs(difference).max():.1e}"
+    return [*found, (pixels.signed(difference), "difference of the filters", caption)]
+
+
+def _first(state: Tensors) -> Array:
+    """The first map of each filter of the first convolution: (C_out, kH, kW)."""
+    return next(array for array in state.values() if array.ndim == 4)[:, 0]
+
+
+def _maps(scene: Scene) -> list[tuple[pixels.Pixels, str, str]]:
+    """What the first ReLU makes of the digit, before and after, in both twins."""
+    history, image = scene.history, (scene.digit / np.float32(255))[None, None]
+    found = []
+    if history.before is not None:
+        maps = _relu_maps(scene.pair, history.before["scratch"], image, "scratch")
+        found.append((pixels.grey(maps), "feature maps before training", "before, in both"))
+    after = {name: _relu_maps(scene.pair, history.after[name], image, name) for name in NAMES}
+    scale = max(float(maps.max()) for maps in after.values())
+    for name, maps in after.items():
+        caption = f"after, {NAMES[name]}"
+        found.append((pixels.grey(maps, scale), f"feature maps after training, {NAMES[name]}", caption))
+    difference = after["scratch"].astype(np.float64) - after["torch"]
+    caption = f"difference; full colour is {np.abs(difference).max():.1e}"
+    return [*found, (pixels.signed(difference), "difference of the feature maps", caption)]
+
+
+def _relu_maps(pair: ModelPair, state: Tensors, image: Array, name: str) -> Array:
+    if name == "scratch":
+        own = pair.scratch()
+        load_scratch_state(own, state)
+        return watch_scratch(own, image)[1]["relu1"][0]
+    twin = pair.torch()
+    load_torch_state(twin, state)
+    return watch_torch(twin, torch.tensor(image))[1]["relu1"][0]
+
+
+# ---- 6 what goes wrong
+
+
+def mistakes(scene: Scene) -> Context:
+    images, labels = some(scene.history, GALLERY_IMAGES, "float64")
+    found = gallery(scene.pair, scene.state, images, labels, scene.seed)
+    return {"catalogue": len(CATALOGUE), "mistakes": [_mistake(mistake) for mistake in found]}
+
+
+def _mistake(mistake: Mistake) -> Context:
+    fault, wrong = mistake.fault, [finding for finding in mistake.findings if not finding.ok]
+    forward = next(n for n, finding in enumerate(mistake.findings) if finding.tensor == "loss")
+    fine = all(finding.ok for finding in mistake.findings[: forward + 1])
+    scale = float(np.abs(mistake.right).max())
+    return {
+        "headline": f"{'the loss is right, ' if fine else ''}{wrong[0].tensor} is the first that is wrong",
+        "findings": mistake.findings,
+        "shown": mistake.shown,
+        "right": pixels.signed(mistake.right, scale),
+        "wrong": pixels.signed(mistake.wrong, scale),
+        "difference": pixels.signed(mistake.wrong - mistake.right, scale),
+        "scale": max(2, round(150 / max(mistake.right.shape))),
+        "hint": fault.hint,
+        "choices": mistake.choices,
+        "made": fault.made,
+        "shows": fault.shows,
+        "edits": [(_code(right), _code(wrong)) for right, wrong in fault.edits],
+        "target": fault.target,
+        "name": fault.name,
+    }
+
+
+def _code(text: str) -> list[Any]:
+    return coloured(text.strip("\n").splitlines())
+
+
+# ---- 7 how close
+
+
+def close(scene: Scene) -> Context:
+    images, _ = some(scene.history, PRECISION_IMAGES, "float32")
+    rows = scene.report.rows
+    pairs = dict.fromkeys(row.pair for row in rows)
+    with equal_threads(1):
+        return {
+            "worked": worked(scene.pair, scene.state, images),
+            "precision": precision(scene.pair, scene.state, images),
+            "by_pair": [(name, measure([row for row in rows if row.pair == name])) for name in pairs],
+            "histogram": _histogram(rows),
+        }
+
+
+def _histogram(rows: tuple[Row, ...]) -> str:
+    """How many tensors used which share of their bound, in steps of 5 %, those that are equal apart."""
+    equal = sum(row.budget == 0 for row in rows)
+    groups = Counter(int(row.budget * 20) for row in rows if row.budget > 0)
+    named = [("equal", equal)] + [(f"{5 * n}–{5 * n + 5} %", groups[n]) for n in range(20)]
+    return bars(named, "Tensors by the share of the bound that they used")

@@ -1,0 +1,40 @@
+"""Filling the page's templates, and how numbers are written in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from compare.lesson.examples import plain
+from compare.lesson.formula import to_mathml
+from scratch import Array
+
+
+def render(context: dict[str, Any]) -> str:
+    """The page as HTML; a name that a template asks for and nobody has given is an error."""
+    loader = jinja2.PackageLoader("compare.lesson", "page")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {
+        "mathml": lambda text: Markup(to_mathml(text)),
+        "plain": lambda value: plain(float(value)),
+        "maps": tables,
+        "place": lambda index: f"[{','.join(map(str, index))}]: " if index else "",
+        "greatest": lambda array: float(np.abs(array).max()),
+        "difference": lambda value: "0" if value == 0 else f"{value:.1e}".replace("-", "−"),
+        "percent": lambda share: f"{share:.1%}",
+    }
+    own = {
+        name: Markup(loader.get_source(environment, file)[0])
+        for name, file in (("style", "style.css"), ("script", "lesson.js"))
+    }
+    return environment.get_template("lesson.html.j2").render(context | own)
+
+
+def tables(array: Array) -> list[Array]:
+    """The tables (rows, columns) that an array of any number of axes is shown as."""
+    return list(array.reshape(-1, *array.shape[-2:])) if array.ndim > 1 else [array.reshape(1, -1)]
