@@ -400,6 +400,79 @@ def board(
 
 
 @app.command()
+def lesson(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")] = Path("lesson.html"),
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Show the network of this run.  [default: train a small one]")
+    ] = None,
+    model: Model = Settings.model,
+    dataset: DatasetName = "auto",
+    data_dir: DataDir = None,
+    seed: Seed = Settings.seed,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page, to this machine only; Ctrl-C ends it.")] = (
+        False
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="For --serve; 0 takes one that is free.")] = 8000,
+    open_: Annotated[bool, typer.Option("--open", help="With --serve, open the page in the browser.")] = False,
+    json: Json = None,
+) -> None:
+    """The page that teaches: formula, NumPy code, torch call and live numbers side by side.
+
+    One HTML file that loads nothing from elsewhere. What it shows as equal is compared while it is built.
+    """
+    from compare.training.server import open_page, require_free, wait
+
+    if run is not None:
+        why = "the lesson shows the network of the run, and its data; leave it out"
+        _refuse_given(context, why, "model", "dataset", "seed")
+    if not serve:
+        _refuse_given(context, "it goes with --serve; add that, or leave it out", "port", "open_")
+    require_writable(json)
+    require_writable(out)
+    if serve:
+        require_free(port)
+    with console.status("importing") as status:
+        from compare.lesson.build import build
+        from compare.lesson.history import read_run, train_small
+        from compare.lesson.server import launch
+        from compare.lesson.verdict import NotAsShown
+        from compare.pairs import model_pair
+
+        model_pair(model)
+        status.update("training")
+        if run is not None:
+            history = read_run(run, data_dir, _print)
+        else:
+            history = train_small(model, _load(DataOptions(dataset, _text(data_dir))), seed)
+        status.update("comparing")
+        try:
+            page = build(history, seed)
+        except NotAsShown as wrong:
+            status.stop()
+            _print(f"wrong: {wrong}")
+            _print("no page was written: it would show as equal what is not")
+            _finish(False, {"ok": False, "problem": str(wrong)}, json)
+    write_bytes(out, page.html.encode())
+    _print(f"{page.report.headline()}")
+    _print(f"written:         {out}, {len(page.html.encode()) / 1e6:.1f} MB, one file")
+    result = {"ok": True, "file": str(out), "bytes": len(page.html.encode()), "compared": page.report.compared}
+    if not serve:
+        _finish(True, result, json)
+    if json is not None:
+        write_json(json, result)
+    with suppress(KeyboardInterrupt):
+        address = launch(page.html, port)
+        _print(f"open:            {address}")
+        _print("Ctrl-C ends it")
+        if open_:
+            open_page(address, _print)
+        wait()
+    if console.is_terminal:  # which has echoed ^C
+        console.print()
+
+
+@app.command()
 def doctor(data_dir: DataDir = None, json: Json = None) -> None:
     """Say what is wrong with this machine."""
     from compare.doctor import examine, findings_table
@@ -429,12 +502,18 @@ def _text(path: Path | None) -> str | None:
 
 def _refuse_others(context: typer.Context, *allowed: str) -> None:
     """Refuse every option that was given besides those that go with --resume."""
+    others = [option.name or "" for option in context.command.params if option.name not in allowed]
+    _refuse_given(context, "a run goes on with its own settings; leave it out", *others)
+
+
+def _refuse_given(context: typer.Context, why: str, *names: str) -> None:
+    """Refuse those of the named options that were given on the command line."""
     for option in context.command.params:
         name = option.name or ""
         source = context.get_parameter_source(name)
-        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+        if name in names and source is not None and source.name == "COMMANDLINE":
             spelt = option.secondary_opts if context.params[name] is False and option.secondary_opts else option.opts
-            raise UserError(f"{spelt[0]}: a run goes on with its own settings; leave it out")
+            raise UserError(f"{spelt[0]}: {why}")
 
 
 def _train(

@@ -221,6 +221,33 @@ def test_the_pictures_are_those_of_the_mistakes(galleries: Galleries, model: str
     assert (made["relu-mask-from-upstream"].right < 0).any()
 
 
+def test_of_many_maps_a_clear_one_is_shown() -> None:
+    right, wrong = np.zeros((2, 3, 4, 5)), np.zeros((2, 3, 4, 5))
+    right[0, 1], wrong[0, 1] = 9.0, 9.0  # no difference
+    right[1, 0], wrong[1, 0] = 0.1, 8.0  # a great one, but in the colours of the wrong one the right one is blank
+    right[1, 2], wrong[1, 2] = 3.0, 5.0
+    shown = module._picture("gradient of the image", right, wrong)
+    assert [x.tolist() for x in shown] == [right[1, 2].tolist(), wrong[1, 2].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        ("cnn-images-by-256", "output of conv1"),
+        ("cnn-relu-missing", "output of relu1"),
+        ("cnn-channels-last-flatten", "output of pool1"),  # the model hands the flatten another array
+        ("cnn-softmax-before-loss", "scores"),
+        ("cnn-relu-not-in-backward", "gradient of the input of relu1"),
+        ("cnn-grad-input-zero", "gradient of the image"),
+    ],
+)
+def test_what_lies_between_two_layers_is_what_the_next_one_receives(
+    fault: str, first: str, states: dict[str, State], images: Array, labels: Array
+) -> None:
+    stage = module._stage(model_pair("cnn"), states["cnn"], images, labels)
+    assert module._try(stage, find_fault(fault), "the model").shows[0] == first
+
+
 def test_filters_are_shown_side_by_side(
     galleries: Galleries, states: dict[str, State], images: Array, labels: Array
 ) -> None:
@@ -279,6 +306,16 @@ def test_what_would_look_the_same_is_never_offered(states: dict[str, State], ima
     windows = module._try(stage, find_fault("conv2d-windows-overwritten"), "conv1")
     assert overlaps.findings != windows.findings
     assert overlaps.symptoms == windows.symptoms
+
+
+def test_a_sentence_of_two_mistakes_is_not_offered(states: dict[str, State], images: Array, labels: Array) -> None:
+    """Between two linear layers each mistake of theirs could be in either."""
+    stage = module._stage(model_pair("lenet5"), states["lenet5"], images, labels)
+    trial = module._try(stage, find_fault("relu-no-mask"), "relu3")
+    assert module._around(stage, "relu3") == ["fc1", "relu3", "fc2"]
+    offered = [other.fault for other in module._others(stage, trial, {}, np.random.default_rng(0))]
+    assert len(offered) > 5
+    assert {fault.pair for fault in offered} == {"relu"}
 
 
 def test_one_seed_gives_one_gallery(

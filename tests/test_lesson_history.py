@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from compare import data, weights
 from compare.conditions import equal_threads
@@ -186,6 +187,15 @@ def test_the_small_training_has_learnt_the_digits(digits: Dataset) -> None:
     assert history.findings.ok
     for name in TWINS:
         assert history.accuracy[name].values[-1] >= 0.95
+
+
+def test_a_small_training_has_the_conditions_of_a_run(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("compare.lesson.history.keep_freed_memory", lambda: kept.append(True))
+    torch.set_num_threads(2)
+    threads = set[int]()
+    train_small("cnn", few, epochs=1, watch=lambda _: threads.add(torch.get_num_threads()))
+    assert (threads, torch.get_num_threads(), kept) == ({1}, 2, [True])
 
 
 def test_a_small_training_of_an_unknown_model_is_refused(few: Dataset) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from compare.conditions import direct_convolutions
 from compare.diagnosis.diagnose import diagnose
-from compare.lesson.examples import NotAsShown
 from compare.lesson.layers import Layer
+from compare.lesson.verdict import NotAsShown
 from compare.pairs import REGISTRY, LayerPair, OptimizerPair
 from compare.verify.agreement import check
 from compare.verify.report import Report, Row

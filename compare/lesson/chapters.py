@@ -89,6 +89,7 @@ def trained_rows(pair: ModelPair, history: History, seed: int) -> list[Row]:
 
 
 def why(scene: Scene) -> Context:
+    """Parameters counted, fields, and a shift."""
     image = scene.digit / 255.0
     moved = shifted(image, windows.FILTERS[0].values)
     return {
@@ -107,8 +108,6 @@ def why(scene: Scene) -> Context:
             "difference": moved.difference,
             "dense": moved.dense,
         },
-        "models": beside(listing(type(scene.pair.scratch())), listing(type(scene.pair.torch()))),
-        "parameters": [(name, tuple(p.shape), p.numel()) for name, p in scene.pair.torch().named_parameters()],
     }
 
 
@@ -121,6 +120,7 @@ def _lit(image: Array, mask: Array) -> Array:
 
 
 def convolution(scene: Scene) -> Context:
+    """The two moving windows, forward (chapter 2) and backward (chapter 3), and the edge maps."""
     first = next(array for array in scene.state.values() if array.ndim == 4)
     kernels = [*windows.FILTERS, *windows.learned(first)]
     classes = scene.history.dataset.classes
@@ -198,6 +198,7 @@ def _numbers(back: Context) -> int:
 
 
 def layers(scene: Scene) -> Context:
+    """Examples and agreement of all layers, and the ties in max-pooling."""
     shown = examples()
     images, labels = some(scene.history, GALLERY_IMAGES, "float64")
     pool = shown["maxpool2d"]
@@ -205,7 +206,10 @@ def layers(scene: Scene) -> Context:
     _, indices = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
     window = pool.given["x"][0, 0, :, :2]
     tied = window == window.max()
+    own, twin = scene.pair.scratch(), scene.pair.torch()
     return {
+        "models": beside(listing(type(own)), listing(type(twin))),
+        "parameters": [(name, tuple(p.shape), p.numel()) for name, p in twin.named_parameters()],
         "examples": shown,
         "agreements": {name: agreements_of(scene.report, layer) for name, layer in LAYERS.items()},
         "ties": count_ties(scene.pair, scene.state, images, labels),
@@ -225,6 +229,7 @@ def layers(scene: Scene) -> Context:
 
 
 def training(scene: Scene) -> Context:
+    """Both training steps, the curves, what was learnt, and how far the twins came apart."""
     history = scene.history
     final = {name: curve.values[-1] for name, curve in history.accuracy.items() if curve.values}
     return {
@@ -265,8 +270,8 @@ def _filters(history: History) -> list[tuple[pixels.Pixels, str, str]]:
     weights = {name: _first(state) for name, state in history.after.items()}
     started = {name: _first(state) for name, state in (history.before or {}).items()}
     scale = max(float(np.abs(w).max()) for w in [*weights.values(), *started.values()])
-    for name in started and ["torch"]:
-        found.append((pixels.signed(started[name], scale), "filters before training", "before, in both"))
+    if started:
+        found.append((pixels.signed(started["torch"], scale), "filters before training", "before, in both"))
     for name in NAMES:
         caption = f"after, {NAMES[name]}"
         found.append((pixels.signed(weights[name], scale), f"filters after training, {NAMES[name]}", caption))
@@ -311,6 +316,7 @@ def _relu_maps(pair: ModelPair, state: Tensors, image: Array, name: str) -> Arra
 
 
 def mistakes(scene: Scene) -> Context:
+    """The gallery."""
     images, labels = some(scene.history, GALLERY_IMAGES, "float64")
     found = gallery(scene.pair, scene.state, images, labels, scene.seed)
     return {"catalogue": len(CATALOGUE), "mistakes": [_mistake(mistake) for mistake in found]}
@@ -320,14 +326,16 @@ def _mistake(mistake: Mistake) -> Context:
     fault, wrong = mistake.fault, [finding for finding in mistake.findings if not finding.ok]
     forward = next(n for n, finding in enumerate(mistake.findings) if finding.tensor == "loss")
     fine = all(finding.ok for finding in mistake.findings[: forward + 1])
-    scale = float(np.abs(mistake.right).max())
+    scale, difference = float(np.abs(mistake.right).max()), mistake.wrong - mistake.right
     return {
         "headline": f"{'the loss is right, ' if fine else ''}{wrong[0].tensor} is the first that is wrong",
         "findings": mistake.findings,
+        "noted": {wrong[0].tensor} | {finding.tensor for finding in wrong if "differ" not in finding.note},
         "shown": mistake.shown,
         "right": pixels.signed(mistake.right, scale),
         "wrong": pixels.signed(mistake.wrong, scale),
-        "difference": pixels.signed(mistake.wrong - mistake.right, scale),
+        "difference": pixels.signed(difference),
+        "full": f"{np.abs(difference).max() / scale:.0%}",
         "scale": max(2, round(150 / max(mistake.right.shape))),
         "hint": fault.hint,
         "choices": mistake.choices,
@@ -347,6 +355,7 @@ def _code(text: str) -> list[Any]:
 
 
 def close(scene: Scene) -> Context:
+    """The bound of one number worked out, and the shares of all."""
     images, _ = some(scene.history, PRECISION_IMAGES, "float32")
     rows = scene.report.rows
     pairs = dict.fromkeys(row.pair for row in rows)

@@ -44,9 +44,10 @@ def lines(series: Sequence[Series], title: str, x_label: str, *, logarithmic: bo
     def down(y: float) -> float:
         return HEIGHT - BOTTOM - (scale(y) - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down(t):.1f}" y2="{down(t):.1f}"/>' for t in ticks]
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    parts = [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{down(t):.1f}" y2="{down(t):.1f}"/>' for t in ticks]
     parts += [_text(LEFT - 6, down(t) + 4, _number(t, logarithmic), "end") for t in ticks]
-    parts += [_text(across(t), HEIGHT - BOTTOM + 16, f"{t:,.0f}", "middle") for t in round_numbers(first, last) if first <= t <= last]
+    parts += [_text(across(t), bottom + 16, f"{t:,.0f}", "middle") for t in round_numbers(first, last)]
     parts += [_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle")]
     for s in kept:
         points = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(s.x, s.y, strict=True))
@@ -55,12 +56,12 @@ def lines(series: Sequence[Series], title: str, x_label: str, *, logarithmic: bo
     return Markup(
         f'<figure class="chart"><figcaption>{escape(title)} <span class="legend">{legend}</span></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_described(kept, title))}">'
-        f'{"".join(parts)}</svg></figure>'
+        f"{''.join(parts)}</svg></figure>"
     )
 
 
 def round_numbers(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at most `low` to at least... the last below `high`, about so many.
+    """The round numbers from `low` to `high`, about so many.
 
     >>> round_numbers(0, 2.3)
     [0.0, 0.5, 1.0, 1.5, 2.0]
@@ -120,5 +121,5 @@ def bars(groups: Sequence[tuple[str, int]], title: str) -> Markup:
     return Markup(
         f'<figure class="chart"><figcaption>{escape(title)} (percent; logarithmic heights)</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(words)}">'
-        f'{"".join(parts)}</svg></figure>'
+        f"{''.join(parts)}</svg></figure>"
     )

@@ -44,7 +44,7 @@ class Worked:
 
 @dataclass(frozen=True)
 class Precision:
-    """How far float32 is from float64 in the scores of all test images: the greatest and the mean error of each twin."""
+    """How far each twin in float32 is from float64, in the scores of so many images: greatest and mean error."""
 
     images: int
     greatest: dict[str, float]
@@ -58,7 +58,7 @@ def worked(pair: ModelPair, state: State, images: Array) -> Worked:
     inputs, _ = watch_torch(twin, torch.tensor(images))
     name, last = [(name, layer) for name, layer in twin.named_modules() if isinstance(layer, nn.Linear)][-1]
     own = scratch.Linear(last.in_features, last.out_features)
-    load_scratch_state(own, {key.rpartition(".")[2]: array for key, array in state.items() if key.startswith(f"{name}.")})
+    load_scratch_state(own, {leaf: state[f"{name}.{leaf}"] for leaf in ("weight", "bias")})
     x = inputs[name]
     mine = own(x)
     with torch.no_grad():

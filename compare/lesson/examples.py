@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 
 from compare.lesson import with_scratch, with_torch
+from compare.lesson.verdict import NotAsShown
 from compare.observe import Tensors
 from scratch import Array
 
 SLACK = 1e-6  # by which float32 may be off what was computed by hand, relative to the greatest number of the tensor
-
-
-class NotAsShown(Exception):  # noqa: N818 - what it says is a verdict, not an accident
-    """Something that the lesson shows does not hold: which spot, and what it is instead."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,12 @@ def _example(pair: str, given: Tensors, by_hand: Callable[[Tensors], list[ByHand
     if "x" in tensors:
         tensors["x"].requires_grad_()
     saved: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+
+    def notice(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(notice, lambda tensor: tensor):
         results = getattr(with_torch, pair)(**tensors)
     twin, hand = _arrays(results), tuple(by_hand(given))
     for name, array in twin.items():

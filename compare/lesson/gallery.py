@@ -281,6 +281,7 @@ def _watched(call: Callable[..., Array], seen: Tensors, taken: str, returned: st
     """`call`, which writes down its argument and its result under these names; copies, as they are at that moment."""
 
     def run(x: Array) -> Array:
+        seen[taken] = np.array(x)
         y = call(x)
         seen[returned] = np.array(y)
         return y
@@ -424,10 +425,12 @@ def _others(stage: _Stage, trial: _Trial, tried: _Tried, rng: np.random.Generato
     count = Counter(fault.made for fault, _ in near)
     for at in rng.permutation(len(near)):
         fault, place = near[at]
-        if (fault.name, place) not in tried and count[fault.made] == 1:
+        if count[fault.made] > 1:
+            continue
+        if (fault.name, place) not in tried:
             tried[fault.name, place] = _attempt(stage, fault, place)
-        other = tried.get((fault.name, place))
-        if other and other.shows and other.symptoms != trial.symptoms and count[fault.made] == 1:
+        other = tried[fault.name, place]
+        if other and other.shows and other.symptoms != trial.symptoms:
             yield other
 
 

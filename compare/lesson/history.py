@@ -233,7 +233,7 @@ def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
     """Every scalar of a log up to where it is damaged, as (tag, step, value); none if it is gone."""
     if not path.is_file():
         return
-    accumulator = EventAccumulator(str(path), size_guidance={"scalars": 0}, purge_orphaned_data=False)
+    accumulator = EventAccumulator(str(path), size_guidance={"scalars": 0})
     accumulator.Reload()
     for tag in accumulator.Tags()["scalars"]:
         yield from ((tag, event.step, event.value) for event in accumulator.Scalars(tag))

@@ -10,7 +10,7 @@ from typing import Any
 import scratch
 from compare.lesson import with_scratch, with_torch
 from compare.lesson.formula import Equation, equations
-from compare.lesson.source import Listing, listing
+from compare.lesson.source import Listing, beside, listing
 from scratch import naive
 
 
@@ -51,8 +51,8 @@ class Layer:
 
     @cached_property
     def calls(self) -> tuple[Listing, Listing]:
-        """One call in NumPy, one in torch."""
-        return listing(getattr(with_scratch, self.pair)), listing(getattr(with_torch, self.pair))
+        """One call in NumPy, one in torch, with the lines marked that differ."""
+        return beside(listing(getattr(with_scratch, self.pair)), listing(getattr(with_torch, self.pair)))
 
     def spot(self, number: int | None) -> str:
         """The line of code that computes an equation, "scratch/conv.py:150"; empty if there is none."""
@@ -70,14 +70,12 @@ LAYERS: dict[str, Layer] = {
         Layer(
             "conv2d",
             scratch.Conv2d,
-            ("forward", "backward", "backward_parameters", "_columns"),
+            ("forward", "_columns", "backward", "backward_parameters"),
             _WEIGHTED,
             (naive.conv2d, naive.conv2d_backward),
         ),
         Layer("relu", scratch.ReLU, _BOTH, _MAPPED),
-        Layer(
-            "maxpool2d", scratch.MaxPool2d, _BOTH, _MAPPED, (naive.max_pool2d, naive.max_pool2d_backward, naive._winners)
-        ),
+        Layer("maxpool2d", scratch.MaxPool2d, _BOTH, _MAPPED, (naive.max_pool2d_backward, naive._winners)),
         Layer("flatten", scratch.Flatten, _BOTH, _MAPPED),
         Layer("linear", scratch.Linear, (*_BOTH, "backward_parameters"), _WEIGHTED),
         Layer("softmax", scratch.Softmax, _BOTH, _MAPPED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jinja2
@@ -19,7 +20,7 @@ def render(context: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {
+    filters: dict[str, Callable[[Any], Any]] = {
         "mathml": lambda text: Markup(to_mathml(text)),
         "plain": lambda value: plain(float(value)),
         "maps": tables,
@@ -28,6 +29,7 @@ def render(context: dict[str, Any]) -> str:
         "difference": lambda value: "0" if value == 0 else f"{value:.1e}".replace("-", "−"),
         "percent": lambda share: f"{share:.1%}",
     }
+    environment.filters |= filters
     own = {
         name: Markup(loader.get_source(environment, file)[0])
         for name, file in (("style", "style.css"), ("script", "lesson.js"))

@@ -13,7 +13,7 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare.lesson.examples import NotAsShown
+from compare.lesson.verdict import NotAsShown
 from scratch import Array
 
 SIDE, CHANNELS = 224, 3  # of a picture in the usual size

@@ -42,16 +42,34 @@ class Kernel:
 
 
 FILTERS = (
-    Kernel("Sobel, vertical edges", np.float32([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]), "answers where it gets brighter from left to right"),
-    Kernel("Sobel, horizontal edges", np.float32([[-1, -2, -1], [0, 0, 0], [1, 2, 1]]), "answers where it gets brighter from top to bottom"),
-    Kernel("blur", np.float32([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16, "the mean of the neighbourhood, the centre counting most"),
-    Kernel("sharpen", np.float32([[0, -1, 0], [-1, 5, -1], [0, -1, 0]]), "the pixel, raised above its neighbours"),
+    Kernel(
+        "Sobel, vertical edges",
+        np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32),
+        "It answers where the picture gets brighter from left to right.",
+    ),
+    Kernel(
+        "Sobel, horizontal edges",
+        np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]], np.float32),
+        "It answers where the picture gets brighter from top to bottom.",
+    ),
+    Kernel(
+        "blur",
+        np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16,
+        "It takes the mean of the neighbourhood, in which the centre counts most.",
+    ),
+    Kernel(
+        "sharpen",
+        np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32),
+        "It raises a pixel above its neighbours.",
+    ),
 )
 
 
 def learned(weight: Array) -> list[Kernel]:
     """The kernels (C_out, 1, kH, kW) of a first layer."""
-    return [Kernel(f"learned, filter {n}", w[0].astype(np.float32), "found by training") for n, w in enumerate(weight)]
+    return [
+        Kernel(f"learned, filter {n}", w[0].astype(np.float32), "Training has found it.") for n, w in enumerate(weight)
+    ]
 
 
 def one_of_each(dataset: Dataset) -> Array:
@@ -125,11 +143,11 @@ def in_order(images: Array, kernels: Array, stride: int, padding: int) -> Array:
 
 
 def patch_of(digit: Array) -> Array:
-    """A part of a digit (H, W) with much in it, as whole numbers from 0 to 9: (PATCH, PATCH) float32."""
+    """The part of a digit (H, W) with most different greys, in whole numbers from 0 to 9: (PATCH, PATCH)."""
     tenths = np.rint(digit * (9 / 255)).astype(np.float32)
-    places = np.lib.stride_tricks.sliding_window_view(tenths, (PATCH, PATCH))
-    spread = places.std(axis=(2, 3))
-    return places[np.unravel_index(spread.argmax(), spread.shape)].copy()
+    places = np.lib.stride_tricks.sliding_window_view(tenths, (PATCH, PATCH)).reshape(-1, PATCH, PATCH)
+    different = [len(np.unique(patch)) for patch in places]
+    return places[int(np.argmax(different))].copy()
 
 
 def backward_data(patch: Array, kernels: Sequence[Kernel], seed: int = 0) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import logging
@@ -127,7 +128,7 @@ def require_free(port: int) -> None:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        raise _refused(port, os.strerror(error.errno or 0)) from None
+        raise refused(port, error) from None
 
 
 def launch(folder: Path, port: int) -> str:
@@ -157,7 +158,7 @@ def launch(folder: Path, port: int) -> str:
         with contextlib.redirect_stderr(io.StringIO()):  # a note that the fast loader is new
             address = board.launch()
     except (SystemExit, program.TensorBoardServerException):  # somebody was faster
-        raise _refused(port, "in use") from None
+        raise refused(port, OSError(errno.EADDRINUSE, "")) from None
     return page(urlsplit(address).port or port)
 
 
@@ -176,5 +177,7 @@ def wait() -> None:
     threading.Event().wait()
 
 
-def _refused(port: int, reason: str) -> UserError:
+def refused(port: int, error: OSError) -> UserError:
+    """What is to be said when nobody can listen on `port`."""
+    reason = os.strerror(error.errno or 0)
     return UserError(f"port {port}: {reason}; choose another one with --port, or --port 0 for one that is free")
