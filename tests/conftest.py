@@ -15,6 +15,8 @@ import torch
 
 from compare import cli, data
 from compare.data import Dataset
+from compare.lesson.build import Lesson, build
+from compare.lesson.history import train_small
 
 # The same examples in every run: a test that fails now and then is believed by nobody.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
@@ -51,6 +53,12 @@ def few(digits: Dataset) -> Dataset:
 def best_digits(digits: Dataset) -> Dataset:
     """MNIST where it is there, else the embedded digits."""
     return data.load("mnist") if data.find_mnist(data.data_folder()) else digits
+
+
+@pytest.fixture(scope="session")
+def lesson(best_digits: Dataset) -> Lesson:
+    """The page, with a network that was trained for one epoch."""
+    return build(train_small("cnn", best_digits, epochs=1))
 
 
 @pytest.fixture(autouse=True)

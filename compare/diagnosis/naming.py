@@ -207,8 +207,14 @@ def _choose_two(
 
 
 def _replay_all(likeness: Likeness, trials: Sequence[Trial], rate: float) -> list[_Replayed]:
-    """Every catalogued mistake of every layer, replayed on all trials where it explains anything on the first."""
+    """Every catalogued mistake of every layer, replayed on all trials where it explains anything on the first.
+
+    None where our own layers are wrong themselves, on somebody's machine or in somebody's hands: a mistake is an edit
+    of the right source.
+    """
     wrong = [trial for trial in trials if not trial.ok][:FIRST]
+    if not _ours_is_right(likeness, wrong):
+        return []
     found = []
     for part, pair in likeness.parts.items():
         for fault in faults_of(pair.name):
@@ -217,6 +223,13 @@ def _replay_all(likeness: Likeness, trials: Sequence[Trial], rate: float) -> lis
                 replay = _replay(likeness, {part: fault}, trials, rate)
             found.append(replay)
     return found
+
+
+def _ours_is_right(likeness: Likeness, trials: Sequence[Trial]) -> bool:
+    """Whether our own layers, with no mistake planted, give what is right on these trials."""
+    assert likeness.build is not None
+    make = likeness.build({})
+    return not any(changed for trial in trials for _, changed, _ in _held_against(trial, _run(make, trial, likeness)))
 
 
 def _replay(likeness: Likeness, faults: Mapping[str, Fault], trials: Sequence[Trial], rate: float) -> _Replayed:

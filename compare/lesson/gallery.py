@@ -21,6 +21,7 @@ import scratch
 from compare.conditions import equal_threads
 from compare.faults.catalogue import CATALOGUE, faults_of
 from compare.faults.fault import Fault, plant
+from compare.lesson.verdict import NotAsShown
 from compare.observe import Tensors, gradient_name, leaves
 from compare.pairs import MODELS, ModelPair, layer_pair_of
 from compare.verify.report import CANDIDATE_ERRORS, LOOSEST
@@ -57,10 +58,6 @@ OPTIONS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "i
 # convolutions exactly, in whatever order they are added: equal patches give equal numbers in both twins, and every tie
 # in a max-pooling is one and the same tie. The sums of two convolutions have 14 + 2·16 places, and 7 bits before them.
 WEIGHT_BITS, IMAGE_BITS = 16, 14
-
-
-class NotShown(Exception):  # noqa: N818
-    """The gallery would not show what it says; the message names the tensor or the mistake."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,7 @@ def gallery(pair: ModelPair, state: State, images: Array, labels: Array, seed: i
         seed: draws the choices.
 
     Raises:
-        NotShown: if the model without any mistake differs from torch's, or if a mistake shows nowhere.
+        NotAsShown: if the model without any mistake differs from torch's, or if a mistake shows nowhere.
     """
     stage = _stage(pair, state, images, labels)
     faults = [CATALOGUE[name] for name in CHOSEN]
@@ -219,7 +216,7 @@ def _stage(pair: ModelPair, state: State, images: Array, labels: Array) -> _Stag
     load_scratch_state(model, state)
     for finding in _findings(_scratch_pass(stage, model, scratch.CrossEntropyLoss()), stage.right):
         if not finding.ok:
-            raise NotShown(f"{pair.name} without any mistake: {finding.tensor} differs from torch's: {finding.note}")
+            raise NotAsShown(f"{pair.name} without any mistake: {finding.tensor} differs from torch's: {finding.note}")
     return stage
 
 
@@ -359,7 +356,7 @@ def _shown(stage: _Stage, fault: Fault) -> _Trial:
         trial = _try(stage, fault, place)
         if trial.shows:
             return trial
-    raise NotShown(f"{fault.name} shows nowhere in {stage.pair.name}: take other weights or other images")
+    raise NotAsShown(f"{fault.name} shows nowhere in {stage.pair.name}: take other weights or other images")
 
 
 def _places(stage: _Stage, fault: Fault) -> list[str]:
@@ -449,9 +446,15 @@ def _mistake(stage: _Stage, trial: _Trial, choices: tuple[str, ...]) -> Mistake:
 
 
 def _in_picture(stage: _Stage, trial: _Trial) -> str:
-    """The first wrong tensor that is maps or filters; of the loss the first, the gradient of the scores."""
-    pictures = [name for name in trial.shows if stage.right[name].ndim == 4 and trial.layer != LOSS]
-    return (pictures or trial.shows)[0]
+    """The first wrong gradient that is maps or filters; of the loss the first, the gradient of the scores.
+
+    Where forward is wrong already, every gradient is: that of the image shows best what became of it.
+    """
+    wrong = [name for name in trial.shows if "grad" in name]
+    if "grad" not in trial.shows[0]:
+        return wrong[-1]
+    pictures = [name for name in wrong if stage.right[name].ndim == 4 and trial.layer != LOSS]
+    return (pictures or wrong)[0]
 
 
 def _picture(name: str, right: Array, wrong: Array) -> tuple[Array, Array]:
