@@ -4,6 +4,7 @@
     faults/      the catalogue of mistakes, each the edit of our own source that makes it
     diagnosis/   somebody's own code: driven as it is, judged, and its mistake named
     training/    both models on the same batches, to TensorBoard
+    lesson/      one page that teaches: formula, NumPy code, torch call, live numbers
     bench/       how fast both are, and how much memory they take
 
 Below all stand the registry of pairs, the copying of weights, the inputs and the error bounds. This package alone

@@ -27,6 +27,7 @@ from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Setti
 
 if TYPE_CHECKING:
     from compare.data import Dataset
+    from compare.lesson.build import Lesson
     from compare.training.checkpoint import Checkpoint
     from compare.training.twins import Twins
 
@@ -421,55 +422,30 @@ def lesson(
 
     One HTML file that loads nothing from elsewhere. What it shows as equal is compared while it is built.
     """
-    from compare.training.server import open_page, require_free, wait
+    from compare.training.server import require_free
 
     if run is not None:
         why = "the lesson shows the network of the run, and its data; leave it out"
         _refuse_given(context, why, "model", "dataset", "seed")
     if not serve:
         _refuse_given(context, "it goes with --serve; add that, or leave it out", "port", "open_")
+    if json is not None and json.absolute() == out.absolute():
+        raise UserError(f"--out and --json must be two files, got {out} for both")
     require_writable(json)
     require_writable(out)
     if serve:
         require_free(port)
-    with console.status("importing") as status:
-        from compare.lesson.build import build
-        from compare.lesson.history import read_run, train_small
-        from compare.lesson.server import launch
-        from compare.lesson.verdict import NotAsShown
-        from compare.pairs import model_pair
-
-        model_pair(model)
-        status.update("training")
-        if run is not None:
-            history = read_run(run, data_dir, _print)
-        else:
-            history = train_small(model, _load(DataOptions(dataset, _text(data_dir))), seed)
-        status.update("comparing")
-        try:
-            page = build(history, seed)
-        except NotAsShown as wrong:
-            status.stop()
-            _print(f"wrong: {wrong}")
-            _print("no page was written: it would show as equal what is not")
-            _finish(False, {"ok": False, "problem": str(wrong)}, json)
-    write_bytes(out, page.html.encode())
-    _print(f"{page.report.headline()}")
-    _print(f"written:         {out}, {len(page.html.encode()) / 1e6:.1f} MB, one file")
-    result = {"ok": True, "file": str(out), "bytes": len(page.html.encode()), "compared": page.report.compared}
+    page = _lesson(run, model, DataOptions(dataset, _text(data_dir)), seed, json)
+    content = page.html.encode()
+    write_bytes(out, content)
+    _print(page.report.headline())
+    _print(f"written:         {out}, {len(content) / 1e6:.1f} MB, one file")
+    result = {"ok": True, "file": str(out), "bytes": len(content), "compared": page.report.compared}
     if not serve:
         _finish(True, result, json)
     if json is not None:
         write_json(json, result)
-    with suppress(KeyboardInterrupt):
-        address = launch(page.html, port)
-        _print(f"open:            {address}")
-        _print("Ctrl-C ends it")
-        if open_:
-            open_page(address, _print)
-        wait()
-    if console.is_terminal:  # which has echoed ^C
-        console.print()
+    _serve(page, port, open_)
 
 
 @app.command()
@@ -552,6 +528,46 @@ def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
     for line in what_changed(checkpoint):
         _print(line)
     _go(twins, data, folder, chosen, checkpoint, json)
+
+
+def _lesson(run: Path | None, model: str, chosen: DataOptions, seed: int, json: Path | None) -> Lesson:
+    """The page, built with the network of `run` or with one that is trained for it; or the end, where it cannot be."""
+    with console.status("importing") as status:
+        from compare.lesson.build import build
+        from compare.lesson.history import read_run, train_small
+        from compare.lesson.verdict import NotAsShown
+        from compare.pairs import model_pair
+
+        model_pair(model)
+        status.update("training")
+        if run is not None:
+            history = read_run(run, None if chosen.data_dir is None else Path(chosen.data_dir), _print)
+        else:
+            history = train_small(model, _load(chosen), seed)
+        status.update("comparing")
+        try:
+            return build(history, seed)
+        except NotAsShown as wrong:
+            problem = str(wrong)
+    _print(f"wrong: {problem}")
+    _print("no page was written: it would show as equal what is not")
+    return _finish(False, {"ok": False, "problem": problem}, json)
+
+
+def _serve(page: Lesson, port: int, open_: bool) -> None:
+    """Serve the page until Ctrl-C."""
+    from compare.lesson.server import launch
+    from compare.training.server import open_page, wait
+
+    with suppress(KeyboardInterrupt):
+        address = launch(page.html, port)
+        _print(f"open:            {address}")
+        _print("Ctrl-C ends it")
+        if open_:
+            open_page(address, _print)
+        wait()
+    if console.is_terminal:  # which has echoed ^C
+        console.print()
 
 
 def _load(chosen: DataOptions) -> Dataset:

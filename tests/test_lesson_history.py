@@ -153,7 +153,7 @@ def test_a_small_training_tells_what_the_twins_did(few: Dataset) -> None:
     history = train_small("cnn", few, 5, epochs=2, watch=heard.append)
     assert history.settings == Settings(epochs=2, batch_size=32, seed=5)
     assert history.dataset is few
-    assert history.origin == "trained while this page was built: cnn, 2 epochs of 200 images of scikit-learn's digits"
+    assert history.origin == "cnn, trained while this page was built: 2 epochs of 200 images of scikit-learn's digits"
     assert history.loss["scratch"].steps == history.loss["torch"].steps == tuple(range(1, 15))
     assert history.accuracy["scratch"].steps == history.accuracy["torch"].steps == (0, 7, 14)
     assert history.yardstick.steps
@@ -171,7 +171,7 @@ def test_a_small_training_takes_no_more_than_a_part_of_the_images(digits: Datase
     many = dataclasses.replace(digits, **fives)
     history = train_small("cnn", many, epochs=1)
     assert [len(getattr(history.dataset, part)) for part in parts] == [6000, 6000, 1000, 1000]
-    assert history.origin.endswith("cnn, 1 epoch of 6,000 images of scikit-learn's digits")
+    assert history.origin.endswith(": 1 epoch of 6,000 images of scikit-learn's digits")
     assert len(history.loss["torch"].steps) == math.ceil(6000 / 32)
 
 
@@ -210,7 +210,7 @@ def test_a_run_is_read_back_as_it_was(few: Dataset, whole: Path, capfd: pytest.C
     history = read_run(whole)
     assert history.settings == SETTINGS
     assert history.dataset.checksum == few.checksum
-    assert history.origin == f"the run {whole}, after step 12 of 12"
+    assert history.origin == f"cnn of the run {whole}, after step 12 of 12"
     expected = told(few, SETTINGS)
     assert len(points(history.apart)) == len(points(history.yardstick)) == 12
     assert_same_curves(history, expected, rel=1e-5)  # logged in float32, differences as their logarithms
@@ -235,7 +235,7 @@ def test_a_point_of_a_runs_curve_is_the_mean_since_the_one_before(few: Dataset, 
 def test_what_was_logged_after_the_checkpoint_is_left_out(few: Dataset, tmp_path: Path) -> None:
     folder = begin(few, tmp_path / "run", stop=7)
     history = read_run(folder)
-    assert history.origin == f"the run {folder}, after step 5 of 12"
+    assert history.origin == f"cnn of the run {folder}, after step 5 of 12"
     expected = told(few, SETTINGS, 5)
     assert_same_curves(history, expected, rel=1e-5)
     assert_same_weights(history.after, expected.after)
@@ -246,7 +246,7 @@ def test_the_best_checkpoint_of_a_run_can_be_shown(few: Dataset, tmp_path: Path)
     settings = dataclasses.replace(SETTINGS, lr=1e-9)  # nothing is learnt: the first is the best
     folder = begin(few, tmp_path / "run", settings)
     history = read_run(folder / BEST)
-    assert history.origin == f"the run {folder}, after step 0 of 12"
+    assert history.origin == f"cnn of the run {folder}, after step 0 of 12"
     assert history.accuracy["torch"].steps == (0,)
     assert history.loss["torch"] == history.apart == Curve()
     assert_same_weights(history.before, Twins(settings).states())

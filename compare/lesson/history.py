@@ -62,7 +62,7 @@ class History:
         settings: with the number of epochs filled in. Of a run they are its own, its device too: who builds a model of
             them builds it where that is.
         dataset: the images that the twins learnt, and were tested on.
-        origin: in one sentence where the twins come from.
+        origin: where the twins come from, in words.
         loss: the training loss by twin. At every step; of a run at every point of its logs, the mean since the point
             before.
         accuracy: the test accuracy by twin after each epoch, and before the first.
@@ -107,7 +107,7 @@ def train_small(
     epochs = _epochs(pair_name, images) if epochs is None else epochs
     settings = Settings(model=pair_name, epochs=epochs, batch_size=min(BATCH, images), seed=seed)
     times = "1 epoch" if epochs == 1 else f"{epochs} epochs"
-    origin = f"trained while this page was built: {pair_name}, {times} of {images:,} images of {TITLES[data.name]}"
+    origin = f"{pair_name}, trained while this page was built: {times} of {images:,} images of {TITLES[data.name]}"
     keep_freed_memory()
     with equal_threads(settings.threads):
         return _trained(Twins(settings), data, origin, watch)
@@ -145,7 +145,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
     return History(
         settings,
         data,
-        f"the run {folder}, after step {step:,} of {total:,}",
+        f"{settings.model} of the run {folder}, after step {step:,} of {total:,}",
         {name: Curve.of(logged.get((name, LOSS), {})) for name in TWINS},
         {name: Curve.of(logged.get((name, ACCURACY), {})) for name in TWINS},
         _apart(logged.get((COMPARE, APART), {})),

@@ -1,0 +1,583 @@
+"""The lesson: what it takes from the source, what it computes, and that it is not built where something is wrong."""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import scratch
+from compare import cli
+from compare.data import Dataset
+from compare.errors import UserError
+from compare.faults.catalogue import find_fault
+from compare.faults.fault import plant
+from compare.lesson import agreement, chart, close, examples, pixels, server, source, why, windows, with_torch
+from compare.lesson.build import Lesson
+from compare.lesson.layers import LAYERS, Layer
+from compare.lesson.verdict import NotAsShown
+from compare.observe import Call
+from compare.pairs import MODELS, REGISTRY, LayerPair
+from compare.verify.agreement import check
+from compare.verify.report import Report, Row
+from compare.weights import scratch_state
+from scratch import naive
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
+
+
+# ---- the code that is shown
+
+
+def text_of(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def test_a_listing_is_the_source_without_its_docstring() -> None:
+    shown = source.listing(scratch.CrossEntropyLoss.backward)
+    assert shown.path == "scratch/loss.py"
+    lines = (ROOT / shown.path).read_text().splitlines()
+    assert len(shown.lines) > 5
+    for line in shown.lines:
+        assert lines[line.number - 1].strip() == line.text.strip()
+        assert text_of(line.html) == line.text
+    assert not any('"""' in line.text for line in shown.lines)
+    assert any('"""' in line.text for line in source.listing(scratch.CrossEntropyLoss.backward, docstring=True).lines)
+
+
+def test_a_function_without_a_docstring_is_shown_whole() -> None:
+    shown = source.listing(scratch.ReLU.forward)
+    assert [line.text for line in shown.lines] == [
+        line.removeprefix("    ") for line in inspect.getsource(scratch.ReLU.forward).splitlines()
+    ]
+
+
+def test_code_is_escaped_once() -> None:
+    (line,) = source.coloured(['assert 1 < 2 and "<b>&"'])
+    assert "&lt;b&gt;&amp;" in line
+    assert "<b>" not in line
+
+
+def test_tags_are_the_numbers_in_comments() -> None:
+    tags = {line.text.strip(): line.tag for line in source.listing(scratch.Linear.forward).lines}
+    assert tags["y = weight @ x.T  # (1)"] == 1
+    assert tags["weight = self.weight.data"] is None
+
+
+def test_beside_marks_what_differs() -> None:
+    own, twin = source.beside(source.listing(with_torch.relu), source.listing(with_torch.flatten))
+    for side in (own, twin):
+        assert [line.text.strip() for line in side.lines if line.marked] == [
+            side.lines[0].text,
+            side.lines[1].text.strip(),
+        ]
+    assert all(not line.marked for line in source.beside(own, own)[0].lines)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=lambda layer: layer.pair)
+def test_formula_code_calls_and_numbers_carry_the_same_tags(layer: Layer) -> None:
+    numbers = {equation.number for equation in layer.equations}
+    in_code = {line.tag for listing in layer.code for line in listing.lines} - {None}
+    assert in_code == numbers, "every equation has its line, every tag its equation"
+    assert layer.tensors.keys() <= numbers
+    for call in layer.calls:
+        assert {line.tag for line in call.lines} - {None} == layer.tensors.keys()
+    assert {line.tag for listing in layer.definition for line in listing.lines} - {None} <= numbers
+    for number in numbers:
+        path, line = layer.spot(number).split(":")
+        assert f"({number})" in (ROOT / path).read_text().splitlines()[int(line) - 1]
+
+
+# ---- the small examples
+
+
+def test_the_examples_agree_and_say_what_autograd_keeps() -> None:
+    shown = examples.examples()
+    assert shown.keys() == LAYERS.keys()
+    for name, example in shown.items():
+        assert example.scratch.keys() == example.torch.keys() >= set(LAYERS[name].tensors.values())
+        assert {line.equation for line in example.by_hand} == LAYERS[name].tensors.keys()
+    assert shown["conv2d"].by_hand[0].text == "0·1 + 1·2 + 3·3 + 4·4 + 0.5 = 27.5"
+    pool = shown["maxpool2d"].kept
+    assert pool is not None
+    assert pool.operation == "MaxPool2DWithIndicesBackward0"
+    assert pool.tensors == ("x", "int64 [1, 6] of shape [1, 1, 1, 2]")  # the first five, and the seven
+    assert shown["flatten"].kept == examples.Kept("ViewBackward0", ())
+    assert shown["sgd"].kept is None
+
+
+@pytest.mark.parametrize("name", ["conv2d-grad-weight-sign", "maxpool2d-all-ties-win", "relu-passes-zero"])
+def test_a_wrong_layer_fails_its_example(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = plant(find_fault(name))
+    monkeypatch.setattr(scratch, wrong.__name__, wrong)
+    with pytest.raises(NotAsShown, match=f"the example of {find_fault(name).pair}, .*: NumPy gives .*, torch "):
+        examples.examples()
+
+
+def test_what_was_computed_by_hand_is_held_against_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, by_hand = examples._GIVEN["relu"]
+    off = [replace(line, value=line.value + 1e-3) for line in by_hand(given)]
+    monkeypatch.setitem(examples._GIVEN, "relu", (given, lambda _: off))
+    with pytest.raises(NotAsShown, match=r"the example of relu, \(1\) by hand: max\(0, −1\) = 0, not 0"):
+        examples.examples()
+
+
+# ---- the agreement that is shown
+
+
+def test_every_equation_has_its_agreement() -> None:
+    rows = check([REGISTRY[pair] for pair in ("conv2d", "cross_entropy", "sgd")]).rows
+    report = Report(rows)
+    numbers = {name: [n for n, _, _ in agreement.agreements_of(report, LAYERS[name])] for name in LAYERS}
+    assert numbers["conv2d"] == [1, 2, 3, 4]
+    assert numbers["cross_entropy"] == [1, 2, 3]
+    assert numbers["sgd"] == [4]
+    assert numbers["relu"] == []
+    first = agreement.agreements_of(report, LAYERS["conv2d"])[0][2]
+    outputs = [row for row in rows if row.pair == "conv2d" and row.tensor.startswith("output")]
+    assert first.compared == len(outputs)
+    for dtype in ("float64", "float32"):
+        assert first.share[dtype] == max(row.budget for row in outputs if row.dtype == dtype) > 0
+        assert first.largest[dtype] == max(row.max_abs for row in outputs if row.dtype == dtype) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "spot"),
+    [
+        ("conv2d-grad-weight-sign", r"grad_weight of conv2d .*; equation \(3\), scratch/conv.py:\d+; "),
+        ("maxpool2d-last-tie-wins", r"grad_input of maxpool2d .*; equation \(2\), scratch/pool.py:\d+"),
+        ("cross-entropy-gradient-sign", r"grad_input of cross_entropy .*; equation \(3\), scratch/loss.py:\d+; "),
+    ],
+)
+def test_a_wrong_layer_is_named_with_its_equation_and_its_line(
+    name: str, spot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = find_fault(name)
+    pair = REGISTRY[fault.pair]
+    assert isinstance(pair, LayerPair)
+    wrong = replace(pair, scratch=plant(fault))
+    monkeypatch.setitem(REGISTRY, fault.pair, wrong)
+    monkeypatch.setattr("compare.lesson.agreement.check", lambda: check([wrong]))
+    with pytest.raises(NotAsShown, match=spot):
+        agreement.checked(list(LAYERS.values()))
+
+
+def test_nothing_compared_is_no_agreement() -> None:
+    with pytest.raises(NotAsShown, match="the trained cnn: nothing was compared"):
+        agreement.require([], "the trained cnn")
+
+
+# ---- the moving windows
+
+
+@pytest.fixture(scope="module")
+def ten(digits: Dataset) -> scratch.Array:
+    return windows.one_of_each(digits)
+
+
+def test_one_digit_of_each_class(digits: Dataset, ten: scratch.Array) -> None:
+    assert ten.shape == (10, 28, 28)
+    for label, digit in enumerate(ten):
+        first = next(n for n in range(1000) if digits.test_labels[n] == label)
+        assert np.array_equal(digits.test_images[first, 0], digit)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
+def test_sums_in_order_are_right(ten: scratch.Array, stride: int, padding: int) -> None:
+    images = ten[:2].astype(np.float64) / 255
+    kernels = np.stack([kernel.values.astype(np.float64) for kernel in windows.FILTERS])
+    expected = naive.conv2d(images[:, None], kernels[:, None], None, (stride, stride), (padding, padding))
+    sums = windows.in_order(images, kernels, stride, padding)
+    assert sums.dtype == np.float32
+    np.testing.assert_allclose(sums, expected, atol=2e-6)
+
+
+def test_sums_are_rounded_once_with_their_product() -> None:
+    x = np.array([[[1 + 2**-12, 1.0]]], np.float32)
+    kernel = np.array([[[1 + 2**-12, -1.0]]], np.float32)
+    # (1 + 2⁻¹²)² - 1 is 2⁻¹¹ + 2⁻²⁴; with the product rounded by itself 2⁻²⁴ is lost. The first rounding is to 24 bits.
+    x, kernel = x[:, :, ::-1].copy(), kernel[:, :, ::-1].copy()  # minus 1 comes first, so that nothing is lost before
+    assert float(windows.in_order(x, kernel, 1, 0)[0, 0, 0, 0]) == 2**-11 + 2**-24
+
+
+def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
+    ten: scratch.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, convolve = [str(n) for n in range(10)], windows.convolve
+
+    def elsewhere(images: scratch.Array, weight: scratch.Array, stride: int, padding: int) -> dict[str, scratch.Array]:
+        maps = convolve(images, weight, stride, padding)
+        if (stride, padding) == (2, 1):
+            maps["torch"][3, 1, 4, 5] += 1
+        return maps
+
+    plain = windows.window_data(ten, names, windows.FILTERS[:2])
+    monkeypatch.setattr(windows, "convolve", elsewhere)
+    moved = windows.window_data(ten, names, windows.FILTERS[:2])
+    assert moved["sums"] == plain["sums"] == 10 * 2 * (676 + 784 + 900 + 169 + 196 + 225 + 81 + 100 + 100)
+    assert moved["other"] == plain["other"] + 1
+    ((_, value),) = [entry for entry in moved["others"]["torch"]["3/1/2/1"] if entry[0] == 4 * 14 + 5]
+    images = ten[:, None].astype(np.float32) / np.float32(255)
+    kernel = windows.FILTERS[1].values[None, None]
+    assert value == float(convolve(images, kernel, 2, 1)["torch"][3, 0, 4, 5]) + 1
+    assert base64.b64decode(plain["digits"][3]["pixels"]) == ten[3].tobytes()
+
+
+def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
+    five = windows.learned(np.ones((1, 1, 5, 5), np.float32))
+    data = windows.window_data(ten[:1], ["0"], [*windows.FILTERS[:1], *five])
+    assert data["sums"] == sum(
+        ((28 + 2 * p - k) // s + 1) ** 2 for k in (3, 5) for s in windows.STRIDES for p in windows.PADDINGS
+    )
+    assert [np.shape(kernel["values"]) for kernel in data["kernels"]] == [(3, 3), (5, 5)]
+
+
+def test_a_wrong_convolution_moves_no_window(ten: scratch.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "Conv2d", plant(find_fault("conv2d-padding-one-side")))
+    with pytest.raises(NotAsShown, match=r"the moving window: output of conv2d \[stride 1, padding 1"):
+        windows.window_data(ten[:1], ["0"], windows.FILTERS[:1])
+    monkeypatch.setattr(scratch, "Conv2d", plant(find_fault("conv2d-overlaps-overwritten")))
+    with pytest.raises(NotAsShown, match=r"the moving window: grad_input of conv2d \[backward, stride 1, padding 0"):
+        windows.backward_data(windows.patch_of(ten[0]), windows.FILTERS[:1])
+
+
+def test_the_way_back_is_autograds(ten: scratch.Array) -> None:
+    patch = windows.patch_of(ten[3])
+    assert patch.shape == (6, 6)
+    assert set(np.unique(patch)) <= set(range(10))
+    data = windows.backward_data(patch, windows.FILTERS)
+    assert len(data["results"]) == 4 * 2 * 2
+    for key, result in data["results"].items():
+        kernel, stride, padding = map(int, key.split("/"))
+        x = torch.tensor(patch)[None, None].double().requires_grad_()
+        w = torch.tensor(windows.FILTERS[kernel].values)[None, None].double().requires_grad_()
+        g = torch.tensor(result["grad_output"])[None, None].double()
+        nn.functional.conv2d(x, w, None, stride, padding).backward(g)
+        assert x.grad is not None
+        assert w.grad is not None
+        for side in ("scratch", "torch"):
+            np.testing.assert_array_equal(result[side]["grad_input"], x.grad[0, 0])
+            np.testing.assert_array_equal(result[side]["grad_weight"], w.grad[0, 0])
+            assert result[side]["grad_bias"] == float(g.sum())
+
+
+# ---- why convolutions
+
+
+def test_parameters_are_counted_in_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, convolution = why.counts()
+    assert (dense.parameters, convolution.parameters) == (9_633_856, 1_792)
+    assert (dense.call, convolution.call) == ("Linear(150528, 64)", "Conv2d(3, 64, 3)")
+    for count in (dense, convolution):
+        assert eval(count.sum.replace("·", "*")) == count.parameters
+
+    class Unbiased(scratch.Conv2d):
+        def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+            super().__init__(in_channels, out_channels, kernel_size, bias=False)
+
+    monkeypatch.setattr(scratch, "Conv2d", Unbiased)
+    with pytest.raises(NotAsShown, match=r"parameters of Conv2d\(3, 64, 3\)"):
+        why.counts()
+
+
+def test_fields_grow_from_layer_to_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = why.fields()
+    assert [(f.layer, f.height, f.width) for f in found] == [
+        ("conv1", 5, 5),
+        ("pool1", 6, 6),
+        ("conv2", 14, 14),
+        ("pool2", 16, 16),
+    ]
+    for field in found:
+        assert field.mask.sum() == field.height * field.width
+        assert field.mask[14, 14]
+    monkeypatch.setattr(scratch.Conv2d, "forward", plant(find_fault("conv2d-images-reversed")).forward)
+    with pytest.raises(NotAsShown, match="the field of conv1"):
+        why.fields()
+
+
+def test_a_shift_moves_the_map_along(ten: scratch.Array) -> None:
+    for digit in ten:
+        moved = why.shifted(digit / 255.0, windows.FILTERS[0].values)
+        assert moved.difference == 0
+        assert moved.dense > 0.2
+        assert np.array_equal(moved.moved[3:, 3:], moved.image[:-3, :-3])
+        assert not np.array_equal(moved.map, moved.moved_map)
+
+
+# ---- pictures and curves
+
+
+def decoded(picture: pixels.Pixels) -> scratch.Array:
+    image = Image.open(io.BytesIO(base64.b64decode(picture.address.partition(",")[2])))
+    assert image.size == (picture.width, picture.height)
+    return np.asarray(image)
+
+
+def test_pictures_have_a_pixel_for_each_number() -> None:
+    assert decoded(pixels.grey(np.array([[0.0, 1.0, 2.0]]))).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    assert decoded(pixels.grey(np.array([[-1.0, 300.0]]), 255)).tolist() == [[[0] * 3, [255] * 3]]
+    (negative, zero, positive) = decoded(pixels.signed(np.array([[-1.0, 0.0, 5.0]]), 1.0))[0].tolist()
+    assert negative[2] > negative[0]
+    assert zero == [247] * 3
+    assert positive == [202, 0, 32]
+    assert decoded(pixels.signed(np.ones((5, 3, 2)))).shape == (2 * 4 + 1, 3 * 3 + 1, 3)
+
+
+def test_curves_are_drawn_where_their_points_are() -> None:
+    drawn = chart.lines([chart.Series("a < b", "own", (0, 10), (1.0, 3.0))], "the & title", "step")
+    assert "a &lt; b" in drawn
+    assert "the &amp; title" in drawn
+    first, last = re.search(r'points="([^"]*)"', drawn)[1].split()  # type: ignore[index]
+    assert first.split(",")[0] == f"{chart.LEFT:.1f}"
+    assert last == f"{chart.WIDTH - chart.RIGHT:.1f},{chart.TOP:.1f}"
+    assert float(first.split(",")[1]) > float(last.split(",")[1])
+
+
+def test_a_logarithmic_curve_has_decades_and_no_zero() -> None:
+    drawn = chart.lines([chart.Series("a", "own", (1, 2, 3), (0.0, 1e-3, 0.1))], "t", "x", logarithmic=True)
+    assert len(re.search(r'points="([^"]*)"', drawn)[1].split()) == 2  # type: ignore[index]
+    assert "10⁻³" in drawn
+    assert "10⁻¹" in drawn
+    with pytest.raises(ValueError, match="t: there is no point to show"):
+        chart.lines([chart.Series("a", "own", (1,), (0.0,))], "t", "x", logarithmic=True)
+
+
+def test_a_long_curve_is_thinned_and_a_constant_one_is_drawn() -> None:
+    drawn = chart.lines([chart.Series("a", "own", range(10_000), [2.0] * 10_000)], "t", "x")
+    assert 100 < len(re.search(r'points="([^"]*)"', drawn)[1].split()) <= chart.POINTS  # type: ignore[index]
+    assert "NaN" not in drawn
+    assert "nan" not in drawn
+    assert "polyline" in chart.lines([chart.Series("a", "own", (5,), (0.0,))], "t", "x")
+
+
+def test_bars_say_their_counts() -> None:
+    drawn = chart.bars([("equal", 1_000), ("0–5 %", 0), ("5–10 %", 1)], "shares")
+    assert drawn.count("<rect") == 3
+    assert "equal: 1,000, 5–10 %: 1" in drawn
+
+
+# ---- how close
+
+
+def test_the_bound_that_is_worked_out_is_the_bound_of_the_check(best_digits: Dataset) -> None:
+    pair, images = MODELS["cnn"], best_digits.test_images[:20].astype(np.float32) / np.float32(255)
+    own = pair.scratch(generator=np.random.default_rng(0))
+    state = scratch_state(own)
+    found = close.worked(pair, state, images)
+    assert found.layer == "fc1"
+    assert found.terms == 1353
+    twin = nn.Linear(1352, 10)
+    twin.load_state_dict({leaf: torch.tensor(state[f"fc1.{leaf}"]) for leaf in ("weight", "bias")})
+    model = pair.torch()
+    model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    with torch.no_grad():
+        x = nn.Sequential(*list(model.children())[:-1])(torch.tensor(images)).numpy()
+    call = Call((x,), np.ones((20, 10), np.float32))
+    linear = REGISTRY["linear"]
+    assert isinstance(linear, LayerPair)
+    allowed = linear.rule(twin, [call], "float32")["output"][found.index]
+    assert found.bound == pytest.approx(float(allowed), rel=1e-6)
+    assert 0 < found.difference == abs(found.own - found.twin) < found.bound
+    assert abs(found.own - found.exact) < found.bound
+
+
+def test_precision_is_measured_against_float64(best_digits: Dataset) -> None:
+    pair, images = MODELS["cnn"], best_digits.test_images[:50].astype(np.float32) / np.float32(255)
+    state = scratch_state(pair.scratch(generator=np.random.default_rng(0)))
+    found = close.precision(pair, state, images)
+    assert found.images == 50
+    for side in ("scratch", "torch"):
+        assert 0 < found.mean[side] <= found.greatest[side] < 1e-5
+
+
+# ---- the page
+
+
+def test_the_page_shows_the_source_as_it_is(lesson: Lesson) -> None:
+    shown = set(re.findall(r'<span class="ln">\d+</span>(.*)', lesson.html))
+    plain = {text_of(line).strip() for line in shown}
+    for code in (scratch.Conv2d.backward, scratch.train_step, with_torch.maxpool2d, naive.conv2d):
+        assert {line.text.strip() for line in source.listing(code).lines} <= plain
+
+
+def test_the_page_is_one_small_file(lesson: Lesson) -> None:
+    assert len(lesson.html.encode()) < 3_000_000
+    assert "http://" not in lesson.html
+    assert "https://" not in lesson.html
+    assert not re.search(r'(?:src|href)="(?!data:|#)', lesson.html)
+    assert "{{" not in lesson.html
+    assert "{%" not in lesson.html
+    assert lesson.report.ok
+    assert f"{lesson.report.compared:,} tensors of NumPy were compared" in lesson.html
+    assert {row.pair for row in lesson.report.rows} == REGISTRY.keys()
+
+
+# ---- the command
+
+
+def test_it_writes_the_page(gradtwin: Run) -> None:
+    outcome = gradtwin("lesson", "--dataset", "digits", "--out", "new/page.html", "--json", "result.json")
+    assert outcome.status == 0, outcome.err
+    assert "none outside its bound" in outcome.out
+    assert "written:         new/page.html, " in outcome.out
+    page, result = Path("new/page.html").read_bytes(), json.loads(Path("result.json").read_text())
+    assert page.startswith(b"<!doctype html>")
+    assert result["ok"] is True
+    assert (result["file"], result["bytes"]) == ("new/page.html", len(page))
+    assert result["compared"] > 4_000
+
+
+def test_a_page_that_would_be_wrong_is_not_written(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong() -> Report:
+        row = Row("relu", "4x6 normal", "output", "float64", (4, 6), 1.0, 1.0, 0.0, 1.0, (0, 0), "1 instead of 0")
+        return Report([row])
+
+    monkeypatch.setattr("compare.lesson.agreement.check", wrong)
+    Path("lesson.html").write_text("the page before")
+    outcome = gradtwin("lesson", "--dataset", "digits", "--json", "result.json")
+    assert outcome.status == 1
+    assert re.search(
+        r"wrong: output of relu \[4x6 normal, float64\]: 1 instead of 0; equation \(1\), scratch/activation.py:\d+\n"
+        "no page was written: ",
+        outcome.out,
+    )
+    assert Path("lesson.html").read_text() == "the page before"
+    result = json.loads(Path("result.json").read_text())
+    assert result["ok"] is False
+    assert "equation (1)" in result["problem"]
+
+
+def test_a_wrong_sign_in_our_own_backward_is_named(tmp_path: Path) -> None:
+    for package in ("scratch", "torch_ref", "compare"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    path = tmp_path / "scratch" / "conv.py"
+    right = "grad_windows[:, u, v, *at] += grad_patches"
+    assert path.read_text().count(right) == 1
+    path.write_text(path.read_text().replace(right, right.replace("+=", "-=")))
+    done = subprocess.run(
+        [sys.executable, "-m", "compare", "lesson", "--dataset", "digits"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "wrong: grad_input of conv2d [" in done.stdout
+    assert re.search(
+        r"; equation \(4\), scratch/conv.py:\d+; factor: It is -1 times what it should be\.\n", done.stdout
+    )
+    assert not (tmp_path / "lesson.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "r", "--model", "cnn"], "--model: the lesson shows the network of the run, and its data; leave"),
+        (["--run", "r", "--dataset", "digits"], "--dataset: the lesson shows the network of the run, and its data"),
+        (["--run", "r", "--seed", "1"], "--seed: the lesson shows the network of the run, and its data; leave it out"),
+        (["--port", "8000"], "--port: it goes with --serve; add that, or leave it out"),
+        (["--open"], "--open: it goes with --serve; add that, or leave it out"),
+        (["--run", "nowhere"], "nowhere: no such run; give the folder that gradtwin train named"),
+        (["--model", "vgg"], "model 'vgg' is unknown; choose one of cnn, lenet5"),
+        (["--dataset", "cifar"], "dataset 'cifar' is unknown"),
+        (["--out", "."], ".: is a folder; give the name of a file"),
+        (["--out", "file/page.html"], "file: cannot be written (File exists); choose another folder"),
+        (["--json", "."], ".: is a folder; give the name of a file"),
+        (["--json", "same.html", "--out", "same.html"], "--out and --json must be two files, got same.html for both"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(gradtwin: Run, arguments: list[str], message: str) -> None:
+    Path("file").write_text("")
+    outcome = gradtwin("lesson", *arguments)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"gradtwin: {message}")
+    assert outcome.err.count("\n") == 1
+    assert os.listdir() == ["file"]
+
+
+# ---- the server
+
+
+def got(address: str, method: str = "GET") -> tuple[int, str, bytes]:
+    request = urllib.request.Request(address, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read()
+
+
+def test_the_server_has_one_page() -> None:
+    address = server.launch("<p>ä</p>", 0)
+    assert got(address) == (200, "text/html; charset=utf-8", "<p>ä</p>".encode())
+    assert got(f"{address}index.html?x=1")[0] == 200
+    assert got(address, "HEAD") == (200, "text/html; charset=utf-8", b"")
+    assert got(f"{address}../etc/passwd") == (404, "text/plain", b"there is one page here: /\n")
+    assert got(address, "POST")[0] == 501
+    port = int(address.rsplit(":", 1)[1].strip("/"))
+    with pytest.raises(UserError, match=f"port {port}: Address already in use; choose another one with --port"):
+        server.launch("", port)
+
+
+def test_the_server_is_for_this_machine_only() -> None:
+    port = int(server.launch("", 0).rsplit(":", 1)[1].strip("/"))
+    with socket.create_server(("127.0.0.2", port)):  # another address of this machine is still free
+        pass
+
+
+def test_a_port_in_use_is_refused_before_any_work(gradtwin: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = gradtwin("lesson", "--serve", "--port", port)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"gradtwin: port {port}: Address already in use")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
+def test_serve_writes_and_serves_until_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "compare", "lesson", "--serve", "--port", "0", "--dataset", "digits"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        lines = iter(served.stdout.readline, "")
+        address = next(line for line in lines if line.startswith("open:")).split()[1]
+        status, _, page = got(address)
+        assert status == 200
+        assert page == (tmp_path / "lesson.html").read_bytes()
+        served.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        assert served.wait(timeout=30) == 0
+        assert time.monotonic() - start < 20
+
+
+def test_help_names_the_lesson(gradtwin: Run) -> None:
+    outcome = gradtwin("--help")
+    assert re.search(r"lesson\s+The page that teaches", outcome.out)
+    assert cli.lesson.__doc__
