@@ -46,8 +46,9 @@ CHOSEN = (
     "conv2d-grad-bias-mean",
 )
 CHOICES = 4  # sentences among which the reader guesses
-ALIKE = 2  # of the wrong ones among them, how many begin to show at the same tensor, if so many do
+ALIKE = 3  # of the wrong ones among them, how many begin to show at the same tensor, if so many do
 LEARNING_RATE = 0.05  # of the mistake that updates the weights too early; training's default
+MANY = 0.2  # of the wrong elements: such a share that should be 0, or is, is worth a word
 # Planted in the first layer of their kind, which has the largest maps; the others in the last, to be followed further.
 FIRST = ("conv2d-kernel-turned", "relu-", "maxpool2d-")
 
@@ -86,7 +87,9 @@ class Mistake:
         findings: all tensors, in the order in which they are computed.
         shown: the tensor of the picture.
         right, wrong: the picture (H, W), float64.
+        where: which part of the tensor it is: "image 3, map 5"; empty where it is all of it.
         choices: what may have been done; one of these sentences is the fault's.
+        would_show: for each of the others, what is wrong first with that mistake in the same network.
     """
 
     fault: Fault
@@ -95,7 +98,9 @@ class Mistake:
     shown: str
     right: Array
     wrong: Array
+    where: str
     choices: tuple[str, ...]
+    would_show: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,12 @@ class _Trial:
         return [finding.tensor for finding in self.findings if not finding.ok]
 
     @property
+    def first(self) -> str:
+        """The first wrong tensor, and what is wrong with it."""
+        finding = next(finding for finding in self.findings if not finding.ok)
+        return f"{finding.tensor}: {finding.note}"
+
+    @property
     def symptoms(self) -> tuple[str, ...]:
         """All notes without their percentages: two mistakes that differ here can be told apart by a reader."""
         notes = (finding.note.replace("all elements", "100% of the elements") for finding in self.findings)
@@ -175,7 +186,7 @@ def gallery(pair: ModelPair, state: State, images: Array, labels: Array, seed: i
     shown = [_shown(stage, fault) for fault in faults if fault.pair == pair.name or fault.pair not in MODELS]
     tried: _Tried = {(trial.fault.name, trial.layer): trial for trial in shown}
     rng = np.random.default_rng(seed)
-    return [_mistake(stage, trial, _choices(stage, trial, tried, rng)) for trial in shown]
+    return [_mistake(stage, trial, _choices(stage, trial, tried, rng), tried) for trial in shown]
 
 
 @equal_threads(1)
@@ -336,8 +347,19 @@ def _elements(got: Array, right: Array) -> str:
     wrong = difference > LOOSEST * scale
     share = "all elements differ" if wrong.all() else f"{_percent(wrong.mean())} of the elements differ"
     size = f", by up to {_percent(difference.max() / scale)} of the greatest" if scale else ""
-    zeros = "; all of these should be 0" if not right[wrong].any() else "; all of these are 0" * (not got[wrong].any())
-    return share + size + zeros
+    return share + size + _zeros(got[wrong], right[wrong])
+
+
+def _zeros(got: Array, right: Array) -> str:
+    """Of the wrong elements, whether all or many should be 0, or are."""
+    if not right.any():
+        return "; all of these should be 0"
+    if not got.any():
+        return "; all of these are 0"
+    should, are = (float(np.mean(array == 0)) for array in (right, got))
+    words = [f"{_percent(should)} of these should be 0"] if should > MANY else []
+    words += [f"{_percent(are)} of them are 0"] if are > MANY else []
+    return "; " + ", ".join(words) if words else ""
 
 
 def _percent(share: float) -> str:
@@ -427,7 +449,7 @@ def _others(stage: _Stage, trial: _Trial, tried: _Tried, rng: np.random.Generato
         if (fault.name, place) not in tried:
             tried[fault.name, place] = _attempt(stage, fault, place)
         other = tried[fault.name, place]
-        if other and other.shows and other.symptoms != trial.symptoms:
+        if other and other.shows and other.symptoms != trial.symptoms and other.first != trial.first:
             yield other
 
 
@@ -439,10 +461,13 @@ def _attempt(stage: _Stage, fault: Fault, place: str) -> _Trial | None:
         return None
 
 
-def _mistake(stage: _Stage, trial: _Trial, choices: tuple[str, ...]) -> Mistake:
+def _mistake(stage: _Stage, trial: _Trial, choices: tuple[str, ...], tried: _Tried) -> Mistake:
     shown = _in_picture(stage, trial)
-    right, wrong = _picture(shown, stage.right[shown], trial.wrong[shown])
-    return Mistake(trial.fault, trial.layer, trial.findings, shown, right, wrong, choices)
+    right, wrong, where = _picture(shown, stage.right[shown], trial.wrong[shown])
+    near = _around(stage, trial.layer)
+    others = [t for t in tried.values() if t and t.shows and t.layer in near and t.fault.made in choices]
+    would_show = {t.fault.made: t.first for t in others if t.fault.made != trial.fault.made}
+    return Mistake(trial.fault, trial.layer, trial.findings, shown, right, wrong, where, choices, would_show)
 
 
 def _in_picture(stage: _Stage, trial: _Trial) -> str:
@@ -457,15 +482,16 @@ def _in_picture(stage: _Stage, trial: _Trial) -> str:
     return (pictures or wrong)[0]
 
 
-def _picture(name: str, right: Array, wrong: Array) -> tuple[Array, Array]:
-    """Right and wrong as (H, W): of maps the one that differs most while the right one is not faint, of filters all."""
+def _picture(name: str, right: Array, wrong: Array) -> tuple[Array, Array, str]:
+    """Right and wrong as (H, W), and where: of maps the one that differs most while it is not faint, of filters all."""
     if right.ndim < 4:
-        return np.atleast_2d(right).copy(), np.atleast_2d(wrong).copy()
+        return np.atleast_2d(right).copy(), np.atleast_2d(wrong).copy(), ""
     if "grad_weight" in name:
-        return _tiled(right), _tiled(wrong)
+        return _tiled(right), _tiled(wrong), ""
     clear = np.minimum(np.abs(wrong - right).sum(axis=(2, 3)), np.abs(right).sum(axis=(2, 3)))
     image, channel = np.unravel_index(clear.argmax(), clear.shape)
-    return right[image, channel].copy(), wrong[image, channel].copy()
+    where = f"image {image}" + (f", map {channel}" if right.shape[1] > 1 else "")
+    return right[image, channel].copy(), wrong[image, channel].copy(), where
 
 
 def _tiled(filters: Array) -> Array:

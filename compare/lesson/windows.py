@@ -98,7 +98,7 @@ def window_data(digits: Array, names: Sequence[str], kernels: Sequence[Kernel]) 
                     for digit, place, i, j in np.argwhere(sums != expected).tolist():
                         key = f"{digit}/{places[place]}/{stride}/{padding}"
                         flat = i * sums.shape[3] + j
-                        others[twin].setdefault(key, []).append([flat, float(sums[digit, place, i, j])])
+                        others[twin].setdefault(key, []).append([flat, _short(sums[digit, place, i, j])])
     return {
         "digits": [
             {"name": name, "pixels": base64.b64encode(digit.tobytes()).decode()}
@@ -112,6 +112,11 @@ def window_data(digits: Array, names: Sequence[str], kernels: Sequence[Kernel]) 
         "others": others,
         "other": sum(len(found) for by_key in others.values() for found in by_key.values()),
     }
+
+
+def _short(value: np.float32) -> float:
+    """A number of few digits that float32 rounds to `value`: there may be many to write down."""
+    return float(str(value))
 
 
 def convolve(images: Array, weight: Array, stride: int, padding: int) -> Tensors:

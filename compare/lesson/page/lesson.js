@@ -112,7 +112,7 @@ function update() {
   byId("picture-size").textContent = `${SIZE + 2 * padding}×${SIZE + 2 * padding}`;
   byId("map-size").textContent = `${rows}×${columns}`;
   byId("purpose").textContent = state.own ? "your own kernel" : windows.kernels[byId("kernel").value].purpose;
-  byId("origin").textContent = state.own ? "these were added up by the page" : "these are NumPy’s and torch’s own numbers";
+  byId("origin").textContent = state.own ? "numbers that the page added up" : "NumPy’s and torch’s own numbers";
   move(state.row, state.column);
 }
 
