@@ -53,8 +53,8 @@ def build(history: History, seed: int = 0) -> Lesson:
         "layers": LAYERS,
         "versions": versions(),
         "history": history,
-        "summary": {"compared": f"{report.compared:,}", "share": f"{max(row.budget for row in report.rows):.0%}"},
-        "trained": {"headline": trained.headline()},
+        "summary": {"compared": f"{report.compared:,}"},
+        "trained": {"compared": trained.compared, "share": f"{max(row.budget for row in trained.rows):.0%}"},
     }
     for chapter in (
         chapters.why,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import inspect
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,17 +18,19 @@ import scratch
 import torch_ref
 from compare.conditions import direct_convolutions, equal_threads
 from compare.faults.catalogue import CATALOGUE
+from compare.faults.fault import Fault, broken_source
 from compare.lesson import pixels, windows
 from compare.lesson.agreement import agreements_of, measure
 from compare.lesson.chart import Series, bars, lines
 from compare.lesson.close import precision, worked
-from compare.lesson.examples import examples, plain
+from compare.lesson.examples import examples, nodes, plain
 from compare.lesson.gallery import Mistake, count_ties, gallery
 from compare.lesson.history import Curve, History
 from compare.lesson.layers import LAYERS
+from compare.lesson.render import tiny
 from compare.lesson.source import beside, coloured, listing
 from compare.lesson.why import SHIFT, SIDE, counts, fields, shifted
-from compare.observe import Tensors, watch_scratch, watch_torch
+from compare.observe import Tensors, leaves, watch_scratch, watch_torch
 from compare.pairs import ModelPair
 from compare.tolerance import growth
 from compare.verify.agreement import DTYPES
@@ -142,6 +148,8 @@ def convolution(scene: Scene) -> Context:
             {"name": name, "digit": digit, "vertical": pixels.signed(v), "horizontal": pixels.signed(h)}
             for name, digit, v, h in zip(classes, digits, vertical, horizontal, strict=True)
         ],
+        "columns": _columns(),
+        "chain": _chain(scene),
         "back": back | {"start": _back_at_rest(back), "compared": f"{_numbers(back):,}"},
     }
 
@@ -169,8 +177,8 @@ def _window_at_rest(scene: Scene, kernel: windows.Kernel) -> Context:
         ],
         "scratch": np.format_float_positional(own[row, column], trim="-"),
         "torch": np.format_float_positional(twin[row, column], trim="-"),
-        "difference": plain(abs(float(own[row, column]) - float(twin[row, column]))),
-        "bound": f"{2 * float(growth(np.asarray(9.0), 'float32')) * magnitude:.2g}",
+        "difference": tiny(abs(float(own[row, column]) - float(twin[row, column]))),
+        "bound": tiny(2 * float(growth(np.asarray(9.0), "float32")) * magnitude),
         "exact": plain(float((under.astype(np.float64) * kernel.values).sum()), 13),
     }
 
@@ -187,6 +195,35 @@ def _back_at_rest(back: Context) -> Context:
         "db": result["scratch"]["grad_bias"],
         "words": "All outputs, added up.",
     }
+
+
+def _columns() -> Context:
+    """The matrix product that a convolution is, for its small example: from the layer's own methods."""
+    example = examples()["conv2d"]
+    layer = scratch.Conv2d(1, 1, kernel_size=2)
+    layer.load_state_dict({name: example.given[name] for name in ("weight", "bias")})
+    layer(example.given["x"])
+    windows_of, _ = layer.saved_for_backward
+    ((_, columns),) = layer._columns(windows_of)
+    matrix = layer._matrix()
+    return {"matrix": matrix, "columns": columns.copy(), "product": matrix @ columns}
+
+
+def _chain(scene: Scene) -> list[tuple[str, str, list[str]]]:
+    """Layer, our call and autograd's nodes, for one training step of the network, in the order of backward."""
+    model = scene.pair.torch()
+    outputs: dict[str, torch.Tensor] = {}
+    for name, layer in leaves(model):
+        layer.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
+    images, labels = some(scene.history, 1, "float32")
+    scores = model(torch.tensor(images))
+    loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels))
+    found = [("the loss", "criterion.backward()", list(nodes(loss, scores)))]
+    before = [None, *list(outputs.values())[:-1]]
+    for (name, output), earlier in reversed(list(zip(outputs.items(), before, strict=True))):
+        call = f"{name}.backward(g)" if earlier is not None else f"{name}.backward_parameters(g)"
+        found.append((name, call, list(nodes(output, earlier))))
+    return found
 
 
 def _numbers(back: Context) -> int:
@@ -209,6 +246,7 @@ def layers(scene: Scene) -> Context:
     own, twin = scene.pair.scratch(), scene.pair.torch()
     return {
         "models": beside(listing(type(own)), listing(type(twin))),
+        "convolutions": sum(p.ndim == 4 for p in twin.parameters()),
         "parameters": [(name, tuple(p.shape), p.numel()) for name, p in twin.named_parameters()],
         "examples": shown,
         "agreements": {name: agreements_of(scene.report, layer) for name, layer in LAYERS.items()},
@@ -241,8 +279,24 @@ def training(scene: Scene) -> Context:
             "apart": _apart(history),
         },
         "learnt": {"before": history.before is not None, "filters": _filters(history), "maps": _maps(scene)},
-        "findings": history.findings.lines(history.settings),
+        "settings": history.settings.shown(),
+        "tests": len(history.dataset.test_images),
+        "drift": {"verdict": _verdict(history), "lines": [str(p) for p in history.findings.partings]},
     }
+
+
+def _verdict(history: History) -> str:
+    """What came of the comparison with the yardstick, in words."""
+    found = history.findings
+    if not history.settings.measures_drift:
+        return "This run had no yardstick, so that nothing of this kind was examined."
+    apart = f"In the end NumPy and torch are {tiny(found.apart)} apart, relative to the greatest weight"
+    apart += f"; torch and the yardstick were {tiny(found.yardstick)} apart at most."
+    if not found.partings:
+        return f"{apart} NumPy was never ten times as far, so nothing had to be examined: rounding."
+    times = f"{len(found.partings)} times" if len(found.partings) > 1 else "once"
+    what = "all of it was rounding" if found.ok else "and it is a mistake"
+    return f"{apart} NumPy was ten times as far {times}; each time the step was examined: {what}."
 
 
 def _curves(curves: dict[str, Curve], title: str, x: str) -> str:
@@ -341,14 +395,21 @@ def _mistake(mistake: Mistake) -> Context:
         "choices": mistake.choices,
         "made": fault.made,
         "shows": fault.shows,
-        "edits": [(_code(right), _code(wrong)) for right, wrong in fault.edits],
+        "edit": _edit(fault),
+        "would_show": mistake.would_show,
+        "where": mistake.where,
         "target": fault.target,
         "name": fault.name,
     }
 
 
-def _code(text: str) -> list[Any]:
-    return coloured(text.strip("\n").splitlines())
+def _edit(fault: Fault) -> list[tuple[str, Any]]:
+    """The lines of our source that the mistake takes out ("-") and those that it puts in ("+"), coloured."""
+    right = inspect.getsource(importlib.import_module(fault.module)).splitlines()
+    changes = difflib.unified_diff(right, broken_source(fault).splitlines(), lineterm="", n=0)
+    signed = [line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    signs, lines_ = [line[0] for line in signed], textwrap.dedent("\n".join(line[1:] for line in signed)).splitlines()
+    return list(zip(signs, coloured(lines_), strict=True))
 
 
 # ---- 7 how close
@@ -372,5 +433,5 @@ def _histogram(rows: tuple[Row, ...]) -> str:
     """How many tensors used which share of their bound, in steps of 5 %, those that are equal apart."""
     equal = sum(row.budget == 0 for row in rows)
     groups = Counter(int(row.budget * 20) for row in rows if row.budget > 0)
-    named = [("equal", equal)] + [(f"{5 * n}–{5 * n + 5} %", groups[n]) for n in range(20)]
+    named = [("exact", equal)] + [(f"up to {5 * n + 5} %", groups[n]) for n in range(20)]
     return bars(named, "Tensors by the share of the bound that they used")

@@ -115,11 +115,11 @@ def bars(groups: Sequence[tuple[str, int]], title: str) -> Markup:
         parts.append(f'<rect class="bar" x="{x + 2:.1f}" y="{y:.1f}" width="{width - 4:.1f}" height="{height:.1f}"/>')
         if count:
             parts.append(_text(x + width / 2, y - 4, f"{count:,}", "middle"))
-        if place % 4 == 0 or place == 1:
-            parts.append(_text(x + width / 2, HEIGHT - BOTTOM + 16, name.split("–")[0], "middle"))
+        if place % 4 == 0:
+            parts.append(_text(x + width / 2, HEIGHT - BOTTOM + 16, name, "middle"))
     words = ", ".join(f"{name}: {count:,}" for name, count in groups if count)
     return Markup(
-        f'<figure class="chart"><figcaption>{escape(title)} (percent; logarithmic heights)</figcaption>'
+        f'<figure class="chart"><figcaption>{escape(title)} (logarithmic heights)</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(words)}">'
         f"{''.join(parts)}</svg></figure>"
     )

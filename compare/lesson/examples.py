@@ -5,7 +5,7 @@ The numbers are small and whole wherever the layer allows it: then all three are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,9 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Kept:
-    """What autograd keeps from forward for backward: its name for the operation, and what it holds."""
+    """What autograd keeps of a forward pass: its names for the operations, last one first, and what they hold."""
 
-    operation: str
+    operations: tuple[str, ...]
     tensors: tuple[str, ...]
 
 
@@ -128,20 +128,31 @@ def _arrays(results: dict[str, Any]) -> Tensors:
 
 def _kept(results: dict[str, Any], saved: list[Tensor], given: dict[str, Tensor]) -> Kept | None:
     """What was saved on the way forward: by its name if it was given or came out, else by its type."""
-    operation = getattr(results.get("output"), "grad_fn", None)
-    if operation is None:
+    operations = tuple(nodes(results["output"])) if "output" in results else ()
+    if not operations:
         return None
     named = {name: t for name, t in (given | results).items() if isinstance(t, Tensor)}
     words = [_called(tensor, named) for tensor in saved if tensor.ndim]
-    return Kept(operation.name(), tuple(dict.fromkeys(words)))
+    return Kept(operations, tuple(dict.fromkeys(words)))
 
 
 def _called(tensor: Tensor, named: dict[str, Tensor]) -> str:
     for name, candidate in named.items():
         if any(torch.equal(tensor, t) for t in (candidate, candidate.T if candidate.ndim == 2 else candidate)):
             return name
-    numbers = f" {tensor.flatten().tolist()}" if not tensor.is_floating_point() else ""
-    return f"{str(tensor.dtype).removeprefix('torch.')}{numbers} of shape {list(tensor.shape)}"
+    if not tensor.is_floating_point():
+        return f"the indices {tensor.flatten().tolist()}"
+    return f"numbers of shape {list(tensor.shape)}"
+
+
+def nodes(result: Tensor, until: Tensor | None = None) -> Iterator[str]:
+    """The names of the operations that made `result`, last one first, back to `until` or to what was given."""
+    node, end = result.grad_fn, until.grad_fn if until is not None else None
+    while node is not None and node is not end and not node.name().endswith("AccumulateGrad"):
+        yield node.name()
+        # Of the nodes before, the one on the way to the images: parameters are ends, their views are no operations.
+        before = [one for one, _ in node.next_functions if one is not None and one.name() != "TBackward0"]
+        node = next((one for one in before if not one.name().endswith("AccumulateGrad")), None)
 
 
 # What is given, and what somebody with paper and pencil finds.
@@ -212,7 +223,7 @@ def _softmax(given: Tensors) -> list[ByHand]:
             2,
             "grad_input",
             (0, 0),
-            f"p₀·(g₀ - g₀·p₀) = {p[0]:.4f}·(1 - {p[0]:.4f}) = {p[0] * (1 - p[0]):.4f}",
+            f"p₀·(g₀ − g₀·p₀) = {p[0]:.4f}·(1 − {p[0]:.4f}) = {p[0] * (1 - p[0]):.4f}",
             p[0] * (g[0] - (g * p).sum()),
         ),
     ]
@@ -241,7 +252,9 @@ def _sgd(given: Tensors) -> list[ByHand]:
     theta1 = theta - 0.1 * v1
     v2 = 0.5 * v1 + g2 + 0.25 * theta1
     theta2 = theta1 - 0.1 * v2
-    words = f"0.5·{plain(v1)} + ({plain(g2)} + 0.25·{plain(theta1)}) = {plain(v2)}"
+    first = f"first step: v = {plain(g1)} + 0.25·{plain(theta)} = {plain(v1)}, "
+    first += f"θ = {plain(theta)} − 0.1·{plain(v1)} = {plain(theta1)}; "
+    words = f"{first}second: 0.5·{plain(v1)} + ({plain(g2)} + 0.25·{plain(theta1)}) = {plain(v2)}"
     return [
         ByHand(2, "velocity", (0,), words, float(v2)),
         ByHand(4, "weight", (0,), f"{plain(theta1)} − 0.1·{plain(v2)} = {plain(theta2)}", float(theta2)),

@@ -20,13 +20,13 @@ def render(context: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    filters: dict[str, Callable[[Any], Any]] = {
+    filters: dict[str, Callable[..., Any]] = {
         "mathml": lambda text: Markup(to_mathml(text)),
-        "plain": lambda value: plain(float(value)),
+        "plain": lambda value, digits=7: plain(float(value), digits),
         "maps": tables,
         "place": lambda index: f"[{','.join(map(str, index))}]: " if index else "",
         "greatest": lambda array: float(np.abs(array).max()),
-        "difference": lambda value: "0" if value == 0 else f"{value:.1e}".replace("-", "−"),
+        "difference": tiny,
         "percent": lambda share: f"{share:.1%}",
     }
     environment.filters |= filters
@@ -40,3 +40,12 @@ def render(context: dict[str, Any]) -> str:
 def tables(array: Array) -> list[Array]:
     """The tables (rows, columns) that an array of any number of axes is shown as."""
     return list(array.reshape(-1, *array.shape[-2:])) if array.ndim > 1 else [array.reshape(1, -1)]
+
+
+def tiny(value: float) -> str:
+    """A difference: 0, or a power of ten.
+
+    >>> tiny(4.3e-6), tiny(0.0)
+    ('4.3e−06', '0')
+    """
+    return "0" if value == 0 else f"{value:.1e}".replace("-", "−")

@@ -17,6 +17,7 @@ function shortest(value) {
 }
 
 const plain = (value) => String(value === 0 ? 0 : value).replaceAll("-", "−");
+const tiny = (value) => (value === 0 ? "0" : value.toExponential(1).replaceAll("-", "−"));
 const rounded = (value, digits) => plain(Number(value.toPrecision(digits)));
 const counted = (value) => value.toLocaleString("en-US");
 
@@ -39,8 +40,10 @@ for (const tag of document.querySelectorAll("button.tag")) {
 const counter = byId("counter");
 counter.addEventListener("input", () => {
   const [side, channels, units, kernel] = [...counter.querySelectorAll("input")].map((input) => Number(input.value));
-  byId("count-dense").textContent = counted(side * side * channels * units + units);
-  byId("count-conv").textContent = counted(channels * kernel * kernel * units + units);
+  const fine = [side, channels, units, kernel].every((value) => Number.isInteger(value) && value > 0);
+  byId("count-dense").textContent = fine ? counted(side * side * channels * units + units) : "whole numbers above 0, please";
+  byId("count-conv").textContent = !fine ? "–"
+    : kernel > side ? "the kernel is larger than the picture" : counted(channels * kernel * kernel * units + units);
 });
 
 // ---- what both moving windows share
@@ -111,8 +114,10 @@ function update() {
   byId("column").max = columns - 1;
   byId("picture-size").textContent = `${SIZE + 2 * padding}×${SIZE + 2 * padding}`;
   byId("map-size").textContent = `${rows}×${columns}`;
-  byId("purpose").textContent = state.own ? "your own kernel" : windows.kernels[byId("kernel").value].purpose;
+  byId("purpose").textContent = state.own ? "Your own kernel." : windows.kernels[byId("kernel").value].purpose;
   byId("origin").textContent = state.own ? "numbers that the page added up" : "NumPy’s and torch’s own numbers";
+  byId("label-scratch").textContent = state.own ? "as NumPy adds up" : "NumPy";
+  byId("label-torch").textContent = state.own ? "as torch adds up" : "torch";
   move(state.row, state.column);
 }
 
@@ -134,8 +139,8 @@ function move(row, column) {
   const at = state.row * columns + state.column, own = state.map.scratch[at], twin = state.map.torch[at];
   byId("sum-scratch").textContent = shortest(own);
   byId("sum-torch").textContent = shortest(twin);
-  byId("sum-difference").textContent = rounded(Math.abs(own - twin), 2);
-  byId("sum-bound").textContent = rounded(2 * growth(height * width) * magnitude, 2);
+  byId("sum-difference").textContent = tiny(Math.abs(own - twin));
+  byId("sum-bound").textContent = tiny(2 * growth(height * width) * magnitude);
   byId("sum-exact").textContent = rounded(exact, 13);
   draw();
 }
@@ -247,6 +252,7 @@ function showWeights() {
     input.addEventListener("input", () => {
       const value = Math.fround(Number(input.value)), fine = input.value !== "" && Number.isFinite(value);
       input.ariaInvalid = String(!fine);
+      byId("weights-note").textContent = fine ? "" : "not a number: the weight before it counts";
       if (!fine) return;
       state.values[u][v] = value;
       own();
@@ -327,16 +333,22 @@ function showBack() {
   const { weights, stride, padding, g, rows, columns } = way(), x = data.back.patch, size = x.length;
   byId("output").max = rows * columns - 1;
   const [i, j] = outputs().at(-1), { dx, dw, db } = sentBack();
-  const reached = (k, l) => k >= i * stride && k < i * stride + weights.length && l >= j * stride && l < j * stride + weights[0].length;
+  const inWindow = ([a, b], [k, l]) => weights[k - a * stride]?.[l - b * stride] !== undefined;
+  const through = back.pixel ? outputs().filter((output) => inWindow(output, back.pixel)) : [];
+  const reached = (k, l) => (back.pixel ? k === back.pixel[0] && l === back.pixel[1] : inWindow([i, j], [k, l]));
   const cut = (k, l) => k < padding || l < padding || k >= size + padding || l >= size + padding;
   const look = (k, l) => [reached(k, l) ? "reached" : "", cut(k, l) ? "cut" : ""].join(" ").trim();
+  const lies = (u, v) => through.some(([a, b]) => back.pixel[0] - a * stride === u && back.pixel[1] - b * stride === v);
   const padded = dx.map((row, k) => row.map((_, l) => plain(x[k - padding]?.[l - padding] ?? 0)));
   fill(byId("back-x"), padded, look);
-  fill(byId("back-w"), weights.map((row) => row.map(plain)));
+  fill(byId("back-w"), weights.map((row) => row.map(plain)), (u, v) => (lies(u, v) ? "reached" : ""));
   const focused = document.activeElement?.closest?.("#back-g, #back-dx")?.id, label = document.activeElement?.ariaLabel;
   fill(byId("back-g"), g.map((row, a) => row.map((value, b) =>
     button(plain(value), `output ${a},${b}`, () => { byId("output").value = a * columns + b; back.pixel = null; showBack(); }))),
-  (a, b) => (a === i && b === j ? "now" : outputs().some(([c, d]) => c === a && d === b) ? "reached" : ""));
+  (a, b) => {
+    if (!back.pixel && a === i && b === j) return "now";
+    return (back.pixel ? through : outputs()).some(([c, d]) => c === a && d === b) ? "reached" : "";
+  });
   fill(byId("back-dx"), dx.map((row, k) => row.map((value, l) => (cut(k, l) ? plain(value)
     : button(plain(value), `pixel ${k - padding},${l - padding}`, () => { back.pixel = [k, l]; showBack(); })))), look);
   fill(byId("back-dw"), dw.map((row) => row.map(plain)));
@@ -361,17 +373,18 @@ function padded(k, l) {
 }
 
 function pixelWords(k, l) {
-  const { weights, stride, padding, g } = way(), parts = [];
+  const { weights, stride, padding, g } = way(), names = [], parts = [];
   let sum = 0;
   for (const [i, j] of outputs()) {
     const [u, v] = [k - i * stride, l - j * stride];
     if (weights[u]?.[v] === undefined) continue;
+    names.push(`g[${i},${j}]·w[${u},${v}]`);
     parts.push(`${factor(g[i][j])}·${factor(weights[u][v])}`);
     sum += g[i][j] * weights[u][v];
   }
   const place = `Pixel [${k - padding},${l - padding}]`;
   if (!parts.length) return `${place} is in no window of the outputs that are shown: 0.`;
-  return `${place} is in ${parts.length} window${parts.length > 1 ? "s" : ""} of the outputs that are shown: ${parts.join(" + ")} = ${plain(sum)}.`;
+  return `${place} is in ${parts.length} window${parts.length > 1 ? "s" : ""} of the outputs that are shown: ${names.join(" + ")} = ${parts.join(" + ")} = ${plain(sum)}.`;
 }
 
 // Once all outputs are added up, the numbers of both libraries stand beside ours.
@@ -387,7 +400,7 @@ function verdict() {
     const theirs = [...result[twin].grad_input.flat(), ...result[twin].grad_weight.flat(), result[twin].grad_bias];
     return Math.max(...ours.map((value, n) => Math.abs(value - theirs[n])));
   };
-  return [`All outputs are added up: ${ours.length} numbers. NumPy’s differ from them by ${rounded(off("scratch"), 2)}, torch’s by ${rounded(off("torch"), 2)}.`];
+  return [`All outputs are added up: ${inner.flat().length} + ${dw.flat().length} + 1 numbers. NumPy’s differ from them by ${tiny(off("scratch"))}, torch’s by ${tiny(off("torch"))}.`];
 }
 
 function onwardBack(step) {
@@ -416,7 +429,7 @@ playButton(byId("back-play"), () => {
   return onwardBack(1);
 });
 byId("output").max = way().rows * way().columns - 1;
-byId("output").value = way().rows * way().columns - 1;
+byId("output").value = 0;
 showBack();
 
 // ---- on paper everything is open
