@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from torch import nn
 
 import compare
 import scratch
+from compare.diagnosis import naming
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.verdict import Diagnosis
 from compare.errors import UserError
-from compare.faults.catalogue import CATALOGUE
+from compare.faults.catalogue import CATALOGUE, find_fault
+from compare.faults.fault import plant
+from compare.pairs import REGISTRY, LayerPair
 from compare.testing import assert_twin
 from scratch import Array
 from tests.foreign import notebook_style, right
@@ -598,3 +602,18 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
     first, second = (diagnose(NoMask, like="relu").as_json() for _ in range(2))
     assert first == second
     assert diagnose(NoMask, like="relu", seed=1).as_json() != first
+
+
+def test_where_our_own_layer_is_wrong_no_catalogued_mistake_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of the catalogue is an edit of the right source: of a wrong one it says nothing, or does not fit."""
+    fault = find_fault("conv2d-grad-weight-sign")
+    broken = plant(fault)
+    named = diagnose(broken, like="conv2d", with_example=False)
+    assert named.name == fault.name
+    pair = REGISTRY["conv2d"]
+    assert isinstance(pair, LayerPair)
+    monkeypatch.setitem(REGISTRY, "conv2d", replace(pair, scratch=broken))
+    monkeypatch.setattr(naming, "plant", lambda *_: pytest.fail("nothing may be planted in wrong source"))
+    described = diagnose(broken, like="conv2d", with_example=False)
+    assert described.findings[0].kinds == ("grad_weight",)
+    assert (described.name, described.findings[0].made) == ("factor", "It is -1 times what it should be.")
