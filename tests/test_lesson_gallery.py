@@ -15,6 +15,7 @@ from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
 from compare.lesson import gallery as module
 from compare.lesson.gallery import Mistake, count_ties, gallery
+from compare.lesson.notes import note as note_of
 from compare.lesson.verdict import NotAsShown
 from compare.pairs import model_pair
 from compare.weights import State
@@ -178,18 +179,18 @@ def test_the_notes_say_what_is_to_be_seen(galleries: Galleries) -> None:
     ],
 )
 def test_a_note_of_each_kind(got: list[list[float]] | None, expected: str) -> None:
-    said = module._note(None if got is None else np.array(got), np.array([[4.0, -2.0, 0.0]]))
+    said = note_of(None if got is None else np.array(got), np.array([[4.0, -2.0, 0.0]]))
     assert said.startswith(expected) if expected.endswith("should") else said == expected
 
 
 def test_a_note_where_all_should_be_zero() -> None:
-    assert module._note(np.array([0.0, 2.0]), np.zeros(2)) == "50% of the elements differ; all of these should be 0"
+    assert note_of(np.array([0.0, 2.0]), np.zeros(2)) == "50% of the elements differ; all of these should be 0"
 
 
 def test_a_note_where_many_should_be_zero() -> None:
     right, got = np.array([0.0, 0.0, 2.0, 2.0, 5.0]), np.array([1.0, 1.0, 0.0, 1.0, 5.0])
     note = "80% of the elements differ, by up to 40% of the greatest; 50% of these should be 0, 25% of them are 0"
-    assert module._note(got, right) == note
+    assert note_of(got, right) == note
 
 
 @MODELS

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compare.lesson import chapters
+from compare.lesson import chapters, learnt
 from compare.lesson.agreement import checked, require
 from compare.lesson.history import History
 from compare.lesson.layers import LAYERS
 from compare.lesson.render import render
+from compare.lesson.scene import Scene, trained_rows
 from compare.pairs import model_pair
 from compare.training.checkpoint import versions
 from compare.verify.report import Report
@@ -44,10 +45,10 @@ def build(history: History, seed: int = 0) -> Lesson:
     """
     pair = model_pair(history.settings.model)
     registered = checked(list(LAYERS.values()))
-    trained = Report(chapters.trained_rows(pair, history, seed))
+    trained = Report(trained_rows(pair, history, seed))
     require(trained.rows, f"the trained {pair.name}")
     report = Report([*registered.rows, *trained.rows])
-    scene = chapters.Scene(pair, history, report, seed)
+    scene = Scene(pair, history, report, seed)
     context = {
         "chapters": TITLES,
         "layers": LAYERS,
@@ -60,7 +61,7 @@ def build(history: History, seed: int = 0) -> Lesson:
         chapters.why,
         chapters.convolution,
         chapters.layers,
-        chapters.training,
+        learnt.training,
         chapters.mistakes,
         chapters.close,
     ):

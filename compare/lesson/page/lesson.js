@@ -247,7 +247,7 @@ function showWeights() {
     const input = document.createElement("input");
     input.type = "number";
     input.step = "any";
-    input.value = String(Number(weight.toPrecision(7)));
+    input.value = String(Number(weight.toPrecision(4)));
     input.ariaLabel = `weight in row ${u + 1}, column ${v + 1}`;
     input.addEventListener("input", () => {
       const value = Math.fround(Number(input.value)), fine = input.value !== "" && Number.isFinite(value);

@@ -1,0 +1,66 @@
+"""What all chapters share: the network, how it was trained, and what was compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from compare.conditions import direct_convolutions, equal_threads
+from compare.lesson import windows
+from compare.lesson.history import History
+from compare.observe import Tensors
+from compare.pairs import ModelPair
+from compare.verify.agreement import DTYPES
+from compare.verify.models import check_model
+from compare.verify.report import Report, Row
+from scratch import Array
+
+PROOF_IMAGES = 64  # test images on which the trained twins are compared
+SHOWN = 3  # the class of the digit that is shown first
+
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The network, how it was trained, and what was compared."""
+
+    pair: ModelPair
+    history: History
+    report: Report
+    seed: int
+
+    @property
+    def state(self) -> Tensors:
+        """The trained weights of scratch."""
+        return self.history.after["scratch"]
+
+    @cached_property
+    def digits(self) -> Array:
+        """One test image of every class, uint8 (K, H, W)."""
+        return windows.one_of_each(self.history.dataset)
+
+    @property
+    def digit(self) -> Array:
+        """The one that is shown first."""
+        return self.digits[min(SHOWN, len(self.digits) - 1)]
+
+
+def some(history: History, count: int, dtype: str) -> tuple[Array, Array]:
+    """The first test images (N, 1, H, W), from 0 to 1, and their labels."""
+    dataset = history.dataset
+    return dataset.test_images[:count].astype(dtype) / np.dtype(dtype).type(255), dataset.test_labels[:count]
+
+
+def trained_rows(pair: ModelPair, history: History, seed: int) -> list[Row]:
+    """Both twins from torch's trained weights, on test images; every label moved on, so that there are gradients."""
+    rows: list[Row] = []
+    for dtype in DTYPES:
+        images, labels = some(history, PROOF_IMAGES, dtype)
+        state = {name: array.astype(dtype) for name, array in history.after["torch"].items()}
+        with equal_threads(1), direct_convolutions():
+            rows += check_model(pair, state, images, (labels + 1) % pair.num_classes, seed)
+    return rows
