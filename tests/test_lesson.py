@@ -32,12 +32,28 @@ from compare.data import Dataset
 from compare.errors import UserError
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
-from compare.lesson import agreement, chart, close, examples, pixels, server, source, why, windows, with_torch
-from compare.lesson.build import Lesson
+from compare.lesson import (
+    agreement,
+    chapters,
+    chart,
+    close,
+    examples,
+    learnt,
+    pixels,
+    server,
+    source,
+    why,
+    windows,
+    with_torch,
+)
+from compare.lesson.build import Lesson, build
+from compare.lesson.history import Curve, train_small
 from compare.lesson.layers import LAYERS, Layer
+from compare.lesson.scene import Scene
 from compare.lesson.verdict import NotAsShown
 from compare.observe import Call
 from compare.pairs import MODELS, REGISTRY, LayerPair
+from compare.training.findings import Findings, Parting
 from compare.verify.agreement import check
 from compare.verify.report import Report, Row
 from compare.weights import scratch_state
@@ -121,9 +137,12 @@ def test_the_examples_agree_and_say_what_autograd_keeps() -> None:
     assert shown["conv2d"].by_hand[0].text == "0·1 + 1·2 + 3·3 + 4·4 + 0.5 = 27.5"
     pool = shown["maxpool2d"].kept
     assert pool is not None
-    assert pool.operation == "MaxPool2DWithIndicesBackward0"
-    assert pool.tensors == ("x", "int64 [1, 6] of shape [1, 1, 1, 2]")  # the first five, and the seven
-    assert shown["flatten"].kept == examples.Kept("ViewBackward0", ())
+    assert pool.operations == ("MaxPool2DWithIndicesBackward0",)
+    assert pool.tensors == ("x", "the indices [1, 6]")  # the first five, and the seven
+    assert shown["flatten"].kept == examples.Kept(("ViewBackward0",), ())
+    loss = shown["cross_entropy"].kept
+    assert loss is not None
+    assert loss.operations == ("NllLossBackward0", "LogSoftmaxBackward0")
     assert shown["sgd"].kept is None
 
 
@@ -240,7 +259,7 @@ def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
     ((_, value),) = [entry for entry in moved["others"]["torch"]["3/1/2/1"] if entry[0] == 4 * 14 + 5]
     images = ten[:, None].astype(np.float32) / np.float32(255)
     kernel = windows.FILTERS[1].values[None, None]
-    assert value == float(convolve(images, kernel, 2, 1)["torch"][3, 0, 4, 5]) + 1
+    assert np.float32(value) == convolve(images, kernel, 2, 1)["torch"][3, 0, 4, 5] + np.float32(1)
     assert base64.b64decode(plain["digits"][3]["pixels"]) == ten[3].tobytes()
 
 
@@ -410,6 +429,91 @@ def test_precision_is_measured_against_float64(best_digits: Dataset) -> None:
     assert found.images == 50
     for side in ("scratch", "torch"):
         assert 0 < found.mean[side] <= found.greatest[side] < 1e-5
+
+
+# ---- the chapters
+
+
+@pytest.fixture(scope="module")
+def scene(lesson: Lesson, digits: Dataset) -> Scene:
+    return Scene(MODELS["cnn"], train_small("cnn", digits, epochs=1), lesson.report, seed=0)
+
+
+def test_the_ties_that_are_explained_are_torchs(scene: Scene) -> None:
+    tie = chapters.layers(scene)["tie"]
+    x = torch.tensor([[[[1.0, 5.0], [5.0, 2.0]]]], requires_grad=True)
+    nn.MaxPool2d(2)(x).backward(torch.tensor([[[[6.0]]]]))
+    assert x.grad is not None
+    assert np.array_equal(tie["first"], x.grad[0, 0])
+    assert tie["all"].tolist() == [[0, 6], [6, 0]]
+    assert tie["shared"].tolist() == [[0, 3], [3, 0]]
+    assert (tie["g"], tie["count"], tie["indices"]) == (6, "12", "1, 6")
+
+
+def test_a_convolution_is_the_product_that_is_shown(scene: Scene) -> None:
+    shown = chapters.convolution(scene)["columns"]
+    assert np.array_equal(shown["matrix"], [[1, 2, 3, 4, 0.5]])
+    assert np.array_equal(shown["columns"], [[0, 1, 3, 4], [1, 2, 4, 5], [3, 4, 6, 7], [4, 5, 7, 8], [1, 1, 1, 1]])
+    assert np.array_equal(shown["product"], [[27.5, 37.5, 57.5, 67.5]])
+
+
+def test_autograds_chain_is_ours(scene: Scene) -> None:
+    assert chapters.convolution(scene)["chain"] == [
+        ("the loss", "criterion.backward()", ["NllLossBackward0", "LogSoftmaxBackward0"]),
+        ("fc1", "fc1.backward(g)", ["AddmmBackward0"]),
+        ("flatten", "flatten.backward(g)", ["ViewBackward0"]),
+        ("pool1", "pool1.backward(g)", ["MaxPool2DWithIndicesBackward0"]),
+        ("relu1", "relu1.backward(g)", ["ReluBackward0"]),
+        ("conv1", "conv1.backward_parameters(g)", ["ConvolutionBackward0"]),
+    ]
+
+
+def test_the_answer_shows_whole_lines(scene: Scene) -> None:
+    shown = {mistake["name"]: mistake for mistake in chapters.mistakes(scene)["mistakes"]}
+    edit = [(sign, text_of(line)) for sign, line in shown["maxpool2d-all-ties-win"]["edit"]]
+    assert edit == [("-", "wins &= undecided")]
+    edit = [(sign, text_of(line)) for sign, line in shown["conv2d-overlaps-overwritten"]["edit"]]
+    assert [sign for sign, _ in edit] == ["-", "+"]
+    assert edit[0][1].startswith("grad_windows[:, u, v, *at] += grad_patches[:, u, v]")
+    assert edit[1][1] == edit[0][1].replace("+=", "=", 1)
+
+
+def test_the_verdict_on_the_drift(scene: Scene) -> None:
+    history = scene.history
+    calm = replace(history, findings=Findings(apart=2e-6, yardstick=1e-6))
+    drift = learnt.training(replace(scene, history=calm))["drift"]
+    assert drift["verdict"].endswith("NumPy was never ten times as far, so nothing had to be examined: rounding.")
+    assert "2.0e−06 apart" in drift["verdict"]
+    assert "1.0e−06 apart at most" in drift["verdict"]
+    parting = Parting(7, "conv1.bias", [0], 1e-3, 1e-6, "a near tie turned", ok=True)
+    parted = replace(history, findings=Findings(apart=1e-3, yardstick=1e-6, partings=[parting]))
+    drift = learnt.training(replace(scene, history=parted))["drift"]
+    assert drift["verdict"].endswith("ten times as far once; the step was examined: all of it was rounding.")
+    assert drift["lines"] == [str(parting)]
+    wrong = replace(history, findings=Findings(partings=[parting, replace(parting, ok=False)]))
+    drift = learnt.training(replace(scene, history=wrong))["drift"]
+    assert drift["verdict"].endswith("ten times as far 2 times; the step was examined: and it is a mistake.")
+    alone = replace(history, settings=replace(history.settings, yardstick=False))
+    assert "had no yardstick" in learnt.training(replace(scene, history=alone))["drift"]["verdict"]
+
+
+def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene) -> None:
+    bare = replace(scene.history, loss={}, accuracy={}, apart=Curve(), yardstick=Curve(), before=None)
+    shown = learnt.training(replace(scene, history=bare))
+    assert shown["curves"] == {"loss": "", "accuracy": "", "apart": ""}
+    assert shown["accuracy"] is None
+    assert [caption for _, _, caption in shown["learnt"]["filters"]][:2] == ["after, NumPy", "after, torch"]
+    page = build(bare)
+    assert "This run has left no logs" in page.html
+    assert "What they began with is not known of this run." in page.html
+
+
+def test_trained_twins_that_disagree_have_no_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row("cnn", "end to end", "loss", "float64", (), 1.0, 1.0, 0.0, 1.0, (), "2 instead of 1")
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
+    monkeypatch.setattr("compare.lesson.build.trained_rows", lambda *_: [row])
+    with pytest.raises(NotAsShown, match=r"the trained cnn: loss of cnn \[end to end, float64\]: 2 instead of 1"):
+        build(scene.history)
 
 
 # ---- the page

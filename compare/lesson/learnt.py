@@ -52,7 +52,7 @@ def _verdict(history: History) -> str:
         return f"{apart} NumPy was never ten times as far, so nothing had to be examined: rounding."
     times = f"{len(found.partings)} times" if len(found.partings) > 1 else "once"
     what = "all of it was rounding" if found.ok else "and it is a mistake"
-    return f"{apart} NumPy was ten times as far {times}; each time the step was examined: {what}."
+    return f"{apart} NumPy was ten times as far {times}; the step was examined: {what}."
 
 
 def _curves(curves: dict[str, Curve], title: str, x: str) -> str:
