@@ -171,6 +171,10 @@ def test_every_equation_has_its_agreement() -> None:
     numbers = {name: [n for n, _, _ in agreement.agreements_of(report, LAYERS[name])] for name in LAYERS}
     assert numbers["conv2d"] == [1, 2, 3, 4]
     assert numbers["cross_entropy"] == [1, 2, 3]
+    losses, mean, _ = (found for _, _, found in agreement.agreements_of(report, LAYERS["cross_entropy"]))
+    outputs = [row for row in rows if row.pair == "cross_entropy" and row.tensor.startswith("output")]
+    assert losses.compared == sum("reduction=none" in row.case for row in outputs) > 0
+    assert losses.compared + mean.compared == len(outputs)
     assert numbers["sgd"] == [4]
     assert numbers["relu"] == []
     first = agreement.agreements_of(report, LAYERS["conv2d"])[0][2]
@@ -249,13 +253,15 @@ def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
         maps = convolve(images, weight, stride, padding)
         if (stride, padding) == (2, 1):
             maps["torch"][3, 1, 4, 5] += 1
+            maps["scratch"][2, 0, 1, 3] -= 1
         return maps
 
     plain = windows.window_data(ten, names, windows.FILTERS[:2])
     monkeypatch.setattr(windows, "convolve", elsewhere)
     moved = windows.window_data(ten, names, windows.FILTERS[:2])
     assert moved["sums"] == plain["sums"] == 10 * 2 * (676 + 784 + 900 + 169 + 196 + 225 + 81 + 100 + 100)
-    assert moved["other"] == plain["other"] + 1
+    assert moved["other"] == plain["other"] + 2
+    assert 1 * 14 + 3 in [place for place, _ in moved["others"]["scratch"]["2/0/2/1"]]
     ((_, value),) = [entry for entry in moved["others"]["torch"]["3/1/2/1"] if entry[0] == 4 * 14 + 5]
     images = ten[:, None].astype(np.float32) / np.float32(255)
     kernel = windows.FILTERS[1].values[None, None]
@@ -483,8 +489,8 @@ def test_the_verdict_on_the_drift(scene: Scene) -> None:
     calm = replace(history, findings=Findings(apart=2e-6, yardstick=1e-6))
     drift = learnt.training(replace(scene, history=calm))["drift"]
     assert drift["verdict"].endswith("NumPy was never ten times as far, so nothing had to be examined: rounding.")
-    assert "2.0e−06 apart" in drift["verdict"]
-    assert "1.0e−06 apart at most" in drift["verdict"]
+    assert "2.0e−6 apart" in drift["verdict"]
+    assert "1.0e−6 apart at most" in drift["verdict"]
     parting = Parting(7, "conv1.bias", [0], 1e-3, 1e-6, "a near tie turned", ok=True)
     parted = replace(history, findings=Findings(apart=1e-3, yardstick=1e-6, partings=[parting]))
     drift = learnt.training(replace(scene, history=parted))["drift"]

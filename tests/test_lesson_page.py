@@ -697,6 +697,7 @@ def test_a_page_that_is_come_back_to_shows_what_its_controls_say(
         walk(page, 8, 2, 2, 1, [[3, 4]])
         page.locator("[name=side]").fill("100")
         page.locator("#back-stride label:has([value='2'])").click()
+        page.wait_for_timeout(1000)  # Chromium takes note of the settings now and then only
         if again == "reload":
             page.reload()
         else:

@@ -43,9 +43,12 @@ def tables(array: Array) -> list[Array]:
 
 
 def tiny(value: float) -> str:
-    """A difference: 0, or a power of ten.
+    """A difference in two digits, as the page's script writes it.
 
-    >>> tiny(4.3e-6), tiny(0.0)
-    ('4.3e−06', '0')
+    >>> tiny(4.3e-6), tiny(0.0), tiny(0.123)
+    ('4.3e−6', '0', '0.12')
     """
-    return "0" if value == 0 else f"{value:.1e}".replace("-", "−")
+    if value == 0 or value >= 0.01:
+        return plain(value, 2)
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")

@@ -17,15 +17,15 @@ function shortest(value) {
 }
 
 const plain = (value) => String(value === 0 ? 0 : value).replaceAll("-", "−");
-const tiny = (value) => (value === 0 ? "0" : value.toExponential(1).replaceAll("-", "−"));
 const rounded = (value, digits) => plain(Number(value.toPrecision(digits)));
+const tiny = (value) => (value === 0 || value >= 0.01 ? rounded(value, 2) : value.toExponential(1).replaceAll("-", "−"));
 const counted = (value) => value.toLocaleString("en-US");
 
 // ---- what belongs to one equation: a click on a tag keeps it lit
 
 for (const tag of document.querySelectorAll("button.tag")) {
-  const owner = tag.closest("[class]:not(button)");
-  const name = owner && [...owner.classList].find((one) => /-\d$/.test(one));
+  let owner = tag.parentElement, name;
+  while (owner && !(name = [...owner.classList].find((one) => /-\d$/.test(one)))) owner = owner.parentElement;
   if (!name) continue;
   tag.addEventListener("click", () => {
     if (document.body.dataset.pinned === name) delete document.body.dataset.pinned;
@@ -38,13 +38,14 @@ for (const tag of document.querySelectorAll("button.tag")) {
 // ---- chapter 1: counting parameters
 
 const counter = byId("counter");
-counter.addEventListener("input", () => {
+function count() {
   const [side, channels, units, kernel] = [...counter.querySelectorAll("input")].map((input) => Number(input.value));
   const fine = [side, channels, units, kernel].every((value) => Number.isInteger(value) && value > 0);
   byId("count-dense").textContent = fine ? counted(side * side * channels * units + units) : "whole numbers above 0, please";
   byId("count-conv").textContent = !fine ? "–"
     : kernel > side ? "the kernel is larger than the picture" : counted(channels * kernel * kernel * units + units);
-});
+}
+counter.addEventListener("input", count);
 
 // ---- what both moving windows share
 
@@ -279,10 +280,6 @@ function choose() {
 byId("kernel").addEventListener("change", choose);
 for (const id of ["digit", "stride", "padding"]) byId(id).addEventListener("change", update);
 [state.row, state.column] = [Number(byId("row").value), Number(byId("column").value)];
-// A browser that comes back to the page has kept its own idea of the settings.
-state.values = windows.kernels[0].values.map((row) => [...row]);
-if (byId("kernel").value === "own") byId("kernel").value = "0";
-[byId("row").max, byId("column").max] = [SIZE, SIZE];
 choose();
 
 // ---- chapter 3: the way back
@@ -428,9 +425,17 @@ playButton(byId("back-play"), () => {
   if (Number(byId("output").value) === rows * columns - 1) { byId("output").value = 0; showBack(); return true; }
   return onwardBack(1);
 });
-byId("output").max = way().rows * way().columns - 1;
 byId("output").value = 0;
 showBack();
+
+// ---- who comes back to the page finds the controls as they were left, set after this script has run
+
+addEventListener("pageshow", () => {
+  if (byId("kernel").value === "own" && !state.own) byId("kernel").value = "0"; // the weights that were typed are gone
+  if (!state.own) choose();
+  count();
+  showBack();
+});
 
 // ---- on paper everything is open
 
