@@ -216,14 +216,22 @@ def test_nothing_compared_is_no_agreement() -> None:
 
 @pytest.fixture(scope="module")
 def ten(digits: Dataset) -> scratch.Array:
-    return windows.one_of_each(digits)
+    return np.stack(list(windows.one_of_each(digits).values()))
 
 
-def test_one_digit_of_each_class(digits: Dataset, ten: scratch.Array) -> None:
-    assert ten.shape == (10, 28, 28)
-    for label, digit in enumerate(ten):
+def named(images: scratch.Array) -> dict[str, scratch.Array]:
+    return {str(n): image for n, image in enumerate(images)}
+
+
+def test_one_image_of_each_class_that_has_one(digits: Dataset) -> None:
+    found = windows.one_of_each(digits)
+    assert list(found) == [str(n) for n in range(10)]
+    for label, digit in enumerate(found.values()):
         first = next(n for n in range(1000) if digits.test_labels[n] == label)
         assert np.array_equal(digits.test_images[first, 0], digit)
+    kept = ~np.isin(digits.test_labels, [0, 4])
+    without = replace(digits, test_images=digits.test_images[kept], test_labels=digits.test_labels[kept])
+    assert list(windows.one_of_each(without)) == list("12356789")
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
@@ -247,7 +255,7 @@ def test_sums_are_rounded_once_with_their_product() -> None:
 def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
     ten: scratch.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, convolve = [str(n) for n in range(10)], windows.convolve
+    convolve = windows.convolve
 
     def elsewhere(images: scratch.Array, weight: scratch.Array, stride: int, padding: int) -> dict[str, scratch.Array]:
         maps = convolve(images, weight, stride, padding)
@@ -256,9 +264,9 @@ def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
             maps["scratch"][2, 0, 1, 3] -= 1
         return maps
 
-    plain = windows.window_data(ten, names, windows.FILTERS[:2])
+    plain = windows.window_data(named(ten), windows.FILTERS[:2])
     monkeypatch.setattr(windows, "convolve", elsewhere)
-    moved = windows.window_data(ten, names, windows.FILTERS[:2])
+    moved = windows.window_data(named(ten), windows.FILTERS[:2])
     assert moved["sums"] == plain["sums"] == 10 * 2 * (676 + 784 + 900 + 169 + 196 + 225 + 81 + 100 + 100)
     assert moved["other"] == plain["other"] + 2
     assert 1 * 14 + 3 in [place for place, _ in moved["others"]["scratch"]["2/0/2/1"]]
@@ -271,7 +279,7 @@ def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
 
 def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
     five = windows.learned(np.ones((1, 1, 5, 5), np.float32))
-    data = windows.window_data(ten[:1], ["0"], [*windows.FILTERS[:1], *five])
+    data = windows.window_data(named(ten[:1]), [*windows.FILTERS[:1], *five])
     assert data["sums"] == sum(
         ((28 + 2 * p - k) // s + 1) ** 2 for k in (3, 5) for s in windows.STRIDES for p in windows.PADDINGS
     )
@@ -281,7 +289,7 @@ def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
 def test_a_wrong_convolution_moves_no_window(ten: scratch.Array, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "Conv2d", plant(find_fault("conv2d-padding-one-side")))
     with pytest.raises(NotAsShown, match=r"the moving window: output of conv2d \[stride 1, padding 1"):
-        windows.window_data(ten[:1], ["0"], windows.FILTERS[:1])
+        windows.window_data(named(ten[:1]), windows.FILTERS[:1])
     monkeypatch.setattr(scratch, "Conv2d", plant(find_fault("conv2d-overlaps-overwritten")))
     with pytest.raises(NotAsShown, match=r"the moving window: grad_input of conv2d \[backward, stride 1, padding 0"):
         windows.backward_data(windows.patch_of(ten[0]), windows.FILTERS[:1])
@@ -397,10 +405,29 @@ def test_a_long_curve_is_thinned_and_a_constant_one_is_drawn() -> None:
     assert "polyline" in chart.lines([chart.Series("a", "own", (5,), (0.0,))], "t", "x")
 
 
+def test_a_thinned_curve_keeps_its_end_and_its_jumps() -> None:
+    values = [1e-6] * 1128
+    values[501], values[-1] = 1.0, 1e-3
+    for logarithmic in (False, True):
+        drawn = chart.lines([chart.Series("a", "own", range(1128), values)], "t", "x", logarithmic=logarithmic)
+        points = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', drawn)[1].split()]  # type: ignore[index]
+        assert points[-1][0] == chart.WIDTH - chart.RIGHT
+        assert len(points) == (282 if logarithmic else 283)  # groups of four, and the last where it is not one of them
+        assert (max(y for _, y in points) - min(y for _, y in points) > 200) or not logarithmic
+        assert "to 0.001" in drawn
+
+
 def test_bars_say_their_counts() -> None:
     drawn = chart.bars([("equal", 1_000), ("0–5 %", 0), ("5–10 %", 1)], "shares")
     assert drawn.count("<rect") == 3
     assert "equal: 1,000, 5–10 %: 1" in drawn
+
+
+def test_every_tensor_has_its_bar(lesson: Lesson) -> None:
+    row = lesson.report.rows[0]
+    rows = [replace(row, budget=share) for share in (0.0, 0.02, 0.05, 0.97, 1.0)]
+    drawn = chapters._histogram(tuple(rows))
+    assert "exact: 1, up to 5 %: 1, up to 10 %: 1, up to 100 %: 2" in drawn
 
 
 # ---- how close
@@ -426,6 +453,14 @@ def test_the_bound_that_is_worked_out_is_the_bound_of_the_check(best_digits: Dat
     assert found.bound == pytest.approx(float(allowed), rel=1e-6)
     assert 0 < found.difference == abs(found.own - found.twin) < found.bound
     assert abs(found.own - found.exact) < found.bound
+
+
+def test_one_number_outside_its_bound_has_no_page(best_digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, images = MODELS["cnn"], best_digits.test_images[:4].astype(np.float32) / np.float32(255)
+    state = scratch_state(pair.scratch(generator=np.random.default_rng(0)))
+    monkeypatch.setattr(scratch.Linear, "forward", lambda self, x: x @ self.weight.data.T)
+    with pytest.raises(NotAsShown, match=r"the bound of one number: fc1 differs by .*, .* is allowed"):
+        close.worked(pair, state, images)
 
 
 def test_precision_is_measured_against_float64(best_digits: Dataset) -> None:
@@ -486,21 +521,75 @@ def test_the_answer_shows_whole_lines(scene: Scene) -> None:
 
 def test_the_verdict_on_the_drift(scene: Scene) -> None:
     history = scene.history
-    calm = replace(history, findings=Findings(apart=2e-6, yardstick=1e-6))
+    apart, yardstick = Curve((1, 2), (1e-7, 2e-6)), Curve((1, 2), (1e-6, 5e-7))
+    calm = replace(history, findings=Findings(apart=2e-6, yardstick=1e-6), apart=apart, yardstick=yardstick)
     drift = learnt.training(replace(scene, history=calm))["drift"]
-    assert drift["verdict"].endswith("NumPy was never ten times as far, so nothing had to be examined: rounding.")
-    assert "2.0e−6 apart" in drift["verdict"]
-    assert "1.0e−6 apart at most" in drift["verdict"]
+    assert drift["verdict"].endswith("NumPy was never ten times as far: there was no reason to look closer.")
+    assert "NumPy is 2.0e−6 from torch" in drift["verdict"]
+    assert "the yardstick 5.0e−7 (at most 1.0e−6 on the way)" in drift["verdict"]
     parting = Parting(7, "conv1.bias", [0], 1e-3, 1e-6, "a near tie turned", ok=True)
     parted = replace(history, findings=Findings(apart=1e-3, yardstick=1e-6, partings=[parting]))
     drift = learnt.training(replace(scene, history=parted))["drift"]
-    assert drift["verdict"].endswith("ten times as far once; the step was examined: all of it was rounding.")
+    assert drift["verdict"].endswith("ten times as far once; what was examined was rounding, all of it.")
     assert drift["lines"] == [str(parting)]
-    wrong = replace(history, findings=Findings(partings=[parting, replace(parting, ok=False)]))
-    drift = learnt.training(replace(scene, history=wrong))["drift"]
-    assert drift["verdict"].endswith("ten times as far 2 times; the step was examined: and it is a mistake.")
     alone = replace(history, settings=replace(history.settings, yardstick=False))
     assert "had no yardstick" in learnt.training(replace(scene, history=alone))["drift"]["verdict"]
+
+
+def test_a_training_in_which_a_mistake_was_found_has_no_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
+    parting = Parting(7, "conv1.bias", [0], 1e-3, 1e-6, "no rounding, a mistake", ok=False)
+    for findings in (Findings(partings=[parting]), Findings(wrong=["step 7: no rounding, a mistake"])):
+        with pytest.raises(NotAsShown, match=r"the training that is shown: .*step 7.*: no rounding, a mistake"):
+            build(replace(scene.history, findings=findings))
+
+
+def in_float64(weights: dict[str, dict[str, scratch.Array]]) -> dict[str, dict[str, scratch.Array]]:
+    return {twin: {name: array.astype(np.float64) for name, array in state.items()} for twin, state in weights.items()}
+
+
+@pytest.mark.parametrize("kind", ["float64", "adam", "few images of few classes", "black images", "dead network"])
+def test_whatever_the_run_there_is_a_page(scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
+    history, data = scene.history, scene.history.dataset
+    assert history.before is not None
+    if kind == "float64":
+        settings = replace(history.settings, dtype="float64")
+        history = replace(
+            history, settings=settings, before=in_float64(history.before), after=in_float64(history.after)
+        )
+    elif kind == "adam":
+        history = replace(history, settings=replace(history.settings, optimizer="adam"))
+    elif kind == "few images of few classes":
+        few = np.flatnonzero(np.isin(data.test_labels, [7, 8]))[:2]
+        classes = tuple(f"<b>{name}</script>" for name in data.classes)
+        history = replace(
+            history,
+            dataset=replace(
+                data, test_images=data.test_images[few], test_labels=data.test_labels[few], classes=classes
+            ),
+        )
+    elif kind == "black images":
+        history = replace(history, dataset=replace(data, test_images=np.zeros_like(data.test_images)))
+    else:
+        dead = {name: -np.abs(array) for name, array in history.after["torch"].items()}
+        history = replace(history, after=dict.fromkeys(("scratch", "torch"), dead))
+    page = build(history).html
+    assert page.count("<section") == 7
+    assert "<b>" not in page
+    assert ("a neighbouring float64 number" in page) == (kind == "float64")
+    assert ("trained with none of these three" in page) == (kind != "adam")
+    assert ("In this network none of them shows" in page) == (page.count('class="mistake"') == 0)
+
+
+def test_a_filter_that_has_died_is_told_of(scene: Scene) -> None:
+    state = {name: array.copy() for name, array in scene.state.items()}
+    state["conv1.weight"][[2, 5]], state["conv1.bias"][[2, 5]] = -1.0, 0.0
+    died = replace(scene.history, after=scene.history.after | {"scratch": state})
+    assert {"2", "5"} <= set(re.findall(r"\d+", learnt.training(replace(scene, history=died))["dead"]))
+    alive = {name: np.abs(array) for name, array in scene.state.items()}
+    living = replace(scene.history, after=scene.history.after | {"scratch": alive})
+    assert learnt.training(replace(scene, history=living))["dead"] == ""
 
 
 def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene) -> None:
@@ -547,13 +636,14 @@ def test_the_page_is_one_small_file(lesson: Lesson) -> None:
 # ---- the command
 
 
-def test_it_writes_the_page(gradtwin: Run) -> None:
+def test_it_writes_the_page(gradtwin: Run, lesson: Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_lesson", lambda *_: lesson)
     outcome = gradtwin("lesson", "--dataset", "digits", "--out", "new/page.html", "--json", "result.json")
     assert outcome.status == 0, outcome.err
     assert "none outside its bound" in outcome.out
     assert "written:         new/page.html, " in outcome.out
     page, result = Path("new/page.html").read_bytes(), json.loads(Path("result.json").read_text())
-    assert page.startswith(b"<!doctype html>")
+    assert page == lesson.html.encode()
     assert result["ok"] is True
     assert (result["file"], result["bytes"]) == ("new/page.html", len(page))
     assert result["compared"] > 4_000
@@ -681,6 +771,8 @@ def test_serve_writes_and_serves_until_ctrl_c(tmp_path: Path) -> None:
         status, _, page = got(address)
         assert status == 200
         assert page == (tmp_path / "lesson.html").read_bytes()
+        assert page.startswith(b"<!doctype html>")
+        assert "12 epochs of 1,437 images of scikit-learn" in page.decode()
         served.send_signal(signal.SIGINT)
         start = time.monotonic()
         assert served.wait(timeout=30) == 0

@@ -226,7 +226,10 @@ def _replay_all(likeness: Likeness, trials: Sequence[Trial], rate: float) -> lis
 
 
 def _ours_is_right(likeness: Likeness, trials: Sequence[Trial]) -> bool:
-    """Whether our own layers, with no mistake planted, give what is right on these trials."""
+    """Whether our own layers, with no mistake planted, give what is right on these trials.
+
+    Where the candidate raised an error there is nothing to compare, and they are taken to be right.
+    """
     assert likeness.build is not None
     make = likeness.build({})
     return not any(changed for trial in trials for _, changed, _ in _held_against(trial, _run(make, trial, likeness)))

@@ -55,7 +55,7 @@ def _computes(layer: Layer, number: int, row: Row) -> bool:
     if layer.pair == "sgd":
         return number == 4 and not row.tensor.startswith("grad")
     if layer.pair == "cross_entropy" and tensor == "output":
-        return (number == 1) == ("reduction=none" in row.case)
+        return number == (1 if "reduction=none" in row.case else 2)
     return tensor == layer.tensors[number]
 
 
@@ -63,7 +63,7 @@ def checked(layers: Sequence[Layer]) -> Report:
     """Compare all that is registered, as `gradtwin check` does.
 
     Raises:
-        NotAsShown: with the first wrong tensor, its equation and line of code, and the mistake if it has a name.
+        NotAsShown: with the first wrong tensor, its equation and line of code, and what the mistake looks like.
     """
     report = check()
     if not report.ok:
@@ -95,7 +95,7 @@ def _spot(row: Row, layers: Sequence[Layer]) -> str:
 
 
 def _named(pair: str) -> str:
-    """What `gradtwin diagnose` says of our own class: the mistake, if it is one of the catalogue's."""
+    """What `gradtwin diagnose` makes of our own class: a form, such as a factor; wrong source has no other names."""
     registered = REGISTRY[pair]
     if not isinstance(registered, LayerPair | OptimizerPair):
         return ""

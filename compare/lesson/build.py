@@ -14,6 +14,7 @@ from compare.lesson.history import History
 from compare.lesson.layers import LAYERS
 from compare.lesson.render import render
 from compare.lesson.scene import Scene, trained_rows
+from compare.lesson.verdict import NotAsShown
 from compare.pairs import model_pair
 from compare.training.checkpoint import versions
 from compare.verify.report import Report
@@ -41,12 +42,15 @@ def build(history: History, seed: int = 0) -> Lesson:
     """The whole page, with the network of `history`; `seed` draws what is drawn for it.
 
     Raises:
-        NotAsShown: if something that it shows as equal is not.
+        NotAsShown: if something that it shows as equal is not, or a comparison in the training has found a mistake.
     """
     pair = model_pair(history.settings.model)
     registered = checked(list(LAYERS.values()))
     trained = Report(trained_rows(pair, history, seed))
     require(trained.rows, f"the trained {pair.name}")
+    if not history.findings.ok:
+        found = [str(parting) for parting in history.findings.partings if not parting.ok] + history.findings.wrong
+        raise NotAsShown(f"the training that is shown: {found[0]}")
     report = Report([*registered.rows, *trained.rows])
     scene = Scene(pair, history, report, seed)
     context = {

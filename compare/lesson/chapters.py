@@ -33,6 +33,7 @@ from compare.verify.report import Row
 from scratch import Array
 
 GALLERY_IMAGES = 16
+DIGITS = ("mnist", "qmnist", "digits")  # data sets of digits
 PRECISION_IMAGES = 500
 
 
@@ -74,28 +75,27 @@ def convolution(scene: Scene) -> Context:
     """The two moving windows, forward (chapter 2) and backward (chapter 3), and the edge maps."""
     first = next(array for array in scene.state.values() if array.ndim == 4)
     kernels = [*windows.FILTERS, *windows.learned(first)]
-    classes = scene.history.dataset.classes
-    window = windows.window_data(scene.digits, classes, kernels)
+    window = windows.window_data(scene.digits, kernels)
     back = windows.backward_data(windows.patch_of(scene.digit), windows.FILTERS, scene.seed)
-    digits = [pixels.grey(digit, 255) for digit in scene.digits]
+    digits = [pixels.grey(digit, 255) for digit in scene.digits.values()]
+    images = np.stack(list(scene.digits.values()))[:, None] / np.float32(255)
     vertical, horizontal = (
-        windows.convolve(scene.digits[:, None] / np.float32(255), kernel.values[None, None], 1, 0)["scratch"][:, 0]
-        for kernel in windows.FILTERS[:2]
+        windows.convolve(images, kernel.values[None, None], 1, 0)["scratch"][:, 0] for kernel in windows.FILTERS[:2]
     )
     return {
         "data": {"window": window, "back": back},
-        "window": {"digits": digits, "names": classes, "sums": window["sums"], "other": window["other"]},
+        "window": {"digits": digits, "names": list(scene.digits), "sums": window["sums"], "other": window["other"]},
         "kernels": kernels,
         "strides": windows.STRIDES,
         "paddings": windows.PADDINGS,
         "start": _window_at_rest(scene, kernels[0]),
         "edges": [
             {"name": name, "digit": digit, "vertical": pixels.signed(v), "horizontal": pixels.signed(h)}
-            for name, digit, v, h in zip(classes, digits, vertical, horizontal, strict=True)
+            for name, digit, v, h in zip(scene.digits, digits, vertical, horizontal, strict=True)
         ],
         "columns": _columns(),
         "chain": _chain(scene),
-        "back": back | {"start": _back_at_rest(back), "compared": f"{_numbers(back):,}"},
+        "back": back | {"start": _back_at_rest(back), "compared": f"{_numbers(back):,}", "exact": _exact(back)},
     }
 
 
@@ -105,12 +105,13 @@ def _window_at_rest(scene: Scene, kernel: windows.Kernel) -> Context:
     maps = windows.convolve(image[None, None], kernel.values[None, None], 1, 0)
     own, twin = maps["scratch"][0, 0], maps["torch"][0, 0]
     row, column = (int(i) for i in np.unravel_index(own.argmax(), own.shape))
-    under = image[row : row + 3, column : column + 3]
+    height, width = kernel.values.shape
+    under = image[row : row + height, column : column + width]
     magnitude = float(np.abs(under.astype(np.float64) * kernel.values).sum())
     lit = np.zeros(image.shape, bool)
-    lit[row : row + 3, column : column + 3] = True
+    lit[row : row + height, column : column + width] = True
     return {
-        "digit": int(np.argmax((scene.digits == scene.digit).all(axis=(1, 2)))),
+        "digit": scene.first,
         "kernel": 0,
         "row": row,
         "column": column,
@@ -123,7 +124,7 @@ def _window_at_rest(scene: Scene, kernel: windows.Kernel) -> Context:
         "scratch": np.format_float_positional(own[row, column], trim="-"),
         "torch": np.format_float_positional(twin[row, column], trim="-"),
         "difference": tiny(abs(float(own[row, column]) - float(twin[row, column]))),
-        "bound": tiny(2 * float(growth(np.asarray(9.0), "float32")) * magnitude),
+        "bound": tiny(2 * float(growth(np.asarray(float(kernel.values.size)), "float32")) * magnitude),
         "exact": plain(float((under.astype(np.float64) * kernel.values).sum()), 13),
     }
 
@@ -176,6 +177,11 @@ def _numbers(back: Context) -> int:
     return sum(np.size(values) for result in back["results"].values() for values in result["scratch"].values())
 
 
+def _exact(back: Context) -> bool:
+    """Whether both libraries give the same numbers to the last bit."""
+    return all(result["scratch"] == result["torch"] for result in back["results"].values())
+
+
 # ---- 4 the other layers
 
 
@@ -191,6 +197,7 @@ def layers(scene: Scene) -> Context:
     own, twin = scene.pair.scratch(), scene.pair.torch()
     return {
         "models": beside(listing(type(own)), listing(type(twin))),
+        "classes": scene.pair.num_classes,
         "convolutions": sum(p.ndim == 4 for p in twin.parameters()),
         "parameters": [(name, tuple(p.shape), p.numel()) for name, p in twin.named_parameters()],
         "examples": shown,
@@ -204,6 +211,7 @@ def layers(scene: Scene) -> Context:
             "count": plain(float(g * tied.sum())),
             "indices": ", ".join(map(str, indices.flatten().tolist())),
             "images": len(images),
+            "thing": "digits" if scene.history.dataset.name in DIGITS else "pictures",
         },
     }
 
@@ -222,7 +230,7 @@ def _mistake(mistake: Mistake) -> Context:
     fault, wrong = mistake.fault, [finding for finding in mistake.findings if not finding.ok]
     forward = next(n for n, finding in enumerate(mistake.findings) if finding.tensor == "loss")
     fine = all(finding.ok for finding in mistake.findings[: forward + 1])
-    scale, difference = float(np.abs(mistake.right).max()), mistake.wrong - mistake.right
+    scale, difference = float(np.abs(mistake.right).max()) or 1.0, mistake.wrong - mistake.right
     return {
         "headline": f"{'the loss is right, ' if fine else ''}{wrong[0].tensor} is the first that is wrong",
         "findings": mistake.findings,
@@ -274,6 +282,6 @@ def close(scene: Scene) -> Context:
 def _histogram(rows: tuple[Row, ...]) -> str:
     """How many tensors used which share of their bound, in steps of 5 %, those that are equal apart."""
     equal = sum(row.budget == 0 for row in rows)
-    groups = Counter(int(row.budget * 20) for row in rows if row.budget > 0)
+    groups = Counter(min(19, int(row.budget * 20)) for row in rows if row.budget > 0)
     named = [("exact", equal)] + [(f"up to {5 * n + 5} %", groups[n]) for n in range(20)]
     return bars(named, "Tensors by the share of the bound that they used")

@@ -83,9 +83,12 @@ def powers(low: float, high: float) -> list[float]:
 
 def _thinned(series: Series, logarithmic: bool) -> Series:
     points = [(x, y) for x, y in zip(series.x, series.y, strict=True) if y > 0 or not logarithmic]
-    step = -(-len(points) // POINTS) or 1
-    points = points[::step]
-    return Series(series.name, series.style, [x for x, _ in points], [y for _, y in points])
+    size = -(-len(points) // POINTS) or 1
+    # Of each group its first point, or on a logarithmic axis its highest: a jump must not get lost. And the last one.
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    kept = [max(group, key=lambda point: point[1]) if logarithmic else group[0] for group in groups]
+    kept += points[-1:] if kept and kept[-1] != points[-1] else []
+    return Series(series.name, series.style, [x for x, _ in kept], [y for _, y in kept])
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 import scratch
+from compare.lesson.verdict import NotAsShown
 from compare.observe import watch_torch
 from compare.pairs import ModelPair
-from compare.tolerance import LAMBDA, unit_roundoff
+from compare.tolerance import LAMBDA, growth, unit_roundoff
 from compare.weights import State, load_scratch_state, load_torch_state
 from scratch import Array
 
@@ -52,7 +53,11 @@ class Precision:
 
 
 def worked(pair: ModelPair, state: State, images: Array) -> Worked:
-    """The score of `images` (N, 1, H, W), float32, in which NumPy and torch differ most."""
+    """The score of `images` (N, 1, H, W), float32, in which NumPy and torch differ most.
+
+    Raises:
+        NotAsShown: if they differ by more than its bound.
+    """
     twin = pair.torch()
     load_torch_state(twin, state)
     inputs, _ = watch_torch(twin, torch.tensor(images))
@@ -70,6 +75,9 @@ def worked(pair: ModelPair, state: State, images: Array) -> Worked:
     terms, u = len(row) + 1, unit_roundoff("float32")
     worst, likely = terms * u / (1 - terms * u), LAMBDA * terms**0.5 * u
     magnitude = float(np.abs(row * weight).sum() + abs(bias))
+    bound = 2 * float(growth(np.asarray(float(terms)), "float32")) * magnitude
+    if difference[n, k] > bound:
+        raise NotAsShown(f"the bound of one number: {name} differs by {difference[n, k]:.3g}, {bound:.3g} is allowed")
     return Worked(
         name,
         (n, k),
@@ -80,7 +88,7 @@ def worked(pair: ModelPair, state: State, images: Array) -> Worked:
         magnitude,
         worst,
         likely,
-        2 * min(worst, likely) * magnitude,
+        bound,
         float(difference[n, k]),
     )
 

@@ -87,10 +87,11 @@ def _signed(number: float) -> str:
 def plain(number: float, digits: int = 7) -> str:
     """A number as it is written on paper, with a real minus.
 
-    >>> plain(-1.50), plain(27.0), plain(-0.0)
-    ('−1.5', '27', '0')
+    >>> plain(-1.50), plain(27.0), plain(-0.0), plain(2e-5)
+    ('−1.5', '27', '0', '2e−5')
     """
-    return f"{number + 0.0:.{digits}g}".replace("-", "−")
+    mantissa, e, exponent = f"{number + 0.0:.{digits}g}".partition("e")
+    return f"{mantissa}{e}{int(exponent) if e else ''}".replace("-", "−")
 
 
 def _example(pair: str, given: Tensors, by_hand: Callable[[Tensors], list[ByHand]]) -> Example:

@@ -169,7 +169,7 @@ _Tried: TypeAlias = dict[tuple[str, str], _Trial | None]  # by the names of faul
 
 @equal_threads(1)
 def gallery(pair: ModelPair, state: State, images: Array, labels: Array, seed: int = 0) -> list[Mistake]:
-    """The chosen mistakes, each planted in this model.
+    """The chosen mistakes, each planted in this model; one that shows nowhere in it is left out.
 
     Args:
         pair: the model.
@@ -179,11 +179,12 @@ def gallery(pair: ModelPair, state: State, images: Array, labels: Array, seed: i
         seed: draws the choices.
 
     Raises:
-        NotAsShown: if the model without any mistake differs from torch's, or if a mistake shows nowhere.
+        NotAsShown: if the model without any mistake differs from torch's.
     """
     stage = _stage(pair, state, images, labels)
     faults = [CATALOGUE[name] for name in CHOSEN]
-    shown = [_shown(stage, fault) for fault in faults if fault.pair == pair.name or fault.pair not in MODELS]
+    fit = [fault for fault in faults if fault.pair == pair.name or fault.pair not in MODELS]
+    shown = [trial for fault in fit if (trial := _shown(stage, fault)) is not None]
     tried: _Tried = {(trial.fault.name, trial.layer): trial for trial in shown}
     rng = np.random.default_rng(seed)
     return [_mistake(stage, trial, _choices(stage, trial, tried, rng), tried) for trial in shown]
@@ -302,13 +303,10 @@ def _findings(got: Tensors, right: Tensors) -> tuple[Finding, ...]:
     return tuple(Finding(name, not note, note) for name, note in notes.items())
 
 
-def _shown(stage: _Stage, fault: Fault) -> _Trial:
-    """The mistake in the first place where it shows."""
-    for place in _places(stage, fault):
-        trial = _try(stage, fault, place)
-        if trial.shows:
-            return trial
-    raise NotAsShown(f"{fault.name} shows nowhere in {stage.pair.name}: take other weights or other images")
+def _shown(stage: _Stage, fault: Fault) -> _Trial | None:
+    """The mistake in the first place where it shows; None where it shows nowhere, as in a network that is dead."""
+    trials = (_try(stage, fault, place) for place in _places(stage, fault))
+    return next((trial for trial in trials if trial.shows), None)
 
 
 def _places(stage: _Stage, fault: Fault) -> list[str]:
@@ -405,7 +403,7 @@ def _in_picture(stage: _Stage, trial: _Trial) -> str:
 
     Where forward is wrong already, every gradient is: that of the image shows best what became of it.
     """
-    wrong = [name for name in trial.shows if "grad" in name]
+    wrong = [name for name in trial.shows if "grad" in name] or trial.shows  # a dead network has no gradients
     if "grad" not in trial.shows[0]:
         return wrong[-1]
     pictures = [name for name in wrong if stage.right[name].ndim == 4 and trial.layer != LOSS]

@@ -145,7 +145,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
     return History(
         settings,
         data,
-        f"{settings.model} of the run {folder}, after step {step:,} of {total:,}",
+        f"{settings.model} of the run {_readable(folder)}, after step {step:,} of {total:,}",
         {name: Curve.of(logged.get((name, LOSS), {})) for name in TWINS},
         {name: Curve.of(logged.get((name, ACCURACY), {})) for name in TWINS},
         _apart(logged.get((COMPARE, APART), {})),
@@ -190,6 +190,11 @@ def _trained(twins: Twins, data: Dataset, origin: str, watch: Callable[[Step | E
         twins.states(),
         drift.findings,
     )
+
+
+def _readable(folder: Path) -> str:
+    """The name of a folder as text that can be written in UTF-8, whatever bytes the system gave it."""
+    return str(folder).encode(errors="replace").decode()
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

@@ -24,6 +24,7 @@ class Layer:
         methods: those of its methods that hold the equations.
         tensors: which tensor an equation computes, by the equation's number.
         loops: its definition in plain loops, forward and backward, where there is one.
+        called: functions that it calls and that are worth a look.
     """
 
     pair: str
@@ -31,6 +32,7 @@ class Layer:
     methods: tuple[str, ...]
     tensors: dict[int, str]
     loops: tuple[Callable[..., Any], ...] = ()
+    called: tuple[Callable[..., Any], ...] = ()
 
     @property
     def title(self) -> str:
@@ -44,6 +46,10 @@ class Layer:
     @cached_property
     def code(self) -> list[Listing]:
         return [listing(getattr(self.kind, name)) for name in self.methods]
+
+    @cached_property
+    def functions(self) -> list[Listing]:
+        return [listing(function) for function in self.called]
 
     @cached_property
     def definition(self) -> list[Listing]:
@@ -78,8 +84,14 @@ LAYERS: dict[str, Layer] = {
         Layer("maxpool2d", scratch.MaxPool2d, _BOTH, _MAPPED, (naive.max_pool2d_backward, naive._winners)),
         Layer("flatten", scratch.Flatten, _BOTH, _MAPPED),
         Layer("linear", scratch.Linear, (*_BOTH, "backward_parameters"), _WEIGHTED),
-        Layer("softmax", scratch.Softmax, _BOTH, _MAPPED),
-        Layer("cross_entropy", scratch.CrossEntropyLoss, _BOTH, {1: "losses", 2: "output", 3: "grad_input"}),
+        Layer("softmax", scratch.Softmax, _BOTH, _MAPPED, called=(scratch.softmax,)),
+        Layer(
+            "cross_entropy",
+            scratch.CrossEntropyLoss,
+            _BOTH,
+            {1: "losses", 2: "output", 3: "grad_input"},
+            called=(scratch.log_softmax,),
+        ),
         Layer("sgd", scratch.SGD, ("step",), {2: "velocity", 4: "weight"}),
     )
 }

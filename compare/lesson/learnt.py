@@ -11,7 +11,7 @@ from compare.lesson import pixels
 from compare.lesson.chart import Series, lines
 from compare.lesson.history import Curve, History
 from compare.lesson.render import tiny
-from compare.lesson.scene import Context, Scene
+from compare.lesson.scene import Context, Scene, in_float32, some
 from compare.lesson.source import beside, listing
 from compare.observe import Tensors, watch_scratch, watch_torch
 from compare.pairs import ModelPair
@@ -20,14 +20,17 @@ from scratch import Array
 
 NAMES = {"scratch": "NumPy", "torch": "torch"}
 STYLES = {"scratch": "own", "torch": "twin"}
+DEAD_IMAGES = 500  # of so many test images, a filter that is alive finds something in one
 
 
 def training(scene: Scene) -> Context:
     """Both training steps, the curves, what was learnt, and how far the twins came apart."""
     history = scene.history
     final = {name: curve.values[-1] for name, curve in history.accuracy.items() if curve.values}
+    tested = max((curve.steps[-1] for curve in history.accuracy.values() if curve.steps), default=0)
     return {
         "steps": beside(listing(scratch.train_step), listing(torch_ref.train_step)),
+        "tested": tested,
         "accuracy": final if final.keys() == NAMES.keys() else None,
         "curves": {
             "loss": _curves(history.loss, "Training loss", "step"),
@@ -35,6 +38,8 @@ def training(scene: Scene) -> Context:
             "apart": _apart(history),
         },
         "learnt": {"before": history.before is not None, "filters": _filters(history), "maps": _maps(scene)},
+        "dead": _dead(scene),
+        "deadimages": len(some(history, DEAD_IMAGES, "float32")[0]),
         "settings": history.settings.shown(),
         "tests": len(history.dataset.test_images),
         "drift": {"verdict": _verdict(history), "lines": [str(p) for p in history.findings.partings]},
@@ -46,13 +51,13 @@ def _verdict(history: History) -> str:
     found = history.findings
     if not history.settings.measures_drift:
         return "This run had no yardstick, so that nothing of this kind was examined."
-    apart = f"In the end NumPy and torch are {tiny(found.apart)} apart, relative to the greatest weight"
-    apart += f"; torch and the yardstick were {tiny(found.yardstick)} apart at most."
+    own, twin = (tiny(curve.values[-1]) if curve.values else tiny(0.0) for curve in (history.apart, history.yardstick))
+    apart = f"In the end NumPy is {own} from torch, relative to the greatest weight, and the yardstick {twin}"
+    apart += f" (at most {tiny(found.yardstick)} on the way)."
     if not found.partings:
-        return f"{apart} NumPy was never ten times as far, so nothing had to be examined: rounding."
+        return f"{apart} NumPy was never ten times as far: there was no reason to look closer."
     times = f"{len(found.partings)} times" if len(found.partings) > 1 else "once"
-    what = "all of it was rounding" if found.ok else "and it is a mistake"
-    return f"{apart} NumPy was ten times as far {times}; the step was examined: {what}."
+    return f"{apart} NumPy was ten times as far {times}; what was examined was rounding, all of it."
 
 
 def _curves(curves: dict[str, Curve], title: str, x: str) -> str:
@@ -112,11 +117,23 @@ def _maps(scene: Scene) -> list[tuple[pixels.Pixels, str, str]]:
     return [*found, (pixels.signed(difference), "difference of the feature maps", caption)]
 
 
+def _dead(scene: Scene) -> str:
+    """Which filters of the first layer give nothing on any of some test images, in words; empty if none."""
+    images, _ = some(scene.history, DEAD_IMAGES, "float32")
+    own = scene.pair.scratch()
+    load_scratch_state(own, scene.state)
+    greatest = watch_scratch(own, images)[1]["relu1"].max(axis=(0, 2, 3))
+    dead = [str(n) for n in np.flatnonzero(greatest == 0)]
+    if not dead:
+        return ""
+    return f"filter {dead[0]} finds nothing" if len(dead) == 1 else f"filters {', '.join(dead)} find nothing"
+
+
 def _relu_maps(pair: ModelPair, state: Tensors, image: Array, name: str) -> Array:
     if name == "scratch":
         own = pair.scratch()
-        load_scratch_state(own, state)
+        load_scratch_state(own, in_float32(state))
         return watch_scratch(own, image)[1]["relu1"][0]
     twin = pair.torch()
-    load_torch_state(twin, state)
+    load_torch_state(twin, in_float32(state))
     return watch_torch(twin, torch.tensor(image))[1]["relu1"][0]

@@ -23,6 +23,7 @@ def render(context: dict[str, Any]) -> str:
     filters: dict[str, Callable[..., Any]] = {
         "mathml": lambda text: Markup(to_mathml(text)),
         "plain": lambda value, digits=7: plain(float(value), digits),
+        "short": short,
         "maps": tables,
         "place": lambda index: f"[{','.join(map(str, index))}]: " if index else "",
         "greatest": lambda array: float(np.abs(array).max()),
@@ -42,6 +43,15 @@ def tables(array: Array) -> list[Array]:
     return list(array.reshape(-1, *array.shape[-2:])) if array.ndim > 1 else [array.reshape(1, -1)]
 
 
+def short(value: Any) -> str:
+    """A number with as many digits as tell it from its neighbours of the same type.
+
+    >>> short(np.float32(0.1)), short(np.float32(27.5)), short(2)
+    ('0.1', '27.5', '2')
+    """
+    return plain(float(str(value)), 17)
+
+
 def tiny(value: float) -> str:
     """A difference in two digits, as the page's script writes it.
 
@@ -49,6 +59,6 @@ def tiny(value: float) -> str:
     ('4.3e−6', '0', '0.12')
     """
     if value == 0 or value >= 0.01:
-        return plain(value, 2)
+        return plain(float(f"{value:.2g}"))
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}".replace("-", "−")

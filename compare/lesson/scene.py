@@ -35,18 +35,28 @@ class Scene:
 
     @property
     def state(self) -> Tensors:
-        """The trained weights of scratch."""
-        return self.history.after["scratch"]
+        """The trained weights of scratch, in float32, whatever they were trained in."""
+        return in_float32(self.history.after["scratch"])
 
     @cached_property
-    def digits(self) -> Array:
-        """One test image of every class, uint8 (K, H, W)."""
+    def digits(self) -> dict[str, Array]:
+        """One test image, uint8 (H, W), of every class that there is among them, by its name."""
         return windows.one_of_each(self.history.dataset)
+
+    @property
+    def first(self) -> int:
+        """The place among them of the one that is shown first."""
+        return min(SHOWN, len(self.digits) - 1)
 
     @property
     def digit(self) -> Array:
         """The one that is shown first."""
-        return self.digits[min(SHOWN, len(self.digits) - 1)]
+        return list(self.digits.values())[self.first]
+
+
+def in_float32(state: Tensors) -> Tensors:
+    """Weights in float32."""
+    return {name: array.astype(np.float32) for name, array in state.items()}
 
 
 def some(history: History, count: int, dtype: str) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ sums is computed by NumPy and by torch as well, and where one of them is another
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,22 +68,24 @@ FILTERS = (
 def learned(weight: Array) -> list[Kernel]:
     """The kernels (C_out, 1, kH, kW) of a first layer."""
     return [
-        Kernel(f"learned, filter {n}", w[0].astype(np.float32), "Training has found it.") for n, w in enumerate(weight)
+        Kernel(f"learned, filter {n}", w[0].astype(np.float32), "One of the network's own filters.")
+        for n, w in enumerate(weight)
     ]
 
 
-def one_of_each(dataset: Dataset) -> Array:
-    """The first test image of every class: pixels uint8 (K, H, W)."""
-    places = np.array([int(np.argmax(dataset.test_labels == k)) for k in range(len(dataset.classes))])
-    return dataset.test_images[places, 0]
+def one_of_each(dataset: Dataset) -> dict[str, Array]:
+    """The first test image, uint8 (H, W), of every class that has one, by the name of the class."""
+    places = {name: np.flatnonzero(dataset.test_labels == k) for k, name in enumerate(dataset.classes)}
+    return {name: dataset.test_images[found[0], 0] for name, found in places.items() if len(found)}
 
 
-def window_data(digits: Array, names: Sequence[str], kernels: Sequence[Kernel]) -> dict[str, Any]:
+def window_data(named: Mapping[str, Array], kernels: Sequence[Kernel]) -> dict[str, Any]:
     """What the script is given: digits, kernels, the sums that are others than in reading order, how many there are.
 
     Raises:
         NotAsShown: if NumPy and torch differ by more than rounding.
     """
+    digits = np.stack(list(named.values()))
     images = digits[:, None].astype(np.float32) / np.float32(255)
     count, others = 0, {"scratch": dict[str, list[Any]](), "torch": dict[str, list[Any]]()}
     for size in dict.fromkeys(kernel.values.shape for kernel in kernels):
@@ -101,8 +103,7 @@ def window_data(digits: Array, names: Sequence[str], kernels: Sequence[Kernel]) 
                         others[twin].setdefault(key, []).append([flat, _short(sums[digit, place, i, j])])
     return {
         "digits": [
-            {"name": name, "pixels": base64.b64encode(digit.tobytes()).decode()}
-            for name, digit in zip(names, digits, strict=True)
+            {"name": name, "pixels": base64.b64encode(digit.tobytes()).decode()} for name, digit in named.items()
         ],
         "size": digits.shape[1],
         "kernels": [{"name": k.name, "values": k.values.tolist(), "purpose": k.purpose} for k in kernels],

@@ -3,7 +3,6 @@
 document.documentElement.classList.add("js");
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // ---- numbers
 
@@ -63,7 +62,6 @@ function playButton(button, step) {
     timer = setInterval(() => { if (!step()) stop(); }, 450);
     show();
   });
-  return stop;
 }
 
 // ---- chapter 2: the window
@@ -117,8 +115,11 @@ function update() {
   byId("map-size").textContent = `${rows}×${columns}`;
   byId("purpose").textContent = state.own ? "Your own kernel." : windows.kernels[byId("kernel").value].purpose;
   byId("origin").textContent = state.own ? "numbers that the page added up" : "NumPy’s and torch’s own numbers";
-  byId("label-scratch").textContent = state.own ? "as NumPy adds up" : "NumPy";
+  // Of a kernel of one's own the page knows what both would give only if they always add up as it does.
+  const alike = windows.other === 0;
+  byId("label-scratch").textContent = !state.own ? "NumPy" : alike ? "as NumPy adds up" : "added up by the page";
   byId("label-torch").textContent = state.own ? "as torch adds up" : "torch";
+  for (const id of ["sum-torch", "sum-difference"]) byId(id).closest("tr").hidden = state.own && !alike;
   move(state.row, state.column);
 }
 
@@ -226,6 +227,7 @@ function follow(canvas, place) {
     if (!steps) return;
     event.preventDefault();
     move(state.row + steps[0], state.column + steps[1]);
+    byId("said").textContent = `row ${state.row}, column ${state.column}: ${byId("sum-scratch").textContent}`;
   });
   canvas.hidden = false;
 }
@@ -239,7 +241,11 @@ byId("row").addEventListener("input", (event) => move(Number(event.target.value)
 byId("column").addEventListener("input", (event) => move(state.row, Number(event.target.value)));
 byId("back").addEventListener("click", () => onward(-1));
 byId("forward").addEventListener("click", () => onward(1));
-playButton(byId("play"), () => onward(1));
+playButton(byId("play"), () => {
+  const { rows, columns } = settings();
+  if (state.row === rows - 1 && state.column === columns - 1) { move(0, 0); return true; }
+  return onward(1);
+});
 
 // ---- the kernel: chosen, or typed
 
@@ -271,6 +277,7 @@ function own() {
 }
 
 function choose() {
+  byId("weights-note").textContent = "";
   state.own = byId("kernel").value === "own";
   if (!state.own) state.values = windows.kernels[byId("kernel").value].values.map((row) => [...row]);
   showWeights();
@@ -284,7 +291,7 @@ choose();
 
 // ---- chapter 3: the way back
 
-const back = { play: () => {}, pixel: null };
+const back = { pixel: null };
 
 function way() {
   const kernel = Number(byId("back-kernel").value), stride = Number(chosen("back-stride")), padding = Number(chosen("back-padding"));
