@@ -91,7 +91,7 @@ def _filters(history: History) -> list[tuple[pixels.Pixels, str, str]]:
         caption = f"after, {NAMES[name]}"
         found.append((pixels.signed(weights[name], scale), f"filters after training, {NAMES[name]}", caption))
     difference = weights["scratch"].astype(np.float64) - weights["torch"]
-    caption = f"difference; full colour is {np.abs(difference).max():.1e}"
+    caption = f"difference; full colour is {tiny(float(np.abs(difference).max()))}"
     return [*found, (pixels.signed(difference), "difference of the filters", caption)]
 
 
@@ -113,7 +113,7 @@ def _maps(scene: Scene) -> list[tuple[pixels.Pixels, str, str]]:
         caption = f"after, {NAMES[name]}"
         found.append((pixels.grey(maps, scale), f"feature maps after training, {NAMES[name]}", caption))
     difference = after["scratch"].astype(np.float64) - after["torch"]
-    caption = f"difference; full colour is {np.abs(difference).max():.1e}"
+    caption = f"difference; full colour is {tiny(float(np.abs(difference).max()))}"
     return [*found, (pixels.signed(difference), "difference of the feature maps", caption)]
 
 

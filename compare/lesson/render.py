@@ -44,12 +44,12 @@ def tables(array: Array) -> list[Array]:
 
 
 def short(value: Any) -> str:
-    """A number with as many digits as tell it from its neighbours of the same type.
+    """A float32 with as many digits as tell it from its neighbours; or a whole number.
 
-    >>> short(np.float32(0.1)), short(np.float32(27.5)), short(2)
-    ('0.1', '27.5', '2')
+    >>> short(np.float32(0.1)), short(np.float32(0.31875002)), short(2)
+    ('0.1', '0.31875002', '2')
     """
-    return plain(float(str(value)), 17)
+    return plain(float(str(value)), 9)
 
 
 def tiny(value: float) -> str:
