@@ -382,7 +382,7 @@ def board(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """TensorBoard, opened on the answer; Ctrl-C ends it."""
-    from compare.training.server import chosen_run, complaints, launch, open_page, require_free, wait
+    from compare.training.server import chosen_run, complaints, launch, require_free
 
     folder = chosen_run(run)
     require_free(port)
@@ -391,13 +391,8 @@ def board(
     with suppress(KeyboardInterrupt):
         address = launch(folder, port)
         _print(f"logs:            {folder}")
-        _print(f"open:            {address}")
-        _print("Ctrl-C ends it")
-        if open_:
-            open_page(address, _print)
-        wait()
-    if console.is_terminal:  # which has echoed ^C
-        console.print()
+        _wait_at(address, open_)
+    _end_line()
 
 
 @app.command()
@@ -557,16 +552,26 @@ def _lesson(run: Path | None, model: str, chosen: DataOptions, seed: int, json: 
 def _serve(page: Lesson, port: int, open_: bool) -> None:
     """Serve the page until Ctrl-C."""
     from compare.lesson.server import launch
-    from compare.training.server import open_page, wait
 
     with suppress(KeyboardInterrupt):
-        address = launch(page.html, port)
-        _print(f"open:            {address}")
-        _print("Ctrl-C ends it")
-        if open_:
-            open_page(address, _print)
-        wait()
-    if console.is_terminal:  # which has echoed ^C
+        _wait_at(launch(page.html, port), open_)
+    _end_line()
+
+
+def _wait_at(address: str, open_: bool) -> None:
+    """Say where a server is, open its page where that was asked for, and let it work until a KeyboardInterrupt."""
+    from compare.training.server import open_page, wait
+
+    _print(f"open:            {address}")
+    _print("Ctrl-C ends it")
+    if open_:
+        open_page(address, _print)
+    wait()
+
+
+def _end_line() -> None:
+    """End the line on which a terminal has echoed ^C."""
+    if console.is_terminal:
         console.print()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -17,6 +19,9 @@ from compare import cli, data
 from compare.data import Dataset
 from compare.lesson.build import Lesson, build
 from compare.lesson.history import train_small
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples in every run: a test that fails now and then is believed by nobody.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
@@ -59,6 +64,21 @@ def best_digits(digits: Dataset) -> Dataset:
 def lesson(best_digits: Dataset) -> Lesson:
     """The page, with a network that was trained for one epoch."""
     return build(train_small("cnn", best_digits, epochs=1))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser, for one file of tests; where there is none, they skip, visibly."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("neither Chromium nor Chrome is on the path")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
 import scratch
 from compare.lesson.formula import Equation, equations, to_mathml
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SOURCES = Path(scratch.__file__).parent
 EQUATIONS = [
@@ -225,22 +228,16 @@ def test_what_is_not_understood_is_refused(text: str, place: str) -> None:
         to_mathml(text)
 
 
-def test_a_browser_draws_indices_below_and_numerators_above() -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not on the path")
+def test_a_browser_draws_indices_below_and_numerators_above(browser: Browser) -> None:
     formulas = "".join(f"<p>{to_mathml(str(case.values[0]))}" for case in EQUATIONS)
     measure = """() => [...document.querySelectorAll("munder, msub, mfrac")].map(node => {
         const [above, below] = [...node.children].map(child => child.getBoundingClientRect());
         return [node.localName, above.top, above.bottom, below.top, below.bottom, below.width];
     })"""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_content(f"<!doctype html><meta charset=utf-8>{formulas}")
-        boxes = page.evaluate(measure)
-        browser.close()
+    page = browser.new_page()
+    page.set_content(f"<!doctype html><meta charset=utf-8>{formulas}")
+    boxes = page.evaluate(measure)
+    page.close()
     assert {name for name, *_ in boxes} == {"munder", "msub", "mfrac"}
     for name, top, bottom, below_top, below_bottom, width in boxes:
         assert width > 0

@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 import re
-import shutil
 import socket
 import threading
 from collections import Counter
@@ -49,20 +48,6 @@ TICK = 450  # milliseconds between two steps of play
 
 
 # The browser, and what it must never do
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("neither Chromium nor Chrome is on the path")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -424,20 +424,6 @@ class Window:
             self.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("neither Chromium nor Chrome is on the path")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield browser
-        browser.close()
-
-
 def drawn(picture: bytes, style: str) -> int:
     """How many pixels of a picture have the colour of a style, "background-color: rgb(66, 80, 102);"."""
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
