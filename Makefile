@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test cuda lint clean
+.PHONY: run test cuda mutants lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
@@ -16,6 +16,9 @@ cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can
 	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"
 	-$(BIN)/gradtwin doctor  # says what does not fit together; the tests run all the same
 	$(BIN)/python -m pytest -m cuda -rA -s $(ARGS)
+
+mutants: $(INSTALLED)  ## what the tests catch: random single edits, each against the tests that reach it
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
