@@ -1,0 +1,137 @@
+"""What the comparison and the diagnosis say today, in full, so that a change of any of it is seen.
+
+Other tests say what must hold. These say what is: every verdict on every catalogued mistake, with its evidence, its
+description without the catalogue and its smallest example; the inputs, expected values and bounds of every case; and
+the random configurations. Whoever changes one of them on purpose runs `python -m tests.recorded` and looks at the
+difference that git shows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.conditions import direct_convolutions, equal_threads
+from compare.diagnosis.examine import examine, own_answer, probes_of
+from compare.diagnosis.likeness import Likeness, likeness
+from compare.diagnosis.naming import planted
+from compare.diagnosis.patterns import Evidence, recognise
+from compare.diagnosis.trial import kind_of
+from compare.diagnosis.verdict import Diagnosis
+from compare.faults.catalogue import CATALOGUE
+from compare.observe import Tensors
+from compare.pairs import REGISTRY, ModelPair
+from compare.verify.configurations import random_configurations
+from compare.verify.probe import Probe, bounds, draw_probes, expected
+
+FOLDER = Path(__file__).parent
+CONFIGURATIONS = 120
+# Numbers agree if they do so to this share: they are computed in another order on another processor. Sums of bounds
+# and of float32 values are coarser than single numbers in float64, and still far finer than any change of a rule.
+NEAR = 1e-4
+
+
+def verdict(name: str) -> dict[str, Any]:
+    """Everything that is said of a catalogued mistake."""
+    fault = CATALOGUE[name]
+    compared, probes = _prepared(fault.pair)
+    with equal_threads(1), direct_convolutions():
+        result = examine(compared, "the candidate", own_answer(compared, planted(fault)), probes)
+    return {
+        "headline": result.headline(),
+        "findings": [
+            {
+                "tensors": list(finding.kinds),
+                "layer": finding.layer,
+                "name": finding.name,
+                "evidence": finding.evidence,
+                "also": list(finding.also),
+            }
+            for finding in result.findings
+        ],
+        "wrong": {kind: f"{wrong} of {count}" for kind, count, wrong in result.kinds() if wrong},
+        "right": [kind for kind, _, wrong in result.kinds() if not wrong],
+        "missing": list(result.missing),
+        "remarks": list(result.remarks),
+        "without the catalogue": _forms(result),
+        "example": None if result.example is None else result.example.as_json(),
+    }
+
+
+def _forms(result: Diagnosis) -> dict[str, str]:
+    """What would be said of each wrong tensor if no mistake were known."""
+    double = [trial for trial in result.trials if trial.probe.dtype == "float64"]
+    judged = list(result.trials) if all(trial.ok for trial in double) else double
+    found: dict[str, str] = {}
+    for kind in (kind for kind, _, count in result.kinds() if count):
+        tensors = [(name, trial) for trial in judged for name in trial.got or {} if name in trial.expected]
+        form = recognise([Evidence(kind, name, trial) for name, trial in tensors if kind_of(name) == kind])
+        found[kind] = f"{form.name or 'no form'}: {form.made} ({form.evidence})"
+    return found
+
+
+@cache
+def _prepared(pair: str) -> tuple[Likeness, list[Probe]]:
+    compared = likeness(pair)
+    return compared, probes_of(compared)
+
+
+def cases(name: str) -> dict[str, Any]:
+    """Every case of a pair: what its tensors add up to, and what may be off, in absolute values."""
+    pair = REGISTRY[name]
+    found: dict[str, Any] = {}
+    with equal_threads(1), direct_convolutions():
+        for dtype in ("float64", "float32"):
+            for number, probe in enumerate(draw_probes(pair, dtype, 0)):
+                # What a whole model may be off is measured on this machine.
+                allowed = {} if isinstance(pair, ModelPair) else bounds(pair, probe)
+                found[f"{number}: {probe.case}, {probe.dtype}, {probe.layout}"] = {
+                    "expected": _sums(expected(pair, probe)),
+                    "bounds": _sums(allowed),
+                }
+    return found
+
+
+def _sums(tensors: Tensors) -> dict[str, float | str]:
+    """Of each tensor, the sum of its absolute values: one number that any other element changes."""
+    sums = {name: float(np.abs(np.asarray(array, np.float64)).sum()) for name, array in tensors.items()}
+    return {name: value if math.isfinite(value) else str(value) for name, value in sums.items()}
+
+
+def configurations(seed: str) -> list[str]:
+    """The first random configurations that must be called right."""
+    drawn = random_configurations(CONFIGURATIONS, int(seed))
+    return [
+        f"{pair.name} [{probe.case}] {probe.dtype}, {probe.layout}, {len(probe.calls)} calls" for pair, probe in drawn
+    ]
+
+
+Record = Callable[[str], Any]
+RECORDS: Mapping[str, tuple[Record, tuple[str, ...]]] = {
+    "verdicts": (verdict, tuple(name for name, fault in CATALOGUE.items() if fault.pair != "verifier")),
+    "cases": (cases, tuple(REGISTRY)),
+    "configurations": (configurations, ("0",)),
+}
+
+
+@cache
+def recorded(kind: str) -> dict[str, Any]:
+    """What was written down for all names of a kind."""
+    return json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
+
+
+def same(was: Any, now: Any) -> bool:
+    """Whether two records agree: text, whole numbers and shapes exactly, other numbers up to rounding."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() == now.keys() and all(same(was[key], now[key]) for key in was)
+    if isinstance(was, list) and isinstance(now, list):
+        return len(was) == len(now) and all(map(same, was, now))
+    if isinstance(was, float) and isinstance(now, float) and not (was.is_integer() and now.is_integer()):
+        return math.isclose(was, now, rel_tol=NEAR)
+    return type(was) is type(now) and was == now
