@@ -100,9 +100,9 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
 
 
 def _backward(output: Tensor, grad_output: Tensor) -> None:
-    """What `output.backward(grad_output)` does, as the gradient of a sum: of each term that is grad_output, bit for bit.
+    """What `output.backward(grad_output)` does, and the same bits: the gradient of this sum is `grad_output` itself.
 
-    torch imports sympy for a gradient that it is given, which takes longer than comparing a small layer.
+    To a gradient that it is given, torch adds the import of sympy, which takes longer than comparing a small layer.
     """
     assert output.shape == grad_output.shape, f"output {output.shape}, its gradient {grad_output.shape}"
     (output * grad_output).sum().backward()
