@@ -12,7 +12,6 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
@@ -360,7 +359,6 @@ def bench(
         raise UserError(f"--plot and --json must be two files, got {plot} for both")
     require_writable(json)
     require_writable(plot)
-    from compare.bench.chart import chart_png
     from compare.bench.run import bench as measure
 
     with console.status("") as status:
@@ -368,6 +366,8 @@ def bench(
             plan, lambda shown: _print(shown) if isinstance(shown, str) else console.print(shown), status.update
         )
     if plot is not None and result.rows:
+        from compare.bench.chart import chart_png
+
         write_bytes(plot, chart_png(result.rows))
         _print(f"drawn in {plot}")
     _finish(result.ok, result.as_json(), json)
@@ -463,6 +463,8 @@ def _version(
     show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and leave.")] = False,
 ) -> None:
     if show:
+        from importlib.metadata import version
+
         _print(f"gradtwin {version('gradtwin')}")
         raise typer.Exit
 

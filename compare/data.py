@@ -84,23 +84,29 @@ class Dataset:
 class Source:
     """A data set that torchvision downloads.
 
-    Its name here and in a sentence, its class in torchvision (whose name is the folder's), its files, its classes.
+    Its name here and in a sentence, its class in torchvision (whose name is the folder's), its files, and whether its
+    classes have names; the others' are numbers.
     """
 
     name: str
     title: str
     kind: str
     files: Mapping[str, str]
-    classes: tuple[str, ...]
+    named: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        return torch_ref.class_names(self.kind) if self.named else DIGITS
 
 
-MNIST = Source("mnist", "MNIST", "MNIST", NAMES, DIGITS)
+MNIST = Source("mnist", "MNIST", "MNIST", NAMES, named=False)
 KIN = {
     source.name: source
     for source in (
-        Source("fashion-mnist", "Fashion-MNIST", "FashionMNIST", NAMES, torch_ref.class_names("FashionMNIST")),
-        Source("kmnist", "Kuzushiji-MNIST", "KMNIST", NAMES, torch_ref.class_names("KMNIST")),
-        Source("qmnist", "QMNIST", "QMNIST", QMNIST_NAMES, DIGITS),
+        Source("fashion-mnist", "Fashion-MNIST", "FashionMNIST", NAMES, named=True),
+        Source("kmnist", "Kuzushiji-MNIST", "KMNIST", NAMES, named=True),
+        Source("qmnist", "QMNIST", "QMNIST", QMNIST_NAMES, named=False),
     )
 }
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 import torch.utils.dlpack
 from torch import nn
@@ -97,8 +95,10 @@ def save_weights(path: Path, state: State) -> None:
     Raises:
         UserError: if it cannot be written.
     """
+    from safetensors.numpy import save
+
     # safetensors writes the memory as it lies: a transposed view would come back scrambled.
-    write_bytes(path, safetensors.numpy.save({name: _in_order(array) for name, array in state.items()}))
+    write_bytes(path, save({name: _in_order(array) for name, array in state.items()}))
 
 
 def _in_order(array: scratch.Array) -> scratch.Array:
@@ -112,11 +112,14 @@ def load_weights(path: Path) -> dict[str, scratch.Array]:
     Raises:
         UserError: if it is missing, unreadable, truncated, no safetensors file, or holds a number that is not finite.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
-        state = safetensors.numpy.load(path.read_bytes())
+        state = load(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the name of the weights file") from None
-    except (safetensors.SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError) as error:
         reason = str(error).removeprefix("Error while deserializing: ")
         raise UserError(f"{path}: truncated, or not a safetensors file ({reason}); save it again") from None
     for name, array in state.items():

@@ -189,7 +189,7 @@ def test_doctor_recognises_torch_and_torchvision_of_different_builds(monkeypatch
             if name == "torchvision":
                 raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.delitem(sys.modules, "torchvision")
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     findings = {finding.name: finding for finding in doctor.examine()}
     assert findings["torchvision with torch"].value == "built for another torch"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torchvision import datasets
 
 import torch_ref
 from compare import data
@@ -25,7 +26,6 @@ from compare.errors import UserError
 from scratch import Array, IDXError, load_mnist, read_idx
 from scratch.data import NAMES, QMNIST_NAMES
 from tests.conftest import Run
-from torch_ref.data import KINDS
 
 TITLES = {"fashion-mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST", "qmnist": "QMNIST"}
 FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
@@ -246,7 +246,7 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(
         if not train or name == "mnist":
             raise RuntimeError("broke off")
 
-    monkeypatch.setitem(KINDS, FOLDERS[name], break_off)
+    monkeypatch.setattr(datasets, FOLDERS[name], break_off)
     before = socket.getdefaulttimeout()
     with pytest.raises(RuntimeError, match="broke off"):
         torch_ref.fetch_mnist(tmp_path, FOLDERS[name])
@@ -269,7 +269,7 @@ def test_a_download_is_silent_has_its_patience_and_moves_whole_files_into_place(
             if key.startswith("train" if train else "test"):
                 (raw / file).touch()
 
-    monkeypatch.setitem(KINDS, FOLDERS[name], fetch)
+    monkeypatch.setattr(datasets, FOLDERS[name], fetch)
     torch_ref.fetch_mnist(tmp_path, FOLDERS[name])
     assert {path.name for path in (tmp_path / FOLDERS[name] / "raw").iterdir()} == set(FILES[name].values())
     assert [path.name for path in tmp_path.iterdir()] == [FOLDERS[name]]
@@ -457,7 +457,7 @@ def test_whatever_torchvision_raises_on_its_download_ends_in_one_line(
         write_kin(name, Path(folder))
         raise error
 
-    monkeypatch.setitem(KINDS, FOLDERS[name], stumble)
+    monkeypatch.setattr(datasets, FOLDERS[name], stumble)
     message = f"torchvision cannot read its download: {type(error).__name__}"
     with pytest.raises(UserError, match=rf"{TITLES[name]} is not in .* and cannot be downloaded \({message}.*\); put"):
         data.load(name, tmp_path)
@@ -468,7 +468,7 @@ def test_a_connection_that_breaks_ends_in_one_line(tmp_path: Path, monkeypatch: 
     def break_off(_folder: str, **_: object) -> None:
         raise IncompleteRead(b"half", 4)
 
-    monkeypatch.setitem(KINDS, "KMNIST", break_off)
+    monkeypatch.setattr(datasets, "KMNIST", break_off)
     with pytest.raises(
         UserError, match=r"cannot be downloaded \(IncompleteRead\(4 bytes read, 4 more expected\)\); put"
     ):
@@ -502,7 +502,7 @@ def redirect(name: str, folder: Path, address: str, monkeypatch: pytest.MonkeyPa
     def checksum(file: str) -> str:
         return hashlib.md5((folder / file).read_bytes()).hexdigest()
 
-    kind = KINDS[FOLDERS[name]]
+    kind = getattr(datasets, FOLDERS[name])
     if name == "qmnist":
         parts = {
             part: [(f"{address}{file}.gz", checksum(f"{file}.gz")) for key, file in QMNIST_NAMES.items() if part in key]

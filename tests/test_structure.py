@@ -130,6 +130,49 @@ def test_it_comes_without_torch(command: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def loaded(code: str, *arguments: str) -> set[str]:
+    """The packages that a fresh interpreter has loaded after `code`."""
+    code = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def heavy() -> set[str]:
+    """What takes long to import, besides what torch brings along by itself."""
+    packages = {"torchvision", "tensorboard", "google", "sklearn", "scipy", "PIL", "jinja2", "pygments"}
+    return (packages | {"safetensors", "sympy"}) - loaded("import torch")
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("--help", ""),
+        ("faults", ""),
+        ("diagnose scratch/activation.py:ReLU --like relu", "torch"),
+        ("check --pair relu", "torch"),
+        ("bench --model lenet5 --mode inference --batch-size 1 --seconds 0.01 --no-memory", "torch sympy"),
+    ],
+)
+def test_a_command_loads_nothing_heavy_that_it_does_not_need(heavy: set[str], command: str, needed: str) -> None:
+    code = "from compare.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
+    assert loaded(code, *command.split()) & (heavy | {"torch"}) <= set(needed.split())
+
+
+@pytest.mark.parametrize(
+    ("modules", "needed"),
+    [
+        ("compare.pairs, compare.data, compare.weights, torch_ref", ""),
+        ("compare.training.server, compare.training.logs", ""),
+        ("compare.lesson.build", "PIL jinja2 pygments safetensors"),
+        ("compare.training.run", "PIL safetensors sklearn scipy tensorboard google"),
+    ],
+)
+def test_a_module_loads_nothing_heavy_that_few_of_its_users_need(heavy: set[str], modules: str, needed: str) -> None:
+    assert loaded(f"import {modules}") & heavy <= set(needed.split())
+
+
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT / "compare").with_suffix("").parts)
 

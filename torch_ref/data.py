@@ -8,12 +8,11 @@ import socket
 import tempfile
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
-from torchvision.datasets import KMNIST, MNIST, QMNIST, FashionMNIST
 
 PATIENCE = 10.0  # seconds without a byte before a mirror counts as out of reach
-KINDS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST, "KMNIST": KMNIST, "QMNIST": QMNIST}
 
 
 def fetch_mnist(root: Path, kind: str = "MNIST") -> None:
@@ -40,10 +39,11 @@ def fetch_mnist(root: Path, kind: str = "MNIST") -> None:
 
 
 def _download(folder: str, kind: str) -> None:
+    read = _kind(kind)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # tqdm's bars, one per file and mirror
             for train in (True, False):  # QMNIST downloads only the part asked for, the others both at once
-                KINDS[kind](folder, train=train, download=True)
+                read(folder, train=train, download=True)
     except (OSError, RuntimeError, HTTPException):
         raise
     except Exception as error:  # torchvision reads what it has downloaded; on a damaged file it may raise anything
@@ -54,7 +54,7 @@ def load_mnist(root: Path, kind: str = "MNIST") -> dict[str, Tensor]:
     """What torchvision reads from `root`/`kind`/raw: images uint8 (N, H, W) and classes int64 (N) of both parts."""
     data: dict[str, Tensor] = {}
     for part in ("train", "test"):
-        read = KINDS[kind](str(root), train=part == "train")
+        read = _kind(kind)(str(root), train=part == "train")
         data[f"{part}_images"] = read.data
         data[f"{part}_labels"] = read.targets if read.targets.ndim == 1 else read.targets[:, 0]  # QMNIST's are (N, 8)
     return data
@@ -62,4 +62,11 @@ def load_mnist(root: Path, kind: str = "MNIST") -> dict[str, Tensor]:
 
 def class_names(kind: str) -> tuple[str, ...]:
     """What the classes of `kind` are called, in the order of their numbers."""
-    return tuple(KINDS[kind].classes)
+    return tuple(_kind(kind).classes)
+
+
+def _kind(kind: str) -> Any:
+    """The class of torchvision that reads `kind`. Importing torchvision takes a second, and few commands need it."""
+    from torchvision import datasets
+
+    return getattr(datasets, kind)

@@ -59,7 +59,7 @@ def broken_source(fault: Fault) -> str:
             changed since.
     """
     module = importlib.import_module(fault.module)
-    source, target = inspect.getsource(module), inspect.getsource(getattr(module, fault.target.rpartition(".")[2]))
+    source, target = _source(module), _source(getattr(module, fault.target.rpartition(".")[2]))
     before, after = source.split(target)
     for right, wrong in fault.edits:
         if target.count(right) == 1:
@@ -69,6 +69,12 @@ def broken_source(fault: Fault) -> str:
         else:
             raise ValueError(f"{fault.name}: {right!r} does not occur once in {fault.target}, nor beside it")
     return before + target + after
+
+
+@cache  # to find where a class ends, `inspect` reads it token by token
+def _source(thing: Any) -> str:
+    """The source of a module, a class or a function, of which many mistakes are made."""
+    return inspect.getsource(thing)
 
 
 def plant(fault: Fault, learning_rate: float = LEARNING_RATE) -> Any:

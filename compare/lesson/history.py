@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from compare.conditions import equal_threads, keep_freed_memory
 from compare.data import KIN, MNIST, Dataset, load
 from compare.errors import UserError
@@ -236,6 +234,8 @@ def _logged(folder: Path, files: Iterable[str], last: int) -> Logged:
 
 def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
     """Every scalar of a log up to where it is damaged, as (tag, step, value); none if it is gone."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     if not path.is_file():
         return
     accumulator = EventAccumulator(str(path), size_guidance={"scalars": 0})

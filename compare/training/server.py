@@ -15,10 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
-from google.protobuf.message import DecodeError
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-
 from compare.errors import UserError
 
 DIFFERENCE = "log10 difference/loss/train"
@@ -100,6 +96,10 @@ def damage_of(path: Path) -> str:
     that is cut off is no damage: it is still being written, or whoever wrote it was stopped. The checksums of the data
     are left alone, by TensorBoard as well: they would take seconds.
     """
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
     number, shown = 0, "nothing of it is shown"
     with path.open("rb") as file:
         while len(header := file.read(12)) == 12:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from compare.diagnosis.render.grading import as_gradescope, as_junit, marks, read_points
-from compare.diagnosis.render.page import as_html
 from compare.diagnosis.render.terminal import show
 from compare.diagnosis.verdict import Diagnosis
 from compare.errors import UserError
@@ -48,6 +47,8 @@ def render(
             ]
         return json.dumps(result, indent=2, allow_nan=False) + "\n"
     if name == "html":
+        from compare.diagnosis.render.page import as_html
+
         return as_html(diagnosis, hint_only=hint_only)
     if name == "junit":
         return as_junit(diagnosis, hint_only=hint_only)
