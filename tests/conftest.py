@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import signal
 import sys
@@ -83,7 +84,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def _same_conditions() -> Iterator[None]:
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("GRADTWIN_TEST_THREADS", "1")))
     torch.manual_seed(0)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
     yield

@@ -19,10 +19,13 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
@@ -235,46 +238,87 @@ def test_one_image_of_each_class_that_has_one(digits: Dataset) -> None:
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
-def test_sums_in_order_are_right(ten: scratch.Array, stride: int, padding: int) -> None:
-    images = ten[:2].astype(np.float64) / 255
-    kernels = np.stack([kernel.values.astype(np.float64) for kernel in windows.FILTERS])
-    expected = naive.conv2d(images[:, None], kernels[:, None], None, (stride, stride), (padding, padding))
-    sums = windows.in_order(images, kernels, stride, padding)
-    assert sums.dtype == np.float32
-    np.testing.assert_allclose(sums, expected, atol=2e-6)
+def test_maps_are_those_of_the_definition(ten: scratch.Array, stride: int, padding: int) -> None:
+    images = ten[:2, None].astype(np.float32) / np.float32(255)
+    kernels = np.stack([kernel.values for kernel in windows.FILTERS])[:, None]
+    maps = windows.convolve(images, kernels, stride, padding)
+    wide = images.astype(np.float64), kernels.astype(np.float64)
+    exact, magnitude = (
+        naive.conv2d(x, w, None, (stride, stride), (padding, padding)) for x, w in (wide, tuple(map(np.abs, wide)))
+    )
+    np.testing.assert_allclose(maps.exact, exact, rtol=0, atol=1e-14)
+    # Nine products and their additions: 9 roundings of 2⁻²⁴ each.
+    np.testing.assert_allclose(maps.error, 9 * 2.0**-24 * magnitude, rtol=1e-5)
+    for sums in (maps.scratch, maps.torch):
+        assert sums.dtype == np.float32
+        assert (np.abs(sums - maps.exact) <= maps.error).all()
+    for image, kernel in np.ndindex(2, len(kernels)):
+        apart = [
+            abs(float(a) - float(b))
+            for a, b in zip(maps.scratch[image, kernel].flat, maps.torch[image, kernel].flat, strict=True)
+        ]
+        assert maps.differences[image, kernel] == max(apart)
 
 
-def test_sums_are_rounded_once_with_their_product() -> None:
-    x = np.array([[[1 + 2**-12, 1.0]]], np.float32)
-    kernel = np.array([[[1 + 2**-12, -1.0]]], np.float32)
-    # (1 + 2⁻¹²)² - 1 is 2⁻¹¹ + 2⁻²⁴; with the product rounded by itself 2⁻²⁴ is lost. The first rounding is to 24 bits.
-    x, kernel = x[:, :, ::-1].copy(), kernel[:, :, ::-1].copy()  # minus 1 comes first, so that nothing is lost before
-    assert float(windows.in_order(x, kernel, 1, 0)[0, 0, 0, 0]) == 2**-11 + 2**-24
+@pytest.mark.parametrize("side", ["scratch", "torch"])
+def test_a_library_too_far_from_float64_moves_no_window(
+    ten: scratch.Array, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    proven, moved_by = windows._proven, 0.0
+
+    def elsewhere(*arguments: Any) -> dict[str, Any]:
+        seen = proven(*arguments)
+        seen[side]["output"][0, 0, 9, 9] = exact + moved_by
+        return seen
+
+    images, kernel = ten[3:4, None].astype(np.float32) / np.float32(255), windows.FILTERS[2].values[None, None]
+    maps = windows.convolve(images, kernel, 1, 0)
+    exact, error = maps.exact[0, 0, 9, 9], maps.error[0, 0, 9, 9]
+    assert error > 0
+    monkeypatch.setattr(windows, "_proven", elsewhere)
+    for share in (0.9, -0.9):
+        moved_by = share * error
+        windows.convolve(images, kernel, 1, 0)
+    for share in (1.1, -1.1):
+        moved_by = share * error
+        with pytest.raises(NotAsShown, match=f"output of {side} .stride 1, padding 0. is too far from float64"):
+            windows.convolve(images, kernel, 1, 0)
 
 
-def test_the_page_holds_every_number_that_is_not_what_its_script_gives(
+def test_the_page_holds_the_largest_difference_of_every_map(
     ten: scratch.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convolve = windows.convolve
 
-    def elsewhere(images: scratch.Array, weight: scratch.Array, stride: int, padding: int) -> dict[str, scratch.Array]:
+    def elsewhere(images: scratch.Array, weight: scratch.Array, stride: int, padding: int) -> windows.Maps:
         maps = convolve(images, weight, stride, padding)
-        if (stride, padding) == (2, 1):
-            maps["torch"][3, 1, 4, 5] += 1
-            maps["scratch"][2, 0, 1, 3] -= 1
-        return maps
+        return replace(maps, scratch=maps.exact, torch=maps.exact + apart) if (stride, padding) == (2, 1) else maps
 
+    apart = np.zeros((10, 2, 14, 14))
+    apart[3, 1, 4, 5], apart[3, 1, 0, 0], apart[2, 0, 1, 3] = -0.5, 0.25, 0.125
     plain = windows.window_data(named(ten), windows.FILTERS[:2])
     monkeypatch.setattr(windows, "convolve", elsewhere)
     moved = windows.window_data(named(ten), windows.FILTERS[:2])
     assert moved["sums"] == plain["sums"] == 10 * 2 * (676 + 784 + 900 + 169 + 196 + 225 + 81 + 100 + 100)
-    assert moved["other"] == plain["other"] + 2
-    assert 1 * 14 + 3 in [place for place, _ in moved["others"]["scratch"]["2/0/2/1"]]
-    ((_, value),) = [entry for entry in moved["others"]["torch"]["3/1/2/1"] if entry[0] == 4 * 14 + 5]
-    images = ten[:, None].astype(np.float32) / np.float32(255)
-    kernel = windows.FILTERS[1].values[None, None]
-    assert np.float32(value) == convolve(images, kernel, 2, 1)["torch"][3, 0, 4, 5] + np.float32(1)
+    assert len(plain["differences"]) == 2 * 3 * 3
+    assert {len(by_digit) for by_digit in plain["differences"].values()} == {10}
+    found = {
+        (digit, key): value
+        for key, by_digit in moved["differences"].items()
+        for digit, value in enumerate(by_digit)
+        if key.endswith("/2/1") and value
+    }
+    assert found == pytest.approx({(3, "1/2/1"): 0.5, (2, "0/2/1"): 0.125})
     assert base64.b64decode(plain["digits"][3]["pixels"]) == ten[3].tobytes()
+
+
+@given(exact=st.floats(-1e3, 1e3), error=st.floats(1e-4, 1e3), share=st.floats(-1, 1))
+def test_digits_that_are_certain(exact: float, error: float, share: float) -> None:
+    text = windows.certain(exact, error)
+    unit = next(10.0**n for n in range(-9, 5) if 10.0**n >= 2 * error)
+    shown = float(text.replace("−", "-"))
+    assert shown / unit == pytest.approx(round(shown / unit), abs=1e-6)
+    assert abs(exact + share * error - shown) <= unit * (1 + 1e-6)
 
 
 def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
@@ -313,6 +357,19 @@ def test_the_way_back_is_autograds(ten: scratch.Array) -> None:
             np.testing.assert_array_equal(result[side]["grad_input"], x.grad[0, 0])
             np.testing.assert_array_equal(result[side]["grad_weight"], w.grad[0, 0])
             assert result[side]["grad_bias"] == float(g.sum())
+
+
+def test_a_way_back_that_is_rounded_is_not_shown(ten: scratch.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    proven = windows._proven
+
+    def elsewhere(*arguments: Any) -> dict[str, Any]:
+        seen = proven(*arguments)
+        seen["torch"]["grad_weight"] = np.nextafter(seen["torch"]["grad_weight"], np.float32(np.inf))
+        return seen
+
+    monkeypatch.setattr(windows, "_proven", elsewhere)
+    with pytest.raises(NotAsShown, match=r"grad_weight \[stride 1, padding 0\] differs, and nothing is rounded"):
+        windows.backward_data(windows.patch_of(ten[3]), windows.FILTERS[:1])
 
 
 # ---- why convolutions
