@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test cuda lint clean
+.PHONY: run test test-processors cuda lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+test-processors: $(INSTALLED)  ## the tests of whatever computes, as on other processors and with more threads
+	$(BIN)/python -m tests.processors $(ARGS)
 
 cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can only stand in for, with measurements
 	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"
