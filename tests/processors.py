@@ -158,6 +158,12 @@ class InUse:
         if wrong := not_in_use(self.setting):
             pytest.exit("\n".join(wrong), returncode=3)
 
+    @pytest.hookimpl(tryfirst=True)  # before those without the marker are left out
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if isinstance(item, pytest.DoctestItem):
+                item.add_marker("computes")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
         assert torch.get_num_threads() == self.setting.threads

@@ -26,6 +26,8 @@ from compare.verify.report import Report
 from compare.verify.ties import decided
 from scratch import Array
 
+pytestmark = pytest.mark.computes
+
 
 @pytest.fixture(scope="module")
 def report() -> Report:

@@ -28,6 +28,8 @@ from compare.verify.one_step import Start, run_step
 from compare.verify.ties import Flip, flips, impose
 from scratch import Array
 
+pytestmark = pytest.mark.computes
+
 
 def train(dataset: Dataset, stop: int | None = None, **settings: Any) -> tuple[Drift, list[Step | Epoch], Twins]:
     """Train for `stop` steps, or to the end."""

@@ -131,6 +131,7 @@ def test_formula_code_calls_and_numbers_carry_the_same_tags(layer: Layer) -> Non
 # ---- the small examples
 
 
+@pytest.mark.computes
 def test_the_examples_agree_and_say_what_autograd_keeps() -> None:
     shown = examples.examples()
     assert shown.keys() == LAYERS.keys()
@@ -168,6 +169,7 @@ def test_what_was_computed_by_hand_is_held_against_torch(monkeypatch: pytest.Mon
 # ---- the agreement that is shown
 
 
+@pytest.mark.computes
 def test_every_equation_has_its_agreement() -> None:
     rows = check([REGISTRY[pair] for pair in ("conv2d", "cross_entropy", "sgd")]).rows
     report = Report(rows)
@@ -237,6 +239,7 @@ def test_one_image_of_each_class_that_has_one(digits: Dataset) -> None:
     assert list(windows.one_of_each(without)) == list("12356789")
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
 def test_maps_are_those_of_the_definition(ten: scratch.Array, stride: int, padding: int) -> None:
     images = ten[:2, None].astype(np.float32) / np.float32(255)
@@ -260,6 +263,7 @@ def test_maps_are_those_of_the_definition(ten: scratch.Array, stride: int, paddi
         assert maps.differences[image, kernel] == max(apart)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("side", ["scratch", "torch"])
 def test_a_library_too_far_from_float64_moves_no_window(
     ten: scratch.Array, monkeypatch: pytest.MonkeyPatch, side: str
@@ -285,6 +289,7 @@ def test_a_library_too_far_from_float64_moves_no_window(
             windows.convolve(images, kernel, 1, 0)
 
 
+@pytest.mark.computes
 def test_the_page_holds_the_largest_difference_of_every_map(
     ten: scratch.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +326,7 @@ def test_digits_that_are_certain(exact: float, error: float, share: float) -> No
     assert abs(exact + share * error - shown) <= unit * (1 + 1e-6)
 
 
+@pytest.mark.computes
 def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
     five = windows.learned(np.ones((1, 1, 5, 5), np.float32))
     data = windows.window_data(named(ten[:1]), [*windows.FILTERS[:1], *five])
@@ -330,6 +336,7 @@ def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
     assert [np.shape(kernel["values"]) for kernel in data["kernels"]] == [(3, 3), (5, 5)]
 
 
+@pytest.mark.computes
 def test_a_wrong_convolution_moves_no_window(ten: scratch.Array, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "Conv2d", plant(find_fault("conv2d-padding-one-side")))
     with pytest.raises(NotAsShown, match=r"the moving window: output of conv2d \[stride 1, padding 1"):
@@ -339,6 +346,7 @@ def test_a_wrong_convolution_moves_no_window(ten: scratch.Array, monkeypatch: py
         windows.backward_data(windows.patch_of(ten[0]), windows.FILTERS[:1])
 
 
+@pytest.mark.computes
 def test_the_way_back_is_autograds(ten: scratch.Array) -> None:
     patch = windows.patch_of(ten[3])
     assert patch.shape == (6, 6)
@@ -359,6 +367,7 @@ def test_the_way_back_is_autograds(ten: scratch.Array) -> None:
             assert result[side]["grad_bias"] == float(g.sum())
 
 
+@pytest.mark.computes
 def test_a_way_back_that_is_rounded_is_not_shown(ten: scratch.Array, monkeypatch: pytest.MonkeyPatch) -> None:
     proven = windows._proven
 
@@ -391,6 +400,7 @@ def test_parameters_are_counted_in_the_layers(monkeypatch: pytest.MonkeyPatch) -
         why.counts()
 
 
+@pytest.mark.computes
 def test_fields_grow_from_layer_to_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     found = why.fields()
     assert [(f.layer, f.height, f.width) for f in found] == [
@@ -407,10 +417,13 @@ def test_fields_grow_from_layer_to_layer(monkeypatch: pytest.MonkeyPatch) -> Non
         why.fields()
 
 
+@pytest.mark.computes
 def test_a_shift_moves_the_map_along(ten: scratch.Array) -> None:
     for digit in ten:
         moved = why.shifted(digit / 255.0, windows.FILTERS[0].values)
-        assert moved.difference == 0
+        assert (
+            moved.difference <= 2 * 9 * 2.0**-24 * 8
+        )  # two sums of nine products of pixels up to 1, |weights| 8 in all
         assert moved.dense > 0.2
         assert np.array_equal(moved.moved[3:, 3:], moved.image[:-3, :-3])
         assert not np.array_equal(moved.map, moved.moved_map)
@@ -480,6 +493,7 @@ def test_bars_say_their_counts() -> None:
     assert "equal: 1,000, 5–10 %: 1" in drawn
 
 
+@pytest.mark.computes
 def test_every_tensor_has_its_bar(lesson: Lesson) -> None:
     row = lesson.report.rows[0]
     rows = [replace(row, budget=share) for share in (0.0, 0.02, 0.05, 0.97, 1.0)]
@@ -490,6 +504,7 @@ def test_every_tensor_has_its_bar(lesson: Lesson) -> None:
 # ---- how close
 
 
+@pytest.mark.computes
 def test_the_bound_that_is_worked_out_is_the_bound_of_the_check(best_digits: Dataset) -> None:
     pair, images = MODELS["cnn"], best_digits.test_images[:20].astype(np.float32) / np.float32(255)
     own = pair.scratch(generator=np.random.default_rng(0))
@@ -512,6 +527,7 @@ def test_the_bound_that_is_worked_out_is_the_bound_of_the_check(best_digits: Dat
     assert abs(found.own - found.exact) < found.bound
 
 
+@pytest.mark.computes
 def test_one_number_outside_its_bound_has_no_page(best_digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     pair, images = MODELS["cnn"], best_digits.test_images[:4].astype(np.float32) / np.float32(255)
     state = scratch_state(pair.scratch(generator=np.random.default_rng(0)))
@@ -520,6 +536,7 @@ def test_one_number_outside_its_bound_has_no_page(best_digits: Dataset, monkeypa
         close.worked(pair, state, images)
 
 
+@pytest.mark.computes
 def test_precision_is_measured_against_float64(best_digits: Dataset) -> None:
     pair, images = MODELS["cnn"], best_digits.test_images[:50].astype(np.float32) / np.float32(255)
     state = scratch_state(pair.scratch(generator=np.random.default_rng(0)))
@@ -537,6 +554,7 @@ def scene(lesson: Lesson, digits: Dataset) -> Scene:
     return Scene(MODELS["cnn"], train_small("cnn", digits, epochs=1), lesson.report, seed=0)
 
 
+@pytest.mark.computes
 def test_the_ties_that_are_explained_are_torchs(scene: Scene) -> None:
     tie = chapters.layers(scene)["tie"]
     x = torch.tensor([[[[1.0, 5.0], [5.0, 2.0]]]], requires_grad=True)
@@ -548,6 +566,7 @@ def test_the_ties_that_are_explained_are_torchs(scene: Scene) -> None:
     assert (tie["g"], tie["count"], tie["indices"]) == (6, "12", "1, 6")
 
 
+@pytest.mark.computes
 def test_a_convolution_is_the_product_that_is_shown(scene: Scene) -> None:
     shown = chapters.convolution(scene)["columns"]
     assert np.array_equal(shown["matrix"], [[1, 2, 3, 4, 0.5]])
@@ -658,6 +677,7 @@ def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene) -> None:
     assert "What they began with is not known of this run." in page.html
 
 
+@pytest.mark.computes
 def test_trained_twins_that_disagree_have_no_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("cnn", "end to end", "loss", "float64", (), 1.0, 1.0, 0.0, 1.0, (), "2 instead of 1")
     monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)

@@ -47,8 +47,7 @@ def test_what_the_processor_cannot_do_is_skipped_with_the_reason(
         f"skipped: OpenBLAS SkylakeX, oneDNN SSE41, ATen default, 1 thread: this processor has no {avx512}" in skipped
     )
     assert (
-        "skipped: OpenBLAS Haswell, oneDNN AVX2, ATen default, 2 threads: this processor has no second core"
-        in skipped
+        "skipped: OpenBLAS Haswell, oneDNN AVX2, ATen default, 2 threads: this processor has no second core" in skipped
     )
     assert "passed: OpenBLAS Prescott, oneDNN AVX2, ATen avx2, 1 thread: 2 passed in 1.00s (0 s in all)" in lines
     assert last == "2 settings passed, 0 failed, 7 skipped"

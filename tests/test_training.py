@@ -29,6 +29,8 @@ from compare.training.twins import PERTURBED, ScratchTwin, TorchTwin, Twins
 from compare.verify.models import check_model
 from scratch import CNN
 
+pytestmark = pytest.mark.computes
+
 
 def events(dataset: Dataset, settings: Settings) -> tuple[list[Step], list[Epoch], Twins]:
     twins = Twins(settings)

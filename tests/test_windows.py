@@ -18,6 +18,8 @@ from compare.verify.probe import draw_probe
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
 from scratch.windows import pieces, sliding_windows, small_buffers
 
+pytestmark = pytest.mark.computes
+
 SIDE = st.integers(1, 7)
 
 

@@ -39,6 +39,8 @@ from tests.lesson_page.reading import (
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.computes
+
 BLUR = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16
 TYPED = np.array([[0.1, -1.7, 3.3], [1e-5, 0, -2.25], [123.456, -0.7, 0.3]], np.float32)
 BY_NAME: dict[str, Array] = {"Sobel, vertical edges": SOBEL, "Sobel, horizontal edges": SOBEL.T.copy(), "blur": BLUR}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 from scratch import Array
 from tests.lesson_page.expected import (
@@ -32,6 +33,8 @@ from tests.lesson_page.reading import (
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+pytestmark = pytest.mark.computes
 
 
 def test_without_scripts_nothing_is_left_that_needs_them(still: Page) -> None:
