@@ -25,7 +25,7 @@ STRIDES, PADDINGS = (1, 2, 3), (0, 1, 2)
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
 YELLOW, NEUTRAL, RED, BLUE, OUTSIDE = (255, 208, 0), (247, 247, 247), (202, 0, 32), (5, 113, 176), (39, 64, 96)
 TICK = 450  # milliseconds between two steps of play
-PATIENCE = 60_000  # milliseconds until what a browser does not do counts as not done; a busy machine may take long
+PATIENCE = 120_000  # milliseconds until what a browser does not do counts as not done; a busy machine may take long
 
 
 def stop_the_clock(page: Page) -> None:

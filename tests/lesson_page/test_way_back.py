@@ -27,9 +27,8 @@ from tests.lesson_page.reading import (
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.computes
 
-
+@pytest.mark.computes
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("kernel", range(4))

@@ -39,7 +39,6 @@ from tests.lesson_page.reading import (
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.computes
 
 BLUR = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16
 TYPED = np.array([[0.1, -1.7, 3.3], [1e-5, 0, -2.25], [123.456, -0.7, 0.3]], np.float32)
@@ -72,6 +71,7 @@ def check_window(page: Page, image: Array, held: dict[str, Any], digit: int, ker
             check_products(shown, pixels, weights)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("name", [*BY_NAME, "learned, filter 0", "learned, filter 5"])
 def test_the_window_shows_the_digits_of_both_libraries(
     standing: Page, images: Array, held: dict[str, Any], name: str
@@ -107,6 +107,7 @@ def type_in(page: Page, weights: Array) -> None:
         inputs.nth(n).fill(str(value))
 
 
+@pytest.mark.computes
 def test_a_kernel_that_was_typed_in_has_the_digits_that_are_certain(standing: Page, images: Array) -> None:
     page = standing
     walk(page, 3, 0, 1, 0, [[0, 0]])

@@ -34,8 +34,6 @@ from tests.lesson_page.reading import (
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.computes
-
 
 def test_without_scripts_nothing_is_left_that_needs_them(still: Page) -> None:
     assert still.locator("noscript").inner_text() != ""
@@ -57,6 +55,7 @@ def test_with_scripts_there_are_no_stills(standing: Page) -> None:
     assert standing.locator("canvas:visible").count() == 2
 
 
+@pytest.mark.computes
 def test_without_scripts_the_window_shows_right_numbers(still: Page, images: Array, held: dict[str, Any]) -> None:
     values, at = exactly(images[3], all_kernels(held), 1, 0)[0], place(still)
     products = under(images[3], (3, 3), 1, 0, at) * SOBEL
@@ -85,6 +84,7 @@ def test_without_scripts_the_window_shows_right_numbers(still: Page, images: Arr
     assert (picture[black & ~window] == 0).all()
 
 
+@pytest.mark.computes
 def test_without_scripts_the_way_back_shows_right_numbers(still: Page) -> None:
     shown = {name: numbers(still, f"back-{name}") for name in ("x", "w", "g", "dx", "dw", "db")}
     assert np.array_equal(shown["w"], SOBEL)
@@ -92,6 +92,7 @@ def test_without_scripts_the_way_back_shows_right_numbers(still: Page) -> None:
     check_back({f"back-{name}": values for name, values in shown.items()}, 1, 0, np.ones((4, 4)))
 
 
+@pytest.mark.computes
 def test_without_scripts_and_with_them_the_start_is_the_same(still: Page, page: Page) -> None:
     (full,) = way_back(page, 0, 1, 0)
     for name in ("x", "w", "g", "dx", "dw", "db"):
