@@ -66,19 +66,19 @@ function playButton(button, step) {
 const windows = data.window;
 const SIZE = windows.size;
 const digits = windows.digits.map((digit) => Float32Array.from(atob(digit.pixels), (c) => Math.fround(c.charCodeAt(0) / 255)));
-const state = { values: [], own: false, row: 0, column: 0, map: [] };
+const state = { values: [], own: false, row: 0, column: 0, map: [], now: null };
 const SMALLEST = 1e-30, LARGEST = 1e30; // weights between them neither overflow nor underflow in float32
 
 // The pixel at (k, l) of the padded picture.
 function pixel(k, l, padding) {
   const row = k - padding, column = l - padding;
   const inside = row >= 0 && row < SIZE && column >= 0 && column < SIZE;
-  return inside ? digits[Number(chosen("digit"))][row * SIZE + column] : 0;
+  return inside ? state.now.digit[row * SIZE + column] : 0;
 }
 
 // One sum of products, equation (1), in float64, and the same over absolute values.
 function sumAt(i, j) {
-  const { stride, padding } = settings();
+  const { stride, padding } = state.now;
   let exact = 0, magnitude = 0;
   state.values.forEach((weights, u) => weights.forEach((weight, v) => {
     const product = pixel(i * stride + u, j * stride + v, padding) * weight;
@@ -88,14 +88,16 @@ function sumAt(i, j) {
   return { exact, magnitude };
 }
 
+// What the controls say, and what follows from it: read once for each change, as a map asks thousands of times.
 function settings() {
-  const stride = Number(chosen("stride")), padding = Number(chosen("padding"));
+  const stride = Number(chosen("stride")), padding = Number(chosen("padding")), digit = digits[Number(chosen("digit"))];
   const [height, width] = [state.values.length, state.values[0].length];
-  return { stride, padding, height, width, rows: outputSize(SIZE, height, stride, padding), columns: outputSize(SIZE, width, stride, padding) };
+  return { digit, stride, padding, height, width, rows: outputSize(SIZE, height, stride, padding), columns: outputSize(SIZE, width, stride, padding) };
 }
 
 function update() {
-  const { rows, columns, stride, padding } = settings();
+  state.now = settings();
+  const { rows, columns, stride, padding } = state.now;
   state.map = Array.from({ length: rows * columns }, (_, at) => sumAt(Math.floor(at / columns), at % columns).exact);
   byId("row").max = rows - 1;
   byId("column").max = columns - 1;
@@ -110,7 +112,7 @@ function update() {
 }
 
 function move(row, column) {
-  const { rows, columns, stride, padding, height, width } = settings();
+  const { rows, columns, stride, padding, height, width } = state.now;
   state.row = Math.max(0, Math.min(rows - 1, row));
   state.column = Math.max(0, Math.min(columns - 1, column));
   byId("row").value = state.row;
@@ -177,7 +179,7 @@ function outline(pen, cell, row, column, height, width) {
 
 const CELL = 10;
 function draw() {
-  const { stride, padding, height, width, rows, columns } = settings(), side = SIZE + 2 * padding;
+  const { stride, padding, height, width, rows, columns } = state.now, side = SIZE + 2 * padding;
   const outside = (i, j) => i < padding || j < padding || i >= side - padding || j >= side - padding;
   const pen = paint(byId("picture"), side, side, CELL, (i, j) => (outside(i, j) ? "#274060" : grey(pixel(i, j, padding))));
   outline(pen, CELL, state.row * stride, state.column * stride, height, width);
@@ -189,7 +191,7 @@ function draw() {
 // ---- what moves the window
 
 function onward(step) {
-  const { rows, columns } = settings(), at = state.row * columns + state.column + step;
+  const { rows, columns } = state.now, at = state.row * columns + state.column + step;
   move(Math.floor(Math.max(0, at) / columns), Math.max(0, at) % columns);
   if (at >= rows * columns) move(rows - 1, columns - 1);
   return at < rows * columns - 1;
@@ -214,7 +216,7 @@ function follow(canvas, place) {
 }
 
 follow(byId("picture"), (row, column) => {
-  const { stride, height, width } = settings();
+  const { stride, height, width } = state.now;
   return [Math.round((row - height / 2) / stride), Math.round((column - width / 2) / stride)];
 });
 follow(byId("map"), (row, column) => [Math.floor(row), Math.floor(column)]);
@@ -223,7 +225,7 @@ byId("column").addEventListener("input", (event) => move(state.row, Number(event
 byId("back").addEventListener("click", () => onward(-1));
 byId("forward").addEventListener("click", () => onward(1));
 playButton(byId("play"), () => {
-  const { rows, columns } = settings();
+  const { rows, columns } = state.now;
   if (state.row === rows - 1 && state.column === columns - 1) { move(0, 0); return true; }
   return onward(1);
 });
