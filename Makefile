@@ -3,19 +3,42 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# A process for each core, at most 4 (each takes 1 GB); ARGS="--numprocesses 0" runs all in one.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: run test cuda mutants lint clean
+.PHONY: run test test-all test-processors test-oldest quick whole cuda mutants lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
 
-test: lint
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## lint, types and tests at the same time; without the long ones
+	$(MAKE) --no-print-directory --jobs 2 lint quick
 
-cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can only stand in for, with measurements
-	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"
-	-$(BIN)/gradtwin doctor  # says what does not fit together; the tests run all the same
-	$(BIN)/python -m pytest -m cuda -rA -s $(ARGS)
+test-all: $(INSTALLED)  ## with the long ones, and on every kind of processor
+	$(MAKE) --no-print-directory --jobs 2 lint whole
+	$(MAKE) --no-print-directory test-processors
+
+quick: $(INSTALLED)
+	$(PYTEST) -m "not long" $(ARGS)
+
+whole: $(INSTALLED)
+	$(PYTEST) $(ARGS)
+
+test-processors: $(INSTALLED)  ## the tests of whatever computes, as on other processors and with more threads
+	$(BIN)/python -m tests.processors $(ARGS)
+
+OLDEST ?= python3.11
+test-oldest:  ## the tests with the lowest versions that pyproject.toml admits, in an environment of their own
+	$(OLDEST) -m venv .venv-oldest
+	pins=$$($(OLDEST) -m tests.oldest) && .venv-oldest/bin/python -m pip install --quiet --editable . $$pins
+	.venv-oldest/bin/python -m pytest $(ARGS)
+
+# The python at hand serves where it has what the tests need: such a machine may have no network to install from.
+OUT ?= runs/cuda
+cuda:  ## on a machine with an NVIDIA GPU: all that others can only stand in for, with measurements, in OUT=DIR
+	@python=$(PYTHON); $(PYTHON) -c 'import cupy, pytest, torch' 2>/dev/null || { python=$(BIN)/python && \
+	$(MAKE) --no-print-directory $(INSTALLED) && $$python -m pip install --quiet --editable ".[dev,cuda]"; } && \
+	$$python -m tests.on_cuda --out "$(OUT)" $(ARGS)
 
 mutants: $(INSTALLED)  ## what the tests catch: random single edits, each against the tests that reach it
 	$(BIN)/python -m tests.mutants $(ARGS)
@@ -26,7 +49,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 clean:  ## everything that make and the tests made; not the runs
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find scratch torch_ref compare tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

@@ -50,7 +50,7 @@ class DataParallel(Module):
     Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997.
 
     >>> from scratch import Linear
-    >>> linear = Linear(2, 1)
+    >>> linear = Linear(2, 1, bias=False)  # of two terms: their sum is the same in either order
     >>> x = np.ones((4, 2), np.float32)
     >>> np.array_equal(DataParallel(linear, threads=2, least=1)(x), linear(x))
     True

@@ -212,6 +212,7 @@ def test_a_dead_network_agrees_with_its_twin() -> None:
     assert report.ok, report.headline()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_dead_relus_leave_only_the_rounding_of_the_last_layers_and_that_is_allowed(dtype: str) -> None:
     """Nothing that is moved by an ulp reaches the loss then: its own rounding has to be allowed for by itself."""
@@ -224,6 +225,7 @@ def test_dead_relus_leave_only_the_rounding_of_the_last_layers_and_that_is_allow
         assert report.ok, report.headline()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_network_sure_of_its_answers_agrees_with_its_twin(dtype: str) -> None:
     """Large weights saturate the softmax: gradients cancel, and rounding is all that is left of some."""
@@ -306,6 +308,7 @@ def test_two_hundred_steps_in_float64_end_in_the_same_parameters(name: str, best
 # Training functions.
 
 
+@pytest.mark.computes
 def test_a_step_returns_the_loss_and_the_right_answers_from_before_the_update() -> None:
     rng = np.random.default_rng(0)
     model = scratch.Sequential(scratch.Linear(4, 3, generator=rng, dtype="float64"))
@@ -317,6 +320,7 @@ def test_a_step_returns_the_loss_and_the_right_answers_from_before_the_update() 
     assert scratch.train_step(model, criterion, optimizer, x, y)[0] < expected[0]
 
 
+@pytest.mark.computes
 def test_both_evaluate_alike_weighing_a_last_partial_batch_by_its_size() -> None:
     rng = np.random.default_rng(0)
     own, twin = scratch.CNN(generator=rng, dtype="float64"), torch_ref.CNN(dtype=torch.float64)

@@ -52,6 +52,7 @@ def test_a_distance_is_relative_to_the_greatest_weight() -> None:
     assert distance(own | {"c": np.array([math.nan])}, twin).by_parameter["c"] == math.inf
 
 
+@pytest.mark.computes
 def test_right_twins_stay_as_near_as_torch_to_itself(few: Dataset) -> None:
     drift, _, twins = train(few, epochs=3, dtype="float64")
     found = drift.findings
@@ -141,6 +142,7 @@ def parted() -> tuple[Drift, Twins]:
     pytest.fail("no run came to a near tie")
 
 
+@pytest.mark.computes
 def test_a_near_tie_that_turns_is_told_of_and_is_no_mistake(parted: tuple[Drift, Twins]) -> None:
     drift, twins = parted
     parting = drift.findings.partings[0]
@@ -229,6 +231,7 @@ def test_a_decision_that_was_not_narrow_is_wrong(few: Dataset, monkeypatch: pyte
     assert drift.findings.wrong[0].endswith("in torch: that was not narrow")
 
 
+@pytest.mark.computes
 def test_torch_takes_the_step_under_the_given_decisions(few: Dataset) -> None:
     model = torch_ref.CNN(dtype=torch.float64)
     start = Start.of(model, torch.optim.SGD(model.parameters(), lr=0.1))
@@ -294,6 +297,7 @@ def test_imposed_decisions_are_those_of_the_given_inputs() -> None:
     assert (model(other) < 0).any(), "what x let through, other's negative numbers get through too"
 
 
+@pytest.mark.computes
 def test_watching_gives_inputs_and_outputs_and_leaves_the_model_alone() -> None:
     own, twin = scratch.LeNet5(dtype="float64"), torch_ref.LeNet5(dtype=torch.float64)
     weights.scratch_to_torch(own, twin)

@@ -32,6 +32,8 @@ from scratch import (
     softmax,
 )
 
+pytestmark = pytest.mark.computes
+
 PLAIN = st.sampled_from(["normal", "integers", "zeros", "post-relu", "per-channel"])
 LAYOUT = st.sampled_from(["contiguous", "strided", "fortran", "batch last", "read-only"])
 

@@ -27,6 +27,8 @@ from scratch import (
     Sequential,
 )
 
+pytestmark = pytest.mark.computes
+
 
 def test_parameters_are_found_by_name_in_the_order_of_their_assignment() -> None:
     names = [name for name, _ in CNN().named_parameters()]

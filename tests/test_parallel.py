@@ -17,6 +17,8 @@ import pytest
 import scratch
 from scratch import Array, DataParallel, Linear, Module, Sequential
 
+pytestmark = pytest.mark.computes
+
 MODELS: dict[str, Callable[[], Module]] = {
     "cnn": lambda: scratch.CNN(generator=np.random.default_rng(0), dtype="float64"),
     "lenet5": lambda: scratch.LeNet5(generator=np.random.default_rng(0), dtype="float64"),

@@ -21,6 +21,8 @@ from tests import stand_in
 from tests.elsewhere import maker
 from tests.stand_in import DeviceArray
 
+pytestmark = pytest.mark.computes
+
 DTYPES = ["float32", "float64"]
 
 

@@ -19,6 +19,8 @@ from compare.verify.probe import draw_probe, drive, reference_of
 from compare.verify.report import LOOSEST, compare
 from scratch import Array
 
+pytestmark = pytest.mark.computes
+
 
 def test_growth_by_hand() -> None:
     u = 2.0**-53

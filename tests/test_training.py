@@ -60,12 +60,14 @@ def test_both_learn_the_same_from_the_same_batches(few: Dataset) -> None:
         np.testing.assert_allclose(array, twin[name], rtol=0, atol=1e-13)
 
 
+@pytest.mark.computes
 def test_a_seed_gives_the_same_run_again_and_another_one_another(few: Dataset) -> None:
     losses = [[step.loss for step in events(few, Settings(epochs=1, seed=seed))[0]] for seed in (0, 0, 1)]
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "more",
     [{"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, {"optimizer": "adam", "beta1": 0.8, "eps": 1e-3}],
@@ -79,6 +81,7 @@ def test_both_learn_the_same_with_every_optimizer(few: Dataset, more: dict[str, 
         np.testing.assert_allclose(array, twin[name], rtol=0, atol=1e-12)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("name", ["scratch", "torch"])
 def test_a_twin_alone_learns_what_it_learns_beside_the_other(few: Dataset, name: str) -> None:
     both = events(few, Settings(epochs=2))
@@ -90,6 +93,7 @@ def test_a_twin_alone_learns_what_it_learns_beside_the_other(few: Dataset, name:
         np.testing.assert_array_equal(array, both[2].states()[name][key])
 
 
+@pytest.mark.computes
 def test_the_yardstick_starts_one_ulp_away_and_changes_nothing(few: Dataset) -> None:
     twins, without = Twins(Settings()), Twins(Settings(yardstick=False))
     assert set(without.members) == {"scratch", "torch"}
@@ -101,6 +105,7 @@ def test_the_yardstick_starts_one_ulp_away_and_changes_nothing(few: Dataset) -> 
     assert losses[0] == losses[1]
 
 
+@pytest.mark.computes
 def test_an_evaluation_gives_the_logits_of_every_image_in_order(few: Dataset) -> None:
     _, epochs, twins = events(few, Settings(epochs=1))
     for name in ("scratch", "torch"):
@@ -152,6 +157,7 @@ def test_torch_convolves_directly_while_it_is_the_reference() -> None:
     assert flags(before) == (True,)
 
 
+@pytest.mark.computes
 def test_trained_twins_are_proven_on_labels_that_leave_a_gradient(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

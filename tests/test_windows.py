@@ -56,7 +56,7 @@ def test_windows_are_a_view_with_every_element_of_every_window() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("columns", [1, 2, 3, 7, 25])
+@pytest.mark.parametrize("columns", [1, 2, 3, 7, pytest.param(25, marks=pytest.mark.computes)])
 def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
     columns: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +69,7 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("windows", [1, 5, 40])
 def test_pooling_in_small_pieces_is_the_same(windows: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +124,7 @@ def test_a_convolution_keeps_the_image_and_not_its_patches() -> None:
     assert high - low == 20 * 3 * 34 * 34 * 4
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "make",
     [
@@ -146,6 +148,7 @@ def test_what_a_layer_returned_stays_as_it_is(make: Callable[[], Module]) -> Non
     np.testing.assert_array_equal(grad, kept[1])
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(("kernel", "padding"), [(2, 0), (2, 1), ((2, 3), (1, 1)), (3, 1)])
 @pytest.mark.parametrize("size", [(6, 6), (7, 8), (9, 7)])
 def test_windows_side_by_side_are_what_the_loops_define(
@@ -173,6 +176,7 @@ MODELS: list[Callable[[], Module]] = [
 ]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("make", MODELS)
 def test_backward_for_the_parameters_gives_their_gradients_and_no_other(make: Callable[[], Module]) -> None:
     both, parameters_only = make(), make()

@@ -1,27 +1,32 @@
-"""What the moving parts of the page need: digits, kernels, and every sum that a window can give, in both libraries.
+"""What the moving parts of the page need: digits, kernels, and a proof about every sum that a window can give.
 
 A page cannot hold all those sums: ten digits under a dozen kernels with three strides and three paddings give hundreds
-of thousands. So its script computes them, in float32, as both libraries do: in reading order, each product and sum
-rounded once together (a fused multiply-add). Whether that is what they do is no matter of belief: here each of those
-sums is computed by NumPy and by torch as well, and where one of them is another number, the page holds that number.
+of thousands. So its script adds up in float64, and shows the digits that rounding leaves certain in float32, whatever
+the order of the additions: libraries choose it by processor, shape and number of threads. Here NumPy and torch compute
+each of those sums, and each of their numbers is proven to be that close to the float64 sum.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 import scratch
 from compare.conditions import direct_convolutions, equal_threads
 from compare.data import Dataset
 from compare.lesson.agreement import require
+from compare.lesson.examples import plain
+from compare.lesson.verdict import NotAsShown
 from compare.observe import Call, Tensors, observe_scratch, observe_torch
 from compare.pairs import REGISTRY, LayerPair
+from compare.tolerance import growth
 from compare.verify.models import check_calls
 from compare.weights import load_scratch_state, load_torch_state
 from scratch import Array
@@ -79,28 +84,45 @@ def one_of_each(dataset: Dataset) -> dict[str, Array]:
     return {name: dataset.test_images[found[0], 0] for name, found in places.items() if len(found)}
 
 
+@dataclass(frozen=True)
+class Maps:
+    """The same maps (N, C_out, H_out, W_out), computed in three ways.
+
+    Attributes:
+        scratch, torch: in float32.
+        exact: in float64, from the same float32 pixels and weights.
+        error: how far a float32 sum, added up in any order, may be from the exact one.
+    """
+
+    scratch: Array
+    torch: Array
+    exact: Array
+    error: Array
+
+    @property
+    def differences(self) -> Array:
+        """The largest difference between the two libraries in each map: (N, C_out)."""
+        return np.abs(self.scratch.astype(np.float64) - self.torch).max(axis=(2, 3))
+
+
 def window_data(named: Mapping[str, Array], kernels: Sequence[Kernel]) -> dict[str, Any]:
-    """What the script is given: digits, kernels, the sums that are others than in reading order, how many there are.
+    """What the script is given: digits, kernels, how far the libraries are apart in each map, how many sums there are.
 
     Raises:
-        NotAsShown: if NumPy and torch differ by more than rounding.
+        NotAsShown: if NumPy and torch differ by more than rounding, from float64 or from each other.
     """
     digits = np.stack(list(named.values()))
     images = digits[:, None].astype(np.float32) / np.float32(255)
-    count, others = 0, {"scratch": dict[str, list[Any]](), "torch": dict[str, list[Any]]()}
+    count, differences = 0, dict[str, list[float]]()
     for size in dict.fromkeys(kernel.values.shape for kernel in kernels):
         places = [n for n, kernel in enumerate(kernels) if kernel.values.shape == size]
         weight = np.stack([kernels[n].values for n in places])[:, None]
         for stride in STRIDES:
             for padding in PADDINGS:
-                both = convolve(images, weight, stride, padding)
-                expected = in_order(images[:, 0], weight[:, 0], stride, padding)
-                count += expected.size
-                for twin, sums in both.items():
-                    for digit, place, i, j in np.argwhere(sums != expected).tolist():
-                        key = f"{digit}/{places[place]}/{stride}/{padding}"
-                        flat = i * sums.shape[3] + j
-                        others[twin].setdefault(key, []).append([flat, _short(sums[digit, place, i, j])])
+                maps = convolve(images, weight, stride, padding)
+                count += maps.exact.size
+                by_kernel = maps.differences.T.tolist()
+                differences |= {f"{n}/{stride}/{padding}": d for n, d in zip(places, by_kernel, strict=True)}
     return {
         "digits": [
             {"name": name, "pixels": base64.b64encode(digit.tobytes()).decode()} for name, digit in named.items()
@@ -110,42 +132,46 @@ def window_data(named: Mapping[str, Array], kernels: Sequence[Kernel]) -> dict[s
         "strides": STRIDES,
         "paddings": PADDINGS,
         "sums": count,
-        "others": others,
-        "other": sum(len(found) for by_key in others.values() for found in by_key.values()),
+        "differences": differences,
     }
 
 
-def _short(value: np.float32) -> float:
-    """A number of few digits that float32 rounds to `value`: there may be many to write down."""
-    return float(str(value))
-
-
-def convolve(images: Array, weight: Array, stride: int, padding: int) -> Tensors:
-    """The maps (N, C_out, H_out, W_out) in both libraries; raises NotAsShown if they are not equal within rounding."""
+def convolve(images: Array, weight: Array, stride: int, padding: int) -> Maps:
+    """The maps in both libraries; raises NotAsShown if one is farther from float64 than rounding explains."""
     c_out, _, kh, kw = weight.shape
     own = scratch.Conv2d(1, c_out, (kh, kw), stride, padding, bias=False)
     twin = nn.Conv2d(1, c_out, (kh, kw), stride, padding, bias=False)
     size = output_size("Conv2d", images, own.kernel_size, own.stride, own.padding)
-    call = Call((images,), np.ones((len(images), c_out, *size), np.float32))
+    call, case = (
+        Call((images,), np.ones((len(images), c_out, *size), np.float32)),
+        f"stride {stride}, padding {padding}",
+    )
     with equal_threads(1), direct_convolutions():
-        seen = _proven(own, twin, {"weight": weight}, call, f"stride {stride}, padding {padding}")
-    return {side: tensors["output"] for side, tensors in seen.items()}
+        seen = _proven(own, twin, {"weight": weight}, call, case)
+    x, w = torch.tensor(images).double(), torch.tensor(weight).double()
+    exact, magnitude = (
+        nn.functional.conv2d(a, b, stride=stride, padding=padding).numpy() for a, b in ((x, w), (x.abs(), w.abs()))
+    )
+    error = growth(np.asarray(float(kh * kw)), "float32") * magnitude
+    for side, tensors in seen.items():
+        if (np.abs(tensors["output"] - exact) > error).any():
+            raise NotAsShown(f"the moving window: output of {side} [{case}] is too far from float64")
+    return Maps(seen["scratch"]["output"], seen["torch"]["output"], exact, error)
 
 
-def in_order(images: Array, kernels: Array, stride: int, padding: int) -> Array:
-    """The same maps of images (N, H, W) under kernels (C_out, kH, kW), added up as the page's script does.
+def certain(exact: float, error: float) -> str:
+    """The digits of a number that are certain within `error`, as the page's script writes them.
 
-    In reading order, each product exact (float64 has room for it) and rounded together with the sum.
+    The unit of the last one is the smallest power of ten that is not below 2·error. So whatever lies within the error
+    is at most one unit away from what is written: half a unit is rounded here, and the error is another half.
+
+    >>> certain(0.123456789, 4e-6), certain(-12345.6, 30.0), certain(0.0, 0.0)
+    ('0.12346', '−12300', '0')
     """
-    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding)))
-    _, kh, kw = kernels.shape
-    h_out, w_out = ((length - k) // stride + 1 for length, k in zip(padded.shape[1:], (kh, kw), strict=True))
-    sums = np.zeros((len(images), len(kernels), h_out, w_out), np.float32)
-    for u, v in np.ndindex(kh, kw):
-        pixels = padded[:, None, u : u + stride * (h_out - 1) + 1 : stride, v : v + stride * (w_out - 1) + 1 : stride]
-        products = pixels.astype(np.float64) * kernels[:, u, v].astype(np.float64)[:, None, None]
-        sums = (sums + products).astype(np.float32)
-    return sums
+    if error == 0:
+        return plain(exact, 12)
+    unit = 10.0 ** math.ceil(math.log10(2 * error))
+    return plain(math.floor(exact / unit + 0.5) * unit, 12)
 
 
 def patch_of(digit: Array) -> Array:
@@ -159,8 +185,11 @@ def patch_of(digit: Array) -> Array:
 def backward_data(patch: Array, kernels: Sequence[Kernel], seed: int = 0) -> dict[str, Any]:
     """The way back on a small picture: for every kernel, stride and padding the gradients from both libraries.
 
+    Pixels and gradients are small whole numbers, and the weights are whole or sixteenths. So nothing is rounded in any
+    order of additions, and both libraries must give the same bits.
+
     Raises:
-        NotAsShown: if they differ by more than rounding.
+        NotAsShown: if they differ.
     """
     upstream = np.random.default_rng(seed).integers(-2, 4, (PATCH + 2, PATCH + 2)).astype(np.float32)
     results = {
@@ -186,6 +215,11 @@ def _backward(patch: Array, kernel: Array, upstream: Array, stride: int, padding
     call = Call((image,), upstream[None, None, :h_out, :w_out].copy())
     seen = _proven(own, twin, state, call, f"backward, stride {stride}, padding {padding}")
     shown = ("grad_bias", "grad_weight", "grad_input")
+    for name in shown:
+        if not np.array_equal(seen["scratch"][name], seen["torch"][name]):
+            raise NotAsShown(
+                f"the way back: {name} [stride {stride}, padding {padding}] differs, and nothing is rounded"
+            )
     return {"grad_output": call.grad_output[0, 0].tolist()} | {
         side: {name: np.squeeze(tensors[name]).tolist() for name in shown} for side, tensors in seen.items()
     }

@@ -6,17 +6,14 @@ const byId = (id) => document.getElementById(id);
 
 // ---- numbers
 
-// A float32 with as many digits as tell it from its neighbours, as NumPy prints it.
-function shortest(value) {
-  for (let digits = 1; digits < 9; digits++) {
-    const text = value.toPrecision(digits);
-    if (Math.fround(Number(text)) === value) return plain(Number(text));
-  }
-  return plain(Number(value.toPrecision(9)));
-}
-
 const plain = (value) => String(value === 0 ? 0 : value).replaceAll("-", "−");
 const rounded = (value, digits) => plain(Number(value.toPrecision(digits)));
+// The digits that are certain within `error`: whatever lies within it is at most one unit of the last one away.
+function certain(value, error) {
+  if (error === 0) return rounded(value, 12);
+  const unit = 10 ** Math.ceil(Math.log10(2 * error));
+  return rounded(Math.floor(value / unit + 0.5) * unit, 12);
+}
 const tiny = (value) => (value === 0 || value >= 0.01 ? rounded(value, 2) : value.toExponential(1).replaceAll("-", "−"));
 const counted = (value) => value.toLocaleString("en-US");
 
@@ -69,80 +66,66 @@ function playButton(button, step) {
 const windows = data.window;
 const SIZE = windows.size;
 const digits = windows.digits.map((digit) => Float32Array.from(atob(digit.pixels), (c) => Math.fround(c.charCodeAt(0) / 255)));
-const state = { values: [], own: false, row: 0, column: 0, map: null };
+const state = { values: [], own: false, row: 0, column: 0, map: [], now: null };
+const SMALLEST = 1e-30, LARGEST = 1e30; // weights between them neither overflow nor underflow in float32
 
 // The pixel at (k, l) of the padded picture.
 function pixel(k, l, padding) {
   const row = k - padding, column = l - padding;
   const inside = row >= 0 && row < SIZE && column >= 0 && column < SIZE;
-  return inside ? digits[Number(chosen("digit"))][row * SIZE + column] : 0;
+  return inside ? state.now.digit[row * SIZE + column] : 0;
 }
 
-// One sum of products, equation (1): in reading order, in float32, product and sum rounded once together. Both products
-// and their sum are exact in JavaScript's float64 before that, or as good as: the page was checked against NumPy and torch.
-function sumAt(values, stride, padding, i, j) {
-  let sum = 0;
-  values.forEach((weights, u) => weights.forEach((weight, v) => {
-    sum = Math.fround(sum + pixel(i * stride + u, j * stride + v, padding) * weight);
+// One sum of products, equation (1), in float64, and the same over absolute values.
+function sumAt(i, j) {
+  const { stride, padding } = state.now;
+  let exact = 0, magnitude = 0;
+  state.values.forEach((weights, u) => weights.forEach((weight, v) => {
+    const product = pixel(i * stride + u, j * stride + v, padding) * weight;
+    exact += product;
+    magnitude += Math.abs(product);
   }));
-  return sum;
+  return { exact, magnitude };
 }
 
+// What the controls say, and what follows from it: read once for each change, as a map asks thousands of times.
 function settings() {
-  const stride = Number(chosen("stride")), padding = Number(chosen("padding"));
+  const stride = Number(chosen("stride")), padding = Number(chosen("padding")), digit = digits[Number(chosen("digit"))];
   const [height, width] = [state.values.length, state.values[0].length];
-  return { stride, padding, height, width, rows: outputSize(SIZE, height, stride, padding), columns: outputSize(SIZE, width, stride, padding) };
-}
-
-// What both libraries computed where it is not what `sumAt` gives: by the place in the map.
-function others(twin, stride, padding) {
-  const key = `${chosen("digit")}/${byId("kernel").value}/${stride}/${padding}`;
-  return new Map(state.own ? [] : windows.others[twin][key] || []);
-}
-
-function mapOf(twin) {
-  const { stride, padding, rows, columns } = settings(), found = others(twin, stride, padding);
-  return Float32Array.from({ length: rows * columns }, (_, at) =>
-    found.has(at) ? found.get(at) : sumAt(state.values, stride, padding, Math.floor(at / columns), at % columns));
+  return { digit, stride, padding, height, width, rows: outputSize(SIZE, height, stride, padding), columns: outputSize(SIZE, width, stride, padding) };
 }
 
 function update() {
-  state.map = { scratch: mapOf("scratch"), torch: mapOf("torch") };
-  const { rows, columns, padding } = settings();
+  state.now = settings();
+  const { rows, columns, stride, padding } = state.now;
+  state.map = Array.from({ length: rows * columns }, (_, at) => sumAt(Math.floor(at / columns), at % columns).exact);
   byId("row").max = rows - 1;
   byId("column").max = columns - 1;
   byId("picture-size").textContent = `${SIZE + 2 * padding}×${SIZE + 2 * padding}`;
   byId("map-size").textContent = `${rows}×${columns}`;
   byId("purpose").textContent = state.own ? "Your own kernel." : windows.kernels[byId("kernel").value].purpose;
-  byId("origin").textContent = state.own ? "numbers that the page added up" : "NumPy’s and torch’s own numbers";
-  // Of a kernel of one's own the page knows what both would give only if they always add up as it does.
-  const alike = windows.other === 0;
-  byId("label-scratch").textContent = !state.own ? "NumPy" : alike ? "as NumPy adds up" : "added up by the page";
-  byId("label-torch").textContent = state.own ? "as torch adds up" : "torch";
-  for (const id of ["sum-torch", "sum-difference"]) byId(id).closest("tr").hidden = state.own && !alike;
+  byId("sum-difference").closest("tr").hidden = state.own;
+  if (!state.own) {
+    byId("sum-difference").textContent = tiny(windows.differences[`${byId("kernel").value}/${stride}/${padding}`][Number(chosen("digit"))]);
+  }
   move(state.row, state.column);
 }
 
 function move(row, column) {
-  const { rows, columns, stride, padding, height, width } = settings();
+  const { rows, columns, stride, padding, height, width } = state.now;
   state.row = Math.max(0, Math.min(rows - 1, row));
   state.column = Math.max(0, Math.min(columns - 1, column));
   byId("row").value = state.row;
   byId("column").value = state.column;
   byId("place").textContent = `${state.row},${state.column}`;
-  let exact = 0, magnitude = 0;
   const table = state.values.map((weights, u) => weights.map((weight, v) => {
     const x = pixel(state.row * stride + u, state.column * stride + v, padding);
-    exact += x * weight;
-    magnitude += Math.abs(x * weight);
     return `${rounded(x, 4)} · ${rounded(weight, 4)} = ${rounded(x * weight, 4)}`;
   }));
   fill(byId("products"), table);
-  const at = state.row * columns + state.column, own = state.map.scratch[at], twin = state.map.torch[at];
-  byId("sum-scratch").textContent = shortest(own);
-  byId("sum-torch").textContent = shortest(twin);
-  byId("sum-difference").textContent = tiny(Math.abs(own - twin));
-  byId("sum-bound").textContent = tiny(2 * growth(height * width) * magnitude);
+  const { exact, magnitude } = sumAt(state.row, state.column), error = growth(height * width) * magnitude;
+  byId("sum-both").textContent = certain(exact, error);
+  byId("sum-bound").textContent = tiny(2 * error);
   byId("sum-exact").textContent = rounded(exact, 13);
   draw();
 }
@@ -196,11 +179,11 @@ function outline(pen, cell, row, column, height, width) {
 
 const CELL = 10;
 function draw() {
-  const { stride, padding, height, width, rows, columns } = settings(), side = SIZE + 2 * padding;
+  const { stride, padding, height, width, rows, columns } = state.now, side = SIZE + 2 * padding;
   const outside = (i, j) => i < padding || j < padding || i >= side - padding || j >= side - padding;
   const pen = paint(byId("picture"), side, side, CELL, (i, j) => (outside(i, j) ? "#274060" : grey(pixel(i, j, padding))));
   outline(pen, CELL, state.row * stride, state.column * stride, height, width);
-  const map = state.map.scratch, scale = map.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const map = state.map, scale = map.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const ink = paint(byId("map"), rows, columns, CELL, (i, j) => signed(map[i * columns + j], scale));
   outline(ink, CELL, state.row, state.column, 1, 1);
 }
@@ -208,7 +191,7 @@ function draw() {
 // ---- what moves the window
 
 function onward(step) {
-  const { rows, columns } = settings(), at = state.row * columns + state.column + step;
+  const { rows, columns } = state.now, at = state.row * columns + state.column + step;
   move(Math.floor(Math.max(0, at) / columns), Math.max(0, at) % columns);
   if (at >= rows * columns) move(rows - 1, columns - 1);
   return at < rows * columns - 1;
@@ -227,13 +210,13 @@ function follow(canvas, place) {
     if (!steps) return;
     event.preventDefault();
     move(state.row + steps[0], state.column + steps[1]);
-    byId("said").textContent = `row ${state.row}, column ${state.column}: ${byId("sum-scratch").textContent}`;
+    byId("said").textContent = `row ${state.row}, column ${state.column}: ${byId("sum-both").textContent}`;
   });
   canvas.hidden = false;
 }
 
 follow(byId("picture"), (row, column) => {
-  const { stride, height, width } = settings();
+  const { stride, height, width } = state.now;
   return [Math.round((row - height / 2) / stride), Math.round((column - width / 2) / stride)];
 });
 follow(byId("map"), (row, column) => [Math.floor(row), Math.floor(column)]);
@@ -242,7 +225,7 @@ byId("column").addEventListener("input", (event) => move(state.row, Number(event
 byId("back").addEventListener("click", () => onward(-1));
 byId("forward").addEventListener("click", () => onward(1));
 playButton(byId("play"), () => {
-  const { rows, columns } = settings();
+  const { rows, columns } = state.now;
   if (state.row === rows - 1 && state.column === columns - 1) { move(0, 0); return true; }
   return onward(1);
 });
@@ -257,11 +240,12 @@ function showWeights() {
     input.value = String(Number(weight.toPrecision(4)));
     input.ariaLabel = `weight in row ${u + 1}, column ${v + 1}`;
     input.addEventListener("input", () => {
-      const value = Math.fround(Number(input.value)), fine = input.value !== "" && Number.isFinite(value);
+      const value = Number(input.value), size = Math.abs(value);
+      const fine = input.value !== "" && (value === 0 || (size >= SMALLEST && size <= LARGEST));
       input.ariaInvalid = String(!fine);
-      byId("weights-note").textContent = fine ? "" : "not a number: the weight before it counts";
+      byId("weights-note").textContent = fine ? "" : `a weight is 0, or from ${SMALLEST} to ${LARGEST} with either sign: the one before counts`;
       if (!fine) return;
-      state.values[u][v] = value;
+      state.values[u][v] = Math.fround(value);
       own();
     });
     return input;
