@@ -105,6 +105,21 @@ def test_diagnose_with_nothing_wrong_exits_with_0(gradtwin: Run) -> None:
     assert "left out" in outcome.out
 
 
+@pytest.fixture
+def _one_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same question is answered once: what is asked is how the answer looks in each format."""
+    told: dict[str, Diagnosis] = {}
+
+    def once(candidate: object, **how: object) -> Diagnosis:
+        key = repr((candidate, how))
+        if key not in told:
+            told[key] = diagnose(candidate, **how)  # type: ignore[arg-type]
+        return told[key]
+
+    monkeypatch.setattr("compare.diagnosis.diagnose.diagnose", once)
+
+
+@pytest.mark.usefixtures("_one_verdict")
 def test_hint_only_hides_the_mistake_and_all_numbers(gradtwin: Run, pool: Path) -> None:
     for kind in ("text", "json", "html", "junit", "gradescope"):
         outcome = gradtwin(
@@ -172,6 +187,7 @@ def test_diagnose_refuses_in_one_line(gradtwin: Run, pool: Path, arguments: list
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.usefixtures("_one_verdict")
 def test_a_verdict_goes_to_a_file_whole(gradtwin: Run, pool: Path) -> None:
     for kind in ("text", "json", "html", "junit", "gradescope"):
         arguments = ("diagnose", f"{pool}:Pool2", "--like", "MaxPool2d(2)", "--format", kind)
