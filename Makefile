@@ -3,14 +3,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# A process for each core, at most 4 (each takes 1 GB); ARGS="--numprocesses 0" runs all in one.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: run test cuda lint clean
+.PHONY: run test test-all quick whole cuda lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
 
-test: lint
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## lint, types and tests at the same time; without the long ones
+	$(MAKE) --no-print-directory --jobs 2 lint quick
+
+test-all: $(INSTALLED)  ## with the long ones, and on every kind of processor
+	$(MAKE) --no-print-directory --jobs 2 lint whole
+	$(MAKE) --no-print-directory test-processors
+
+quick: $(INSTALLED)
+	$(PYTEST) -m "not long" $(ARGS)
+
+whole: $(INSTALLED)
+	$(PYTEST) $(ARGS)
 
 cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can only stand in for, with measurements
 	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"

@@ -153,7 +153,7 @@ def test_every_option_of_the_interface_reaches_the_code(gradtwin: Run, tmp_path:
         "diagnose", f"{path}:Odd(4)", "--like", "Conv2d(4, 2, 3)", "--forward", "go", "--backward", "back",
         "--param", "stuff['first']=weight:HWIO", "--param", "stuff['second']=bias", "--grad", "one=weight",
         "--grad", "two=bias", "--layout", "NHWC", "--output-layout", "NCHW", "--output-from", "result",
-        "--input-shape", "4,6,5", "--seconds", "5", "--memory", "500", "--seed", "3",
+        "--input-shape", "4,6,5", "--seconds", "60", "--memory", "500", "--seed", "3",
     )  # fmt: skip
     assert outcome.status == 0, outcome.out + outcome.err
     assert outcome.out.startswith("right as far as it goes, grad_input not being provided: odd.py:Odd(4)")
