@@ -312,10 +312,10 @@ def test_a_mistake_that_no_catalogue_lists_is_rejected_and_described_not_guessed
 
 @pytest.mark.parametrize("element", range(6))
 def test_a_relative_error_of_1e_9_in_one_gradient_element_is_caught(element: int) -> None:
-    class AlmostRight(right.LoopConv):
-        def backward(self, grad_output: Array) -> Array:
-            grad_input: Array = super().backward(grad_output)  # type: ignore[no-untyped-call]
-            flat = self.grad_weight.reshape(-1)
+    class AlmostRight(right.EinsumConv):
+        def backprop(self, delta: Array) -> Array:
+            grad_input: Array = super().backprop(delta)  # type: ignore[no-untyped-call]
+            flat = self.d_kernel.reshape(-1)
             largest = np.argsort(-np.abs(flat))[element % flat.size]
             flat[largest] *= 1 + 1e-9
             return grad_input
