@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+# Tests run side by side: one thread for each process, and for those that it starts, unless a test asks for more.
+# NumPy and torch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from compare import cli, data
@@ -80,6 +85,11 @@ def browser() -> Iterator[Browser]:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet])
         yield browser
         browser.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long comes first, so that nothing long is left to one process when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -281,8 +281,9 @@ def test_blank_borders_do_not_make_an_image_undecided() -> None:
     assert decided(torch_ref.LeNet5(dtype=torch.float64), images).all()
 
 
+@pytest.mark.parametrize("number", [40, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_two_hundred_steps_in_float64_end_in_the_same_parameters(name: str, best_digits: Dataset) -> None:
+def test_many_steps_in_float64_end_in_the_same_parameters(name: str, number: int, best_digits: Dataset) -> None:
     """Momentum 0.9, learning rate 0.05, on MNIST where it is there: equal to 1e-10 of each tensor's largest element."""
     own = MODELS[name].scratch(generator=np.random.default_rng(0), dtype="float64")
     twin = MODELS[name].torch(dtype=torch.float64)
@@ -292,12 +293,12 @@ def test_two_hundred_steps_in_float64_end_in_the_same_parameters(name: str, best
     twin_sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
     own_loss, twin_loss, steps = scratch.CrossEntropyLoss(), nn.CrossEntropyLoss(), 0
     rng, images, labels = np.random.default_rng(1), best_digits.train_images, best_digits.train_labels
-    while steps < 200:
+    while steps < number:
         for x, y in batches(images, labels, 32, "float64", rng.permutation(len(images))):
             scratch.train_step(own, own_loss, own_sgd, x, y)
             torch_ref.train_step(twin, twin_loss, twin_sgd, torch.tensor(x), torch.tensor(y))
             steps += 1
-            if steps == 200:
+            if steps == number:
                 break
     for parameter, array in weights.torch_state(twin).items():
         assert np.abs(array - start[parameter]).max() > 1e-3, "it did not train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,19 @@ from tests.foreign import notebook_style, right
 
 SOURCE = Path(right.__file__).read_text()
 CONV_AND_RELU = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.ReLU())
+
+
+@pytest.fixture(autouse=True)
+def _small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the three cases that are for our own convolution alone: loops in Python take seconds for each.
+
+    `test_faults.py` and `test_diagnose_command.py` have them all.
+    """
+    pair = REGISTRY["conv2d"]
+    assert isinstance(pair, LayerPair)
+    small = tuple(case for case in pair.cases if math.prod(case.shape) < 10_000)
+    assert len(small) == len(pair.cases) - 3
+    monkeypatch.setitem(REGISTRY, "conv2d", replace(pair, cases=small))
 
 
 def variant(target: str, *edits: tuple[str, str]) -> Callable[..., Any]:
@@ -298,10 +312,10 @@ def test_a_mistake_that_no_catalogue_lists_is_rejected_and_described_not_guessed
 
 @pytest.mark.parametrize("element", range(6))
 def test_a_relative_error_of_1e_9_in_one_gradient_element_is_caught(element: int) -> None:
-    class AlmostRight(right.LoopConv):
-        def backward(self, grad_output: Array) -> Array:
-            grad_input: Array = super().backward(grad_output)  # type: ignore[no-untyped-call]
-            flat = self.grad_weight.reshape(-1)
+    class AlmostRight(right.EinsumConv):
+        def backprop(self, delta: Array) -> Array:
+            grad_input: Array = super().backprop(delta)  # type: ignore[no-untyped-call]
+            flat = self.d_kernel.reshape(-1)
             largest = np.argsort(-np.abs(flat))[element % flat.size]
             flat[largest] *= 1 + 1e-9
             return grad_input
@@ -466,7 +480,7 @@ def test_a_file_is_a_target_too(target: str) -> None:
     assert result.candidate == f"right.py:{target}"
 
 
-def nasty(tmp_path: Path, body: str) -> Diagnosis:
+def nasty(tmp_path: Path, body: str, seconds: float = 120) -> Diagnosis:
     """The verdict on a ReLU whose forward begins with `body`."""
     path = tmp_path / "nasty.py"
     code = f"""
@@ -483,7 +497,7 @@ def nasty(tmp_path: Path, body: str) -> Diagnosis:
                 return g * (self.x > 0)
     """
     path.write_text(textwrap.dedent(code))
-    return diagnose(f"{path}:Nasty", like="relu", seconds=2, memory=512)
+    return diagnose(f"{path}:Nasty", like="relu", seconds=seconds, memory=512)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +515,7 @@ def nasty(tmp_path: Path, body: str) -> Diagnosis:
     ],
 )
 def test_whatever_code_does_ends_in_a_verdict(tmp_path: Path, body: str, problem: str) -> None:
-    result = nasty(tmp_path, body)
+    result = nasty(tmp_path, body, 2 if body.startswith("while") else 120)
     assert not result.ok
     assert problem in result.findings[0].made, result.findings[0].made
 

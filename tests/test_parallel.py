@@ -77,7 +77,7 @@ class Watching(Module):
     def forward(self, x: Array) -> Array:
         self.seen.append((len(x), self.training, threading.get_ident()))
         if self.barrier:
-            self.barrier.wait(10)
+            self.barrier.wait(120)
         if (x < 0).any():
             raise ValueError("negative")
         return x
@@ -226,7 +226,7 @@ def test_its_threads_end_with_it() -> None:
     del parallel
     gc.collect()
     for thread in own:
-        thread.join(timeout=10)
+        thread.join(timeout=120)
         assert not thread.is_alive()
 
 
@@ -239,7 +239,7 @@ def test_it_works_on_in_a_forked_process() -> None:
     if not child:
         parallel(np.ones((2, 1), np.float32))
         os._exit(7)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)

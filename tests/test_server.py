@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STEPS = range(0, 300, 2)  # more than the 10 images and 100 texts that TensorBoard keeps unless it is told otherwise
 HAS_FAST_LOADER = import_module("tensorboard_data_server").server_binary() is not None
-PATIENCE = 60  # seconds, on a machine that is busy with other things
+PATIENCE = 120  # seconds, on a machine that is busy with other things
 
 
 @dataclass
@@ -257,13 +257,14 @@ def test_what_may_not_be_read(gradtwin: Run, copied: Path) -> None:
         folder.chmod(0o700)
 
 
-def test_checking_the_logs_is_fast(copied: Path) -> None:
+def test_the_checksums_of_the_data_are_left_alone(copied: Path) -> None:
+    """They would take seconds, and TensorBoard leaves them alone as well."""
     path = log_file(copied / "compare")
-    content = path.read_bytes()
-    path.write_bytes(content * (20_000_000 // len(content)))
-    began = time.perf_counter()
+    content = bytearray(path.read_bytes())
+    for end in [*records(bytes(content))[1:], len(content)]:
+        content[end - 1] ^= 1
+    path.write_bytes(content)
     assert list(server.complaints(copied)) == []
-    assert time.perf_counter() - began < 5  # 0.2 s where nothing else goes on
 
 
 # A server
@@ -326,6 +327,13 @@ def served(run: Path, *options: str, **environment: str) -> Iterator[Served]:
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def board(logged: Logged) -> Iterator[Served]:
+    """One server for all that only look at the run."""
+    with served(logged.folder) as running:
+        yield running
+
+
 def eventually(question: Callable[[], bool]) -> None:
     """Ask until the answer is yes: TensorBoard reads the logs while it already serves."""
     end = time.monotonic() + PATIENCE
@@ -335,11 +343,14 @@ def eventually(question: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("loader", ["fast", "slow"])
-def test_everything_logged_is_served(logged: Logged, loader: str) -> None:
+def test_everything_logged_is_served(logged: Logged, loader: str, request: pytest.FixtureRequest) -> None:
     if loader == "fast" and not HAS_FAST_LOADER:
         pytest.skip("TensorBoard has no fast loader on this platform")
-    environment = {} if loader == "fast" else {"TENSORBOARD_DATA_SERVER_BINARY": "/nowhere"}
-    with served(logged.folder, **environment) as board:
+    with ExitStack() as stack:
+        if loader == "fast":
+            board = request.getfixturevalue("board")
+        else:
+            board = stack.enter_context(served(logged.folder, TENSORBOARD_DATA_SERVER_BINARY="/nowhere"))
         assert board.loads_fast == (loader == "fast")
         eventually(lambda: len(board.ask("runs")) == 3)
         eventually(lambda: len(board.ask("plugin/timeseries/tags")["images"]["tagRunSampledInfo"]) == 1)
@@ -431,8 +442,8 @@ def drawn(picture: bytes, style: str) -> int:
     return int((np.abs(pixels - colour).max(axis=-1) < 12).sum())
 
 
-def test_the_browser_shows_both_twins_in_one_chart(logged: Logged, browser: Browser) -> None:
-    with served(logged.folder) as board, browser.new_page(viewport={"width": 1400, "height": 900}) as page:
+def test_the_browser_shows_both_twins_in_one_chart(logged: Logged, board: Served, browser: Browser) -> None:
+    with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
         eventually(lambda: len(board.ask("runs")) == 3)
         look_at(page, board.address, logged)
 
