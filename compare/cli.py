@@ -12,7 +12,6 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
@@ -23,6 +22,7 @@ from rich.console import Console
 from compare.bench.plan import BATCH_SIZES, Plan, parse_numbers
 from compare.errors import UserError
 from compare.files import require_writable, write_bytes, write_json
+from compare.package import own_version
 from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
 
 if TYPE_CHECKING:
@@ -463,7 +463,7 @@ def _version(
     show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and leave.")] = False,
 ) -> None:
     if show:
-        _print(f"gradtwin {version('gradtwin')}")
+        _print(f"gradtwin {own_version()}")
         raise typer.Exit
 
 
