@@ -126,7 +126,11 @@ def test_a_training_step_waits_for_its_device_at_its_end_only(
     events: list[str] = []
 
     def told(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments: events.append(name) or function(*arguments)
+        def call(*arguments: Any) -> Any:
+            events.append(name)
+            return function(*arguments)
+
+        return call
 
     for name in WAITS:
         if function := vars(DeviceArray).get(name):
