@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test cuda lint clean
+.PHONY: run test cuda test-oldest lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
@@ -12,10 +12,18 @@ run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
 
-cuda: $(INSTALLED)  ## on a machine with an NVIDIA GPU: what the other tests can only stand in for, with measurements
-	$(BIN)/python -m pip install --quiet --editable ".[dev,cuda]"
-	-$(BIN)/gradtwin doctor  # says what does not fit together; the tests run all the same
-	$(BIN)/python -m pytest -m cuda -rA -s $(ARGS)
+# The python at hand serves where it has what the tests need: such a machine may have no network to install from.
+OUT ?= runs/cuda
+cuda:  ## on a machine with an NVIDIA GPU: all that others can only stand in for, with measurements, in OUT=DIR
+	@python=$(PYTHON); $(PYTHON) -c 'import cupy, pytest, torch' 2>/dev/null || { python=$(BIN)/python && \
+	$(MAKE) --no-print-directory $(INSTALLED) && $$python -m pip install --quiet --editable ".[dev,cuda]"; } && \
+	$$python -m tests.on_cuda --out "$(OUT)" $(ARGS)
+
+OLDEST ?= python3.11
+test-oldest:  ## the tests with the lowest versions that pyproject.toml admits, in an environment of their own
+	$(OLDEST) -m venv .venv-oldest
+	pins=$$($(OLDEST) -m tests.oldest) && .venv-oldest/bin/python -m pip install --quiet --editable . $$pins
+	.venv-oldest/bin/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -23,7 +31,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 clean:  ## everything that make and the tests made; not the runs
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find scratch torch_ref compare tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

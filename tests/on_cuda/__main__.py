@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +29,7 @@ from tests.on_cuda.summary import summary
 
 WHEELS = ROOT / ".whl"
 Step = Callable[[float], Done]  # takes the seconds that are left
-LIMITS = {"doctor": 60, "cuda tests": 150, "quick tests": 110}  # seconds; the measurements take what is left
+LIMITS = {"doctor": 45, "cuda tests": 200, "quick tests": 100}  # seconds; the measurements take what is left
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,12 +79,18 @@ def steps(
     # One process has the GPU; the quick tests share the cores.
     alone, shared = ([], []) if importlib.util.find_spec("xdist") is None else (["-n", "0"], ["-n", workers()])
     device = [*alone, "-s", "-m", "cuda", "tests/test_cuda.py", *(QUICK_CUDA if given.tiny else ())]
-    quick = [*shared, *(QUICK[-1:] if given.tiny else QUICK)]
-    cells = ["--batches", "8", "--seconds", "0.01"] if given.tiny else []
+    quick = [*shared, "-m", unmarked(), *(QUICK[-1:] if given.tiny else QUICK)]
+    cells = ["--models", "cnn", "--batches", "8", "--seconds", "0.01"] if given.tiny else []
     yield "doctor", lambda limit: doctor(pad, log, environment, limit)
     yield "cuda tests", lambda limit: tests("cuda tests", device, pad, log, environment, limit)
     yield "quick tests", lambda limit: tests("quick tests", quick, pad, log, environment, limit)
     yield "measurements", lambda limit: measurements(cells, pad, log, environment, limit)
+
+
+def unmarked() -> str:
+    """The choice of tests without a mark: a mark says that a test takes long, or needs what is not everywhere."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    return " and ".join(f"not {marker.partition(':')[0]}" for marker in options["markers"])
 
 
 def workers() -> str:

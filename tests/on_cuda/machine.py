@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,10 @@ def _torch(torch: Any) -> dict[str, Any]:
 
 
 def _cupy(cupy: Any) -> dict[str, Any]:
-    runtime: Any = cupy.cuda.runtime
-    found = {"cupy": cupy.__version__}
-    looks: dict[str, Callable[[], Any]] = {
-        "cupy is for CUDA": runtime.runtimeGetVersion,
-        "the driver is for CUDA": runtime.driverGetVersion,
-    }
-    return found | {name: look() for name, look in looks.items()}
+    runtime = cupy.cuda.runtime
+    looks = {"cupy is for CUDA": runtime.runtimeGetVersion, "the driver is for CUDA": runtime.driverGetVersion}
+    numbers = {name: look() for name, look in looks.items()}  # 13020 is 13.2
+    return {"cupy": cupy.__version__} | {name: f"{n // 1000}.{n % 1000 // 10}" for name, n in numbers.items()}
 
 
 if __name__ == "__main__":

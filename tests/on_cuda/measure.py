@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,15 +21,17 @@ import numpy as np
 import torch
 
 from compare.bench.cells import Cell, measure_cell
-from compare.bench.plan import Plan, cores
+from compare.bench.plan import MODELS, Plan, cores
 from compare.conditions import equal_threads, keep_freed_memory
-from compare.devices import Device
+from compare.devices import Device, open_device
 from scratch import backend
-from tests.on_cuda.device import chosen_device, wait
+from tests.on_cuda.device import chosen_device, rehearsing, wait
 
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MOST_ON_CPU = {"wide": 512}  # images in a batch: larger ones take too long there
 LAUNCHES = 1000
+DEVICE = "gpu"  # or what takes its place in a rehearsal
+Keep = Callable[[str, Any], None]  # gets a result and its kind
 
 
 @dataclass(frozen=True)
@@ -41,51 +44,43 @@ class Part:
     threads: int
 
 
-def parts(threads: int) -> Iterator[Part]:
+def parts(threads: int, models: Sequence[str] = MODELS) -> Iterator[Part]:
     """What is measured, what matters most first: the time may not be enough for all."""
-    small, every = ("cnn", "lenet5"), ("cnn", "lenet5", "wide")
-    yield Part("gpu", "train", every, 1)
+    small = tuple(model for model in models if model not in MOST_ON_CPU)
+    yield Part(DEVICE, "train", tuple(models), 1)
     yield Part("cpu", "train", small, 1)
     if threads > 1:
-        yield Part("cpu", "train", every, threads)
-    yield Part("gpu", "inference", every, 1)
+        yield Part("cpu", "train", tuple(models), threads)
+    yield Part(DEVICE, "inference", tuple(models), 1)
     yield Part("cpu", "inference", small, 1)
 
 
-def cells(part: Part, batches: tuple[int, ...]) -> Iterator[Cell]:
+def cells(part: Part, batches: Sequence[int]) -> Iterator[Cell]:
     """The combinations of a part, small batches first."""
     for batch in batches:
         for model in part.models:
-            if part.device == "gpu" or batch <= MOST_ON_CPU.get(model, batch):
+            if part.device == DEVICE or batch <= MOST_ON_CPU.get(model, batch):
                 yield Cell(model, part.mode, batch, part.threads)
 
 
-def measure(
-    device: Device,
-    batches: tuple[int, ...],
-    seconds: float,
-    threads: int,
-    until: float,
-    keep: Callable[[str, Any], None],
-) -> None:
-    """Measure until the clock (`time.monotonic`) says `until`; `keep` gets every result as it is there, by its kind."""
-    keep("launch", launch_cost(device))
-    keep_freed_memory()
-    for part in parts(threads):
-        plan = Plan(seconds=seconds, device=device.name if part.device == "gpu" else "cpu")
-        with equal_threads(part.threads):
-            for cell in cells(part, batches):
-                named = {"device": part.device, "cell": str(cell)}
-                if time.monotonic() >= until:
-                    keep("left_out", named | {"why": "the time was up"})
-                    continue
-                try:
-                    row = measure_cell(cell, plan)
-                except Exception as error:  # too little memory, or not equal: the next may do
-                    keep("left_out", named | {"why": f"{type(error).__name__}: {error}"[:300]})
-                else:
-                    keep("rates", {"device": part.device} | row.as_json())
-                free(device)
+def measure(part: Part, batches: Sequence[int], seconds: float, until: float, keep: Keep) -> None:
+    """Measure a part until the clock (`time.monotonic`) says `until`; `keep` gets every result as it is there."""
+    on_cpu = nullcontext(open_device("cpu"))
+    with chosen_device() if part.device == DEVICE else on_cpu as device, equal_threads(part.threads):
+        label = "stand-in" if rehearsing() and part.device == DEVICE else part.device
+        plan = Plan(seconds=seconds, device=device.name)
+        for cell in cells(part, batches):
+            named = {"device": label, "cell": str(cell)}
+            if time.monotonic() >= until:
+                keep("left_out", named | {"why": "the time was up"})
+                continue
+            try:
+                row = measure_cell(cell, plan)
+            except Exception as error:  # too little memory, or not equal: the next may do
+                keep("left_out", named | {"why": f"{type(error).__name__}: {error}"[:300]})
+            else:
+                keep("rates", {"device": label} | row.as_json())
+            free(device)
 
 
 def launch_cost(device: Device) -> dict[str, float]:
@@ -123,6 +118,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, required=True, help="seconds, all in all")
     parser.add_argument("--seconds", type=float, default=0.3, help="for each twin in each cell")
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--models", default=",".join(MODELS))
     given = parser.parse_args()
     until = time.monotonic() + given.limit
     found: dict[str, Any] = {"launch": None, "rates": [], "left_out": []}
@@ -135,9 +131,11 @@ def main() -> None:
         given.out.write_text(json.dumps(found))
         print(kind, json.dumps(value), flush=True)
 
-    batches = tuple(map(int, given.batches.split(",")))
     with chosen_device() as device:
-        measure(device, batches, given.seconds, cores(), until, keep)
+        keep("launch", launch_cost(device))
+    keep_freed_memory()
+    for part in parts(cores(), given.models.split(",")):
+        measure(part, [int(batch) for batch in given.batches.split(",")], given.seconds, until, keep)
 
 
 if __name__ == "__main__":

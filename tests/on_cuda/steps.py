@@ -57,7 +57,8 @@ class Done:
         result: dict[str, Any] = {"status": self.status, "seconds": round(self.seconds, 1)} | self.found
         if self.tests:
             failed = [{"test": t["test"], "text": t["text"]} for t in self.tests if t["outcome"] == "failed"]
-            result |= self.counts() | {"failures": failed}
+            noted = [note for test in self.tests for note in test["noted"]]
+            result |= self.counts() | {"failures": failed, "noted": noted}
         return result
 
 
