@@ -22,6 +22,7 @@ from rich.console import Console
 from compare.bench.plan import BATCH_SIZES, Plan, parse_numbers
 from compare.errors import UserError
 from compare.files import require_writable, write_bytes, write_json
+from compare.package import own_version
 from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
 
 if TYPE_CHECKING:
@@ -463,9 +464,7 @@ def _version(
     show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and leave.")] = False,
 ) -> None:
     if show:
-        from importlib.metadata import version
-
-        _print(f"gradtwin {version('gradtwin')}")
+        _print(f"gradtwin {own_version()}")
         raise typer.Exit
 
 

@@ -17,7 +17,6 @@ from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 import scratch
 import torch_ref
@@ -115,8 +114,11 @@ def data_folder(given: Path | None = None) -> Path:
     """Where data sets live: `given`, else $GRADTWIN_DATA, else the platform's cache folder."""
     if given is not None:
         return given
-    from_environment = os.environ.get("GRADTWIN_DATA")
-    return Path(from_environment) if from_environment else platformdirs.user_cache_path("gradtwin")
+    if from_environment := os.environ.get("GRADTWIN_DATA"):
+        return Path(from_environment)
+    import platformdirs
+
+    return platformdirs.user_cache_path("gradtwin")
 
 
 def load(name: str = "auto", folder: Path | None = None, tell: Callable[[str], None] = lambda _: None) -> Dataset:

@@ -66,6 +66,8 @@ def open_device(name: str, tf32: bool = False) -> Device:
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.use_deterministic_algorithms(True)
+    # Else torch fills all new memory with NaN, to show who reads it unwritten: that costs time, and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def share(array: scratch.Array) -> tuple[scratch.Array, torch.Tensor]:
         uploaded = cupy.asarray(array)

@@ -14,6 +14,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from rich.table import Table
 
+from compare.package import requirements
+
 REINSTALL = "install both from the same place: pip install --force-reinstall torch torchvision"
 
 # MD5 of the official files, unpacked: packing them again changes nothing.
@@ -68,7 +70,7 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 def _packages() -> Iterator[Finding]:
     """Each package that gradtwin needs: its version, and whether that is new enough."""
-    for line in metadata.requires("gradtwin") or []:
+    for line in requirements():
         needed = Requirement(line)
         if needed.marker is not None:  # an extra
             continue

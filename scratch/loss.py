@@ -6,6 +6,7 @@ import numpy as np
 
 from scratch import checks
 from scratch.activation import log_softmax
+from scratch.backend import on_host
 from scratch.module import Array, Module
 
 
@@ -28,7 +29,8 @@ class CrossEntropyLoss(Module):
         output: () for "mean" and "sum", (N) for "none".
 
     Raises:
-        ValueError: for an unsupported option, scores that are not (N, K), targets that do not fit them.
+        ValueError: for an unsupported option, scores that are not (N, K), targets that do not fit them. On a GPU a
+            class out of range is not noticed: to look for one, every step would have to wait for the device.
 
     Torch twin: `torch.nn.CrossEntropyLoss`, without weight, ignore_index and label_smoothing, on two axes.
     Source: Goodfellow, Bengio & Courville 2016, "Deep Learning", section 6.2.2.
@@ -89,6 +91,8 @@ class CrossEntropyLoss(Module):
             )
         if n == 0:
             raise ValueError("CrossEntropyLoss: a batch must hold at least one image, got none")
+        if not on_host(targets):
+            return
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= k:
             raise ValueError(f"CrossEntropyLoss: targets must be between 0 and {k - 1}, got {low if low < 0 else high}")

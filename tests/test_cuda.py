@@ -1,9 +1,11 @@
-"""On a CUDA device: CuPy under scratch, torch beside it. Skipped, visibly, where there is none; `make cuda` runs it."""
+"""On a CUDA device: CuPy under scratch, torch beside it. Skipped, visibly, where there is none; `make cuda` runs it.
+
+What a test measures it notes by `note`; `tests.on_cuda` collects that.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +18,44 @@ import scratch
 import torch_ref
 from compare import weights
 from compare.data import Dataset
-from compare.devices import Device, open_device
+from compare.devices import Device
 from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
 from compare.training.checkpoint import LAST, load_checkpoint
 from compare.training.lockstep import Epoch, Step
 from compare.training.run import run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
-from compare.verify.probe import Probe, compare_probe, draw_probes, drive, reference_of
+from compare.verify.probe import compare_probe, draw_probes, drive
 from compare.verify.report import Report
 from scratch import Array, backend
 from scratch.backend import to_host
 from tests.elsewhere import maker
+from tests.on_cuda.bounds import both_there, noted
+from tests.on_cuda.device import chosen_device, rehearsing
 
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(not (torch.cuda.is_available() or rehearsing()), reason="there is no CUDA device"),
 ]
+only_there = pytest.mark.skipif(rehearsing(), reason="the stand-in has no memory of its own")
 DTYPES = ["float64", "float32"]
+Note = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
-def device() -> Device:
-    pytest.importorskip("cupy", reason="CuPy is not installed")
-    return open_device("cuda")
+def device() -> Iterator[Device]:
+    if not rehearsing():
+        pytest.importorskip("cupy", reason="CuPy is not installed")
+    with chosen_device() as chosen:
+        yield chosen
 
 
-def test_what_it_runs_on(device: Device) -> None:
-    cupy = backend.open_cupy()
-    print(f"\n{device.name}: {torch.cuda.get_device_name()}, torch {torch.__version__} for CUDA {torch.version.cuda}")
-    print(f"CuPy {cupy.__version__} for CUDA {cupy.cuda.runtime.runtimeGetVersion()}, driver for", end=" ")
-    print(cupy.cuda.runtime.driverGetVersion())
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Note:
+    return lambda values: record_property("noted", values)
 
 
+@only_there
 def test_both_libraries_see_one_memory(device: Device) -> None:
     array = np.arange(6.0, dtype=np.float32).reshape(2, 3)
     own, tensor = device.share(array)
@@ -74,10 +81,11 @@ def test_arrays_come_to_the_host_and_back(device: Device) -> None:
     np.testing.assert_array_equal(backend.beside(there, array), array, strict=True)
 
 
+@only_there
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_are_copied_on_the_device(device: Device, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     own = scratch.LeNet5(dtype=dtype).to(device.to_scratch)
-    twin = torch_ref.LeNet5(dtype=getattr(torch, dtype)).cuda()
+    twin = torch_ref.LeNet5(dtype=getattr(torch, dtype)).to(device.name)
 
     def refuse(*_: object) -> None:
         raise AssertionError("through the host")
@@ -94,7 +102,7 @@ def test_weights_are_copied_on_the_device(device: Device, dtype: str, monkeypatc
         np.testing.assert_array_equal(weights.scratch_state(own)[name], array, strict=True)
 
 
-def test_products_in_float32_have_all_their_digits(device: Device) -> None:
+def test_products_in_float32_have_all_their_digits(device: Device, note: Note) -> None:
     """TF32 keeps 10 bits of each factor: errors of 1e-2 in these sums of 256 products, where float32 has 5e-5."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((256, 256)).astype(np.float32) for _ in range(2))
@@ -108,20 +116,27 @@ def test_products_in_float32_have_all_their_digits(device: Device) -> None:
         "torch's product": np.abs((a_there @ b_there).cpu().numpy() - exact).max(),
         "torch's convolution": np.abs(convolved - b.astype(np.float64) @ a.reshape(256, 256)).max(),
     }
+    note({f"largest error of {name} in float32": float(error) for name, error in errors.items()})
     for name, error in errors.items():
-        print(f"\n{name} in float32: largest error {error:.1e}", end="")
         assert error < 1e-3, f"{name}: TF32 is on"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [name for name, pair in REGISTRY.items() if not isinstance(pair, ModelPair)])
-def test_scratch_on_cupy_is_within_the_bounds_of_the_reference(device: Device, name: str, dtype: str) -> None:
+def test_scratch_on_cupy_is_within_the_bounds_of_the_reference(
+    device: Device, name: str, dtype: str, note: Note
+) -> None:
     """The reference on the CPU, and its derived bounds: they allow for any order of summation."""
     pair = REGISTRY[name]
-    rows = []
+    rows, apart = [], []
     for probe in draw_probes(pair, dtype):
-        rows += compare_probe(pair, probe, drive(pair, maker(pair, device.to_scratch), probe))
-    judge(Report(rows), f"{name}, {dtype}, CuPy against torch on the CPU")
+        own, again = (drive(pair, maker(pair, device.to_scratch), probe) for _ in range(2))
+        rows += compare_probe(pair, probe, own)
+        apart += [f"{tensor} [{probe.case}]" for tensor in own if not np.array_equal(own[tensor], again[tensor])]
+    report = Report(rows)
+    note(noted(report, name, dtype, "scratch on the GPU, torch on the CPU") | {"repeats": not apart})
+    assert report.ok, report.headline()
+    assert not apart, "the same inputs gave other bits the second time"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -129,52 +144,21 @@ def test_scratch_on_cupy_is_within_the_bounds_of_the_reference(device: Device, n
     "name", [name for name, pair in REGISTRY.items() if isinstance(pair, LayerPair) and pair.random is None]
 )
 def test_scratch_on_cupy_is_within_the_bounds_of_torch_on_cuda(
-    device: Device, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    device: Device, name: str, dtype: str, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # cuDNN may take Winograd's algorithm, whose error is bounded relative to the largest element only.
     monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
     pair = REGISTRY[name]
     assert isinstance(pair, LayerPair)
-    rows = []
-    for probe in draw_probes(pair, dtype):
-        if len(probe.calls) > 1:
-            continue  # the weights between the calls, and the buffers, are judged above
-        on_cupy = drive(pair, maker(pair, device.to_scratch), probe)
-        on_cuda = torch_on_cuda(pair, probe, device)
-        same = {tensor: array for tensor, array in on_cupy.items() if tensor not in on_cuda}
-        rows += [row for row in compare_probe(pair, probe, on_cuda | same) if row.tensor in on_cuda]
-        for tensor, array in on_cuda.items():
-            allowed = pair.rule(reference_of(pair, probe), probe.calls, dtype)[tensor]
-            difference = np.abs(on_cupy[tensor].astype(np.float64) - array.astype(np.float64))
-            assert (difference <= allowed).all(), f"{tensor}, {probe.case}: {difference.max():.2e} apart"
-    judge(Report(rows), f"{name}, {dtype}, torch on CUDA against torch on the CPU, and CuPy against torch on CUDA")
-
-
-def torch_on_cuda(pair: LayerPair, probe: Probe, device: Device) -> dict[str, Array]:
-    """Output and gradients of the reference on CUDA."""
-    module = reference_of(pair, probe).cuda()
-    (call,) = probe.calls
-    first, *rest = (device.to_torch(array.copy()) for array in call.inputs)
-    first.requires_grad_()
-    output = module(first, *rest)
-    output.backward(device.to_torch(call.grad_output.copy()))
-    assert first.grad is not None
-    seen = {"output": output, "grad_input": first.grad}
-    seen |= {
-        f"grad_{name}": parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None
-    }
-    return {name: tensor.detach().cpu().numpy() for name, tensor in seen.items()}
-
-
-def judge(report: Report, what: str) -> None:
-    share = max((row.budget for row in report.rows), default=0.0)
-    print(f"\n{what}: {report.compared} tensors, the largest share of a bound {share:.0%}", end="")
-    assert report.compared
-    assert report.ok, report.headline()
+    against_cpu, against_torch = both_there(pair, dtype, device)
+    note(noted(against_cpu, name, dtype, "torch on the GPU, torch on the CPU"))
+    note(noted(against_torch, name, dtype, "scratch on the GPU, torch on the GPU"))
+    assert against_cpu.ok, against_cpu.headline()
+    assert against_torch.ok, against_torch.headline()
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_training_in_float64_agrees_and_repeats_itself(device: Device, name: str) -> None:
+def test_training_in_float64_agrees_and_repeats_itself(device: Device, name: str, note: Note) -> None:
     def trained() -> tuple[dict[str, Array], dict[str, Array]]:
         own_step, twin_step, own, twin = twins(name, "float64", device, batch=32)
         for _ in range(20):
@@ -186,26 +170,11 @@ def test_training_in_float64_agrees_and_repeats_itself(device: Device, name: str
 
     (own, twin), (own_again, twin_again) = trained(), trained()
     apart = max(float(np.abs(own[key] - twin[key]).max() / np.abs(twin[key]).max()) for key in own)
-    print(f"\n{name}: parameters after 20 steps in float64 are {apart:.1e} apart", end="")
+    note({f"parameters of {name} apart after 20 steps in float64": apart})
     assert apart < 1e-10
     for key in own:
         np.testing.assert_array_equal(own_again[key], own[key], err_msg=f"scratch, {key}")
         np.testing.assert_array_equal(twin_again[key], twin[key], err_msg=f"torch, {key}")
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_how_fast_both_train(device: Device, name: str) -> None:
-    batch, steps = 256, 30
-    own_step, twin_step, *_ = twins(name, "float32", device, batch)
-    for who, step in (("scratch on CuPy", own_step), ("torch", twin_step)):
-        for _ in range(5):  # kernels are compiled, memory is pooled
-            step()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()  # returns numbers, so it waits for the device
-        seconds = time.perf_counter() - start
-        print(f"\n{name}, float32, batches of {batch}: {who} {batch * steps / seconds:,.0f} images/s", end="")
 
 
 OneStep = Callable[[], tuple[float, int]]
@@ -215,7 +184,7 @@ def twins(name: str, dtype: str, device: Device, batch: int) -> tuple[OneStep, O
     """A training step of each twin on the same batch, and the two models, of the same weights."""
     rng, pair = np.random.default_rng(0), MODELS[name]
     own = pair.scratch(dtype=dtype, generator=np.random.default_rng(1)).to(device.to_scratch)
-    twin = pair.torch(dtype=getattr(torch, dtype)).cuda()
+    twin = pair.torch(dtype=getattr(torch, dtype)).to(device.name)
     weights.scratch_to_torch(own, twin)
     images = rng.standard_normal((batch, *pair.image_shape)).astype(dtype)
     (own_images, twin_images), (own_labels, twin_labels) = (
@@ -254,8 +223,10 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(device: Device, few: Dataset,
             np.testing.assert_allclose(own[key], array, rtol=0, atol=1e-12, err_msg=f"{name} {key}")
 
 
-def test_every_step_from_the_same_weights_is_within_its_bounds(device: Device, few: Dataset, tmp_path: Path) -> None:
+def test_every_step_from_the_same_weights_is_within_its_bounds(
+    device: Device, few: Dataset, tmp_path: Path, note: Note
+) -> None:
     settings = Settings(epochs=1, resync=True, device=device.name, dtype="float64")
     result = run_twins(Twins(settings), few, tmp_path, print, lambda _: None)
+    note({"every step from the same weights": result.findings.lines(settings)[0]})
     assert result.ok, result.findings.wrong
-    print(result.findings.lines(settings)[0])

@@ -34,6 +34,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     convolution: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     product: Any = torch.backends.cuda.matmul
     before = convolution.fp32_precision, product.fp32_precision, torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr("torch.utils.deterministic.fill_uninitialized_memory", True)
     yield uploads
     convolution.fp32_precision, product.fp32_precision = before[:2]
     torch.use_deterministic_algorithms(before[2])
@@ -58,6 +59,7 @@ def test_cuda_is_made_ready(cuda: list[object], tf32: bool, precision: str) -> N
     convolution: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     assert (convolution.fp32_precision, torch.backends.cuda.matmul.fp32_precision) == (precision, precision)
     assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     assert (os.environ["CUPY_TF32"], os.environ["CUBLAS_WORKSPACE_CONFIG"]) == (str(int(tf32)), ":4096:8")
     assert not cuda
 

@@ -110,6 +110,38 @@ def test_training_stays_on_its_device_and_gives_the_same_bits(
         np.testing.assert_array_equal(states[1][name], array, err_msg=name, strict=True)
 
 
+WAITS = ("get", "item", "tolist", "__float__", "__int__", "__bool__", "__index__")
+
+
+@pytest.mark.parametrize("make_optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", TRAINED)
+def test_a_training_step_waits_for_its_device_at_its_end_only(
+    model: str, make_optimizer: Callable[[scratch.Module], scratch.Optimizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that comes to the host waits until everything before it is computed, and nothing is queued meanwhile."""
+    net = TRAINED[model]("float32").to(place)
+    optimizer, criterion, batch = (
+        make_optimizer(net),
+        scratch.CrossEntropyLoss(),
+        map(place, images_and_labels("float32")),
+    )
+    events: list[str] = []
+
+    def told(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            events.append(name)
+            return function(*arguments)
+
+        return call
+
+    for name in WAITS:
+        if function := vars(DeviceArray).get(name):
+            monkeypatch.setattr(DeviceArray, name, told(name, function))
+    monkeypatch.setattr(optimizer, "step", told("the update", optimizer.step))
+    scratch.train_step(net, criterion, optimizer, *batch)
+    assert events == ["the update", "__float__", "__int__"]
+
+
 def test_on_a_gpu_everything_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     y = np.zeros((2, 5, 4, 3))
     assert len(list(windows.pieces(place(y), limit=7))) > 1

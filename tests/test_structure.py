@@ -72,6 +72,7 @@ FLOORS = [
         "bench.__init__",
         "bench.timing",
         "errors",
+        "package",
         "diagnosis.__init__",
         "diagnosis.render.__init__",
         "faults.__init__",

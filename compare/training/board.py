@@ -167,7 +167,8 @@ class Board:
             images, _ = self._test_images(1)
             model = self.twins.members["torch"].model
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.trace")
+                # add_graph calls what torch calls deprecated; the category differs from version to version.
+                warnings.filterwarnings("ignore", message=".*`torch.jit.trace.*` is deprecated")
                 self.writers["torch"].add_graph(model, self.twins.device.to_torch(images))
 
     def _layout(self) -> dict[str, dict[str, list[Any]]]:

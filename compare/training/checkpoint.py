@@ -22,12 +22,13 @@ import safetensors.numpy
 
 from compare.errors import UserError
 from compare.files import write_bytes
+from compare.package import own_version
 from scratch import Array
 
 FOLDER = "checkpoints"
 LAST, BEST = f"{FOLDER}/last.safetensors", f"{FOLDER}/best.safetensors"
 FORMAT = 1
-LIBRARIES = ("gradtwin", "numpy", "torch")
+LIBRARIES = ("numpy", "torch")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Checkpoint:
 
 def versions() -> dict[str, str]:
     """What the numbers of a training depend on besides its settings."""
-    return {"python": platform.python_version(), "machine": platform.machine()} | {n: version(n) for n in LIBRARIES}
+    own = {"python": platform.python_version(), "machine": platform.machine(), "gradtwin": own_version()}
+    return own | {name: version(name) for name in LIBRARIES}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
