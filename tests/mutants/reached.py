@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,12 +22,14 @@ class Reached:
     Attributes:
         seconds: of each test that passed, and of each shared fixture, by itself.
         uses: the shared fixtures of each test.
+        files: what has been looked up in `data` already.
     """
 
     root: Path
     data: CoverageData
     seconds: dict[str, float]
     uses: dict[str, list[str]]
+    files: dict[str, Contexts] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path, folder: Path) -> Reached:
@@ -66,7 +68,9 @@ class Reached:
         First the tests that execute its statement, then those that execute anything else in its file: a result may
         have been kept by an earlier test, and constants belong to no test. Within both, the cheapest first.
         """
-        lines: Contexts = self.data.contexts_by_lineno(str(self.root / edit.path))
+        if edit.path not in self.files:
+            self.files[edit.path] = self.data.contexts_by_lineno(str(self.root / edit.path))
+        lines = self.files[edit.path]
         near = self.tests_of({c for n in range(edit.first, edit.last + 1) for c in lines.get(n, [])})
         far = self.tests_of({c for contexts in lines.values() for c in contexts}) - near
         chosen: list[str] = []
