@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,15 @@ from compare.pairs import REGISTRY, LayerPair
 from compare.testing import assert_twin
 from scratch import Array
 from tests.foreign import notebook_style, right
+from tests.recorded import assert_recorded, said
 
 SOURCE = Path(right.__file__).read_text()
 CONV_AND_RELU = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.ReLU())
 
 
-@pytest.fixture(autouse=True)
-def _small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the three cases that are for our own convolution alone: loops in Python take seconds for each.
+@contextmanager
+def small_cases() -> Iterator[None]:
+    """Without the three cases that are for our own convolution alone: loops in Python take seconds for each.
 
     `test_faults.py` and `test_diagnose_command.py` have them all.
     """
@@ -40,7 +42,15 @@ def _small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(pair, LayerPair)
     small = tuple(case for case in pair.cases if math.prod(case.shape) < 10_000)
     assert len(small) == len(pair.cases) - 3
-    monkeypatch.setitem(REGISTRY, "conv2d", replace(pair, cases=small))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REGISTRY, "conv2d", replace(pair, cases=small))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_cases() -> Iterator[None]:
+    with small_cases():
+        yield
 
 
 def variant(target: str, *edits: tuple[str, str]) -> Callable[..., Any]:
@@ -92,9 +102,9 @@ RIGHT: list[tuple[str, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("candidate", "like"), [row[1:] for row in RIGHT], ids=[row[0] for row in RIGHT])
-def test_right_code_is_called_right(candidate: Any, like: Any) -> None:
-    result = diagnose(candidate, like=like)
+@pytest.mark.parametrize("name", [row[0] for row in RIGHT])
+def test_right_code_is_called_right(name: str) -> None:
+    result = as_recorded(name)
     assert result.ok, result.headline()
     assert result.headline().startswith("right")
     assert result.report.compared >= 20
@@ -222,22 +232,6 @@ WRONG: list[tuple[str, Any, str, list[str], Edits]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("target", "like", "first", "named", "edits"), WRONG, ids=[f"{row[0]}: {' and '.join(row[3])}" for row in WRONG]
-)
-def test_a_mistake_in_other_peoples_code_has_its_name(
-    target: str, like: Any, first: str, named: list[str], edits: Edits
-) -> None:
-    candidate = variant(target, *edits)
-    result = diagnose((lambda: candidate(2)) if target == "SingleConv" else candidate, like=like)
-    assert not result.ok
-    assert [finding.name for finding in result.findings] == named, result.headline()
-    assert all(finding.catalogued for finding in result.findings)
-    assert result.first_wrong == first
-    assert result.headline().startswith("wrong: ")
-    assert CATALOGUE[named[0]].made in result.headline()
-
-
 # Likewise; the form that the difference is described by, if it has one.
 UNLISTED: dict[str, tuple[str, Any, str, str, Edits]] = {
     "every second window": (
@@ -298,10 +292,51 @@ UNLISTED: dict[str, tuple[str, Any, str, str, Edits]] = {
 }
 
 
+def named_after(row: tuple[str, Any, str, list[str], Edits]) -> str:
+    return f"{row[0]}: {' and '.join(row[3])}"
+
+
+# Everything above, by its name: the code, and what it should be.
+CANDIDATES: dict[str, tuple[Callable[[], Any], Any]] = (
+    {name: (lambda candidate=candidate: candidate, like) for name, candidate, like in RIGHT}
+    | {named_after(row): (lambda row=row: variant(row[0], *row[4]), row[1]) for row in WRONG}
+    | {name: (lambda row=row: variant(row[0], *row[4]), row[1]) for name, row in UNLISTED.items()}
+)
+
+
+def diagnosed(name: str) -> Diagnosis:
+    """The verdict on one of them."""
+    make, like = CANDIDATES[name]
+    candidate = make()
+    if name.startswith("SingleConv: "):
+        return diagnose(lambda: candidate(2), like=like)
+    return diagnose(candidate, like=like)
+
+
+def as_recorded(name: str) -> Diagnosis:
+    """The same, once it is known to be as it was: see `tests/recorded`."""
+    result = diagnosed(name)
+    assert_recorded("foreign", name, said(result))
+    return result
+
+
+@pytest.mark.parametrize(("target", "like", "first", "named", "edits"), WRONG, ids=map(named_after, WRONG))
+def test_a_mistake_in_other_peoples_code_has_its_name(
+    target: str, like: Any, first: str, named: list[str], edits: Edits
+) -> None:
+    result = as_recorded(named_after((target, like, first, named, edits)))
+    assert not result.ok
+    assert [finding.name for finding in result.findings] == named, result.headline()
+    assert all(finding.catalogued for finding in result.findings)
+    assert result.first_wrong == first
+    assert result.headline().startswith("wrong: ")
+    assert CATALOGUE[named[0]].made in result.headline()
+
+
 @pytest.mark.parametrize("name", UNLISTED)
 def test_a_mistake_that_no_catalogue_lists_is_rejected_and_described_not_guessed(name: str) -> None:
-    target, like, tensor, form, edits = UNLISTED[name]
-    result = diagnose(variant(target, *edits), like=like)
+    _, _, tensor, form, _ = UNLISTED[name]
+    result = as_recorded(name)
     assert not result.ok
     assert not any(finding.catalogued for finding in result.findings)
     finding = next(finding for finding in result.findings if tensor in finding.kinds)

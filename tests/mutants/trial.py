@@ -55,7 +55,7 @@ class Judge:
 
 def attempt(tree: Path, tests: dict[str, float], result: Path) -> None:
     """In a forked process: run the tests (with their expected seconds) in `tree`; write the killer's name and end."""
-    os.setsid()
+    os.setpgrp()
     log = os.open(result.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(log, stream)

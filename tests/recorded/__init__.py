@@ -43,8 +43,13 @@ def verdict(name: str) -> dict[str, Any]:
     compared, probes = _prepared(fault.pair)
     with equal_threads(1), direct_convolutions():
         result = examine(compared, "the candidate", own_answer(compared, planted(fault)), probes)
+    return said(result)
+
+
+def said(result: Diagnosis) -> dict[str, Any]:
+    """A verdict in full, but for how close the closest call was: that depends on the processor."""
     return {
-        "headline": result.headline(),
+        "headline": result.headline().partition(" (at most")[0],
         "findings": [
             {
                 "tensors": list(finding.kinds),
@@ -112,11 +117,26 @@ def configurations(seed: str) -> list[str]:
     ]
 
 
+def foreign(name: str) -> dict[str, Any]:
+    """Everything that is said of code in another style; `test_diagnosis.py` compares it."""
+    from tests.test_diagnosis import diagnosed, small_cases
+
+    with small_cases():
+        return said(diagnosed(name))
+
+
+def _foreign_names() -> tuple[str, ...]:
+    from tests.test_diagnosis import CANDIDATES
+
+    return tuple(CANDIDATES)
+
+
 Record = Callable[[str], Any]
-RECORDS: Mapping[str, tuple[Record, tuple[str, ...]]] = {
-    "verdicts": (verdict, tuple(name for name, fault in CATALOGUE.items() if fault.pair != "verifier")),
-    "cases": (cases, tuple(REGISTRY)),
-    "configurations": (configurations, ("0",)),
+RECORDS: Mapping[str, tuple[Record, Callable[[], tuple[str, ...]]]] = {
+    "verdicts": (verdict, lambda: tuple(name for name, fault in CATALOGUE.items() if fault.pair != "verifier")),
+    "cases": (cases, lambda: tuple(REGISTRY)),
+    "configurations": (configurations, lambda: ("0",)),
+    "foreign": (foreign, _foreign_names),
 }
 
 
@@ -135,3 +155,9 @@ def same(was: Any, now: Any) -> bool:
     if isinstance(was, float) and isinstance(now, float) and not (was.is_integer() and now.is_integer()):
         return math.isclose(was, now, rel_tol=NEAR)
     return type(was) is type(now) and was == now
+
+
+def assert_recorded(kind: str, name: str, now: Any) -> None:
+    """Raises AssertionError if `now` is not what was written down."""
+    was, now = recorded(kind).get(name), json.loads(json.dumps(now))
+    assert same(was, now), f"changed on purpose? python -m tests.recorded, and look at the difference\n{was}\n{now}"

@@ -10,10 +10,10 @@ from tests.recorded import FOLDER, RECORDS
 def main() -> None:
     """Write one file for each kind of record, each number with six digits."""
     for kind, (record, names) in RECORDS.items():
-        found = {name: _rounded(record(name)) for name in names}
+        found = {name: _rounded(record(name)) for name in names()}
         lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
         (FOLDER / f"{kind}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        print(f"{kind}: {len(names)}")
+        print(f"{kind}: {len(found)}")
 
 
 def _rounded(value: object) -> object:
