@@ -17,7 +17,7 @@ from compare.data import Dataset, batches
 from compare.errors import UserError
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
-from compare.observe import observe_torch, record_calls
+from compare.observe import Call, observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
 from compare.verify.agreement import check, check_pair
 from compare.verify.models import check_model
@@ -94,6 +94,18 @@ def test_a_layer_that_begins_with_ones_is_compared_with_other_weights_and_left_a
     assert twin.training
     for name, array in weights.torch_state(twin).items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_the_twin_is_given_the_very_gradient() -> None:
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 8, 8), (2, 4, 6, 6)))
+    layer, image = nn.Conv2d(3, 4, 3), torch.tensor(x, requires_grad=True)
+    grad_input, grad_weight = torch.autograd.grad(layer(image), (image, layer.weight), torch.tensor(g))
+    seen = observe_torch(layer, [Call((x,), g)])
+    np.testing.assert_array_equal(seen["grad_input"], grad_input.numpy())
+    np.testing.assert_array_equal(seen["grad_weight"], grad_weight.numpy())
+    with pytest.raises(AssertionError, match="its gradient"):  # it would be repeated for every image
+        observe_torch(layer, [Call((x,), g[:1])])
 
 
 @pytest.mark.parametrize("name", ["batchnorm2d", "adam", "sgd"])
