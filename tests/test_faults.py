@@ -24,6 +24,7 @@ from compare.pairs import REGISTRY
 from compare.verify import canaries
 from compare.verify.configurations import random_configurations
 
+pytestmark = pytest.mark.timeout(1800)  # the matrix takes a minute of computing, on a busy machine many
 FAULTS = pytest.mark.parametrize("fault", CATALOGUE.values(), ids=CATALOGUE)
 
 
