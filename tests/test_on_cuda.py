@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from compare.bench.cells import Row
 from compare.pairs import REGISTRY, LayerPair
 from tests.on_cuda import __main__ as command
 from tests.on_cuda import measure, steps
@@ -25,7 +27,8 @@ from tests.stand_in import DeviceArray
 
 
 def test_everything_can_be_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--device", "cpu", "--tiny", "--out", str(tmp_path / "out")]) in (0, 1), "1: what doctor finds"
+    arguments = ["--device", "cpu", "--tiny", "--minutes", "60", "--out", str(tmp_path / "out")]
+    assert command.main(arguments) in (0, 1), "1: what doctor finds"
     result = json.loads((tmp_path / "out" / "measured.json").read_text())
     done = result["steps"]
     assert list(done) == ["doctor", "cuda tests", "quick tests", "measurements"]
@@ -179,6 +182,17 @@ def test_what_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
         ("left_out", "MemoryError: out of memory"),
         ("left_out", "the time was up"),
     ]
+
+
+def test_a_cell_that_would_not_end_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first takes 60 of 100 seconds, and the next, of twice the batch, would take twice as long."""
+    kept: list[tuple[str, Any]] = []
+    clock = iter([0.0, 60.0, 60.0])
+    monkeypatch.setattr(measure, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    row = Row(measure.Cell("cnn", "train", 4, 1), {"scratch": 2.0, "torch": 1.0}, 2.0, 0.0)
+    monkeypatch.setattr(measure, "measure_cell", lambda *_: row)
+    measure.measure(measure.Part("cpu", "train", ("cnn",), 1), [4, 8], 0.01, 100.0, lambda *given: kept.append(given))
+    assert [(kind, value.get("batch")) for kind, value in kept] == [("rates", 4), ("left_out", None)]
 
 
 def test_a_share_that_is_no_number_is_the_worst() -> None:

@@ -80,7 +80,7 @@ def steps(
     # One process has the GPU; the quick tests share the cores.
     alone, shared = ([], []) if importlib.util.find_spec("xdist") is None else (["-n", "0"], ["-n", workers()])
     device = [*alone, "-s", "-m", "cuda", "tests/test_cuda.py", *(QUICK_CUDA if given.tiny else ())]
-    quick = [*shared, "-m", unmarked(), *(QUICK[-1:] if given.tiny else QUICK)]
+    quick = [*(alone if given.tiny else shared), "-m", unmarked(), *(QUICK[-1:] if given.tiny else QUICK)]
     cells = ["--models", "cnn", "--batches", "8", "--seconds", "0.01"] if given.tiny else []
     yield "doctor", lambda limit: doctor(pad, log, environment, limit)
     yield "cuda tests", lambda limit: tests("cuda tests", device, pad, log, environment, limit)

@@ -29,7 +29,7 @@ QUICK = (
     "tests/test_devices.py",
     "tests/test_package.py",
 )
-QUICK_CUDA = ("-k", "relu or both_libraries")  # of the tests on the device, with --tiny
+QUICK_CUDA = ("-k", "linear or both_libraries")  # of the tests on the device, with --tiny
 RECORD = "GRADTWIN_RECORD"  # names the file that the plugin `record` writes
 TIMED_OUT = 124  # as the command `timeout` says it
 

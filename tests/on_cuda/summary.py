@@ -16,6 +16,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         *_rates(steps.get("measurements", {})),
         *_noted(steps.get("cuda tests", {})),
         *_machine(result["machine"]),
+        *(["a rehearsal on the CPU: nothing above says anything about a GPU"] if result.get("rehearsal") else []),
         *(_outcome(name, step) for name, step in steps.items()),
     ]
 
