@@ -104,24 +104,51 @@ def matrix() -> Matrix:
     return result
 
 
+def test_a_part_of_the_matrix() -> None:
+    """The short form of what follows; `test_recorded.py` has the verdict on each mistake."""
+    faults = list(CATALOGUE.values())[::15]
+    *kills, result = kill_matrix(faults, configurations=150)
+    assert isinstance(result, Matrix)
+    assert list(result.kills) == kills
+    assert [kill.name for kill in result.kills] == [kill.diagnosed_as for kill in result.kills]
+    assert [kill.name for kill in result.kills] == [fault.name for fault in faults]
+    assert result.correct_configurations == 150
+    assert result.ok
+    first = [[str(cell) for cell in column.cells] for column in result.table().columns]
+    assert first[1] == ["yes"] * len(faults)
+    assert first[2] == ["its name"] * len(faults)
+    shown = Matrix((Kill("a", False, "", "", ""), Kill("b", True, "c", "case [x]", "output")), 0, 1).table().columns
+    assert [list(column.cells) for column in shown] == [
+        ["a", "b"],
+        ["NO", "yes"],
+        ["", "c"],
+        ["", "output"],
+        ["", r"case \[x]"],
+    ]
+
+
+@pytest.mark.long
 def test_every_catalogued_mistake_is_rejected(matrix: Matrix) -> None:
     assert [kill.name for kill in matrix.kills] == list(CATALOGUE)
     assert [kill.name for kill in matrix.kills if not kill.rejected] == []
     assert all(kill.probe and kill.tensor for kill in matrix.kills)
 
 
+@pytest.mark.long
 def test_at_least_95_percent_are_named_and_the_rest_is_not_named_wrongly(matrix: Matrix) -> None:
     others = [kill for kill in matrix.kills if kill.diagnosed_as != kill.name]
     assert matrix.named >= 0.95 * len(matrix.kills), others
     assert [kill for kill in others if kill.diagnosed_as in CATALOGUE] == []
 
 
+@pytest.mark.long
 def test_no_right_configuration_is_called_wrong(matrix: Matrix) -> None:
     assert matrix.correct_configurations == 2000
     assert matrix.false_alarms == 0
     assert matrix.ok
 
 
+@pytest.mark.long
 def test_the_matrix_as_json_is_what_is_promised(matrix: Matrix) -> None:
     result = json.loads(json.dumps(matrix.as_json()))
     assert result.keys() == {"total", "rejected", "named", "false_alarms", "correct_configurations", "rows"}

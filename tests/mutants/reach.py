@@ -1,7 +1,7 @@
 """A pytest plugin that writes down which lines each test executes, and how long each test and each fixture takes.
 
 A shared fixture is set up by the first test that asks for it, so its lines and its seconds are kept under its own name
-and belong to every test that uses it. What runs in another process is not seen.
+and belong to every test that uses it. Of other processes only those that `compare.diagnosis` forks are seen.
 
     pytest -p tests.mutants.reach --reach FOLDER
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -49,6 +50,26 @@ class Recorder:
         )
         self.coverage.start()
         self.current = [""]
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, self.save_and_end))
+
+    def save_and_end(self, *_: object) -> None:
+        self.coverage.stop()
+        self.coverage.save()
+        os._exit(0)
+
+    def pytest_collection_finish(self) -> None:
+        """Have the processes of the diagnosis save what they have seen before they are killed."""
+        from compare.diagnosis.isolation import Session
+
+        stop = Session._stop
+
+        def save_and_stop(session: Session) -> None:
+            if session._process is not None and session._process.is_alive():
+                os.kill(session._process.pid, signal.SIGUSR1)
+                session._process.join(5)
+            stop(session)
+
+        Session._stop = save_and_stop  # type: ignore[method-assign]
 
     def enter(self, name: str) -> float:
         self.current.append(name)

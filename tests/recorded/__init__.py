@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
+from compare import conditioning, weights
 from compare.conditions import direct_convolutions, equal_threads
 from compare.diagnosis.examine import examine, own_answer, probes_of
 from compare.diagnosis.likeness import Likeness, likeness
@@ -25,10 +28,10 @@ from compare.diagnosis.patterns import Evidence, recognise
 from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from compare.faults.catalogue import CATALOGUE
-from compare.observe import Tensors
+from compare.observe import Call, Tensors
 from compare.pairs import REGISTRY, ModelPair
 from compare.verify.configurations import random_configurations
-from compare.verify.probe import Probe, bounds, draw_probes, expected
+from compare.verify.probe import Probe, bounds, draw_probes, draw_state, expected
 
 FOLDER = Path(__file__).parent
 CONFIGURATIONS = 120
@@ -109,6 +112,24 @@ def _sums(tensors: Tensors) -> dict[str, float | str]:
     return {name: value if math.isfinite(value) else str(value) for name, value in sums.items()}
 
 
+MODULES: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convolution and ReLU": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, bias=False), nn.ReLU()), (2, 2, 5, 4)),
+    "two linear layers": (lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), (3, 4)),
+    "linear and softmax": (lambda: nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)), (3, 4)),
+}
+
+
+def measured_bounds(name: str) -> dict[str, Any]:
+    """What a module may be off for which no bound is derived."""
+    make, shape = MODULES[name]
+    rng, module = np.random.default_rng(0), make()
+    weights.load_torch_state(module, draw_state(module, "float32", rng))
+    x = rng.standard_normal(shape).astype(np.float32)
+    output = module(torch.tensor(x)).shape
+    call = Call((x,), rng.standard_normal(tuple(output)).astype(np.float32))
+    return _sums(conditioning.measured(module, [call], "float32"))
+
+
 def configurations(seed: str) -> list[str]:
     """The first random configurations that must be called right."""
     drawn = random_configurations(CONFIGURATIONS, int(seed))
@@ -135,6 +156,7 @@ Record = Callable[[str], Any]
 RECORDS: Mapping[str, tuple[Record, Callable[[], tuple[str, ...]]]] = {
     "verdicts": (verdict, lambda: tuple(name for name, fault in CATALOGUE.items() if fault.pair != "verifier")),
     "cases": (cases, lambda: tuple(REGISTRY)),
+    "measured": (measured_bounds, lambda: tuple(MODULES)),
     "configurations": (configurations, lambda: ("0",)),
     "foreign": (foreign, _foreign_names),
 }
