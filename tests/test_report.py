@@ -83,6 +83,8 @@ def test_equality_needs_no_bound() -> None:
     """A dead network's gradients are zero in both twins: equal, though no bound could tell them from anything."""
     assert verdict(np.zeros((2, 2)), expected=np.zeros((2, 2))).ok
     assert verdict(EXPECTED.copy(), bound=np.full((2, 2), 5.0)).ok
+    exact = verdict(EXPECTED.copy(), bound=np.zeros((2, 2)))
+    assert (exact.ok, exact.budget, exact.difference) == (True, 0.0, 0.0)
 
 
 def test_an_update_is_guarded_by_its_own_size_not_by_the_parameters() -> None:
