@@ -26,6 +26,7 @@ from tests.on_cuda.summary import summary
 from tests.stand_in import DeviceArray
 
 
+@pytest.mark.long
 def test_everything_can_be_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--device", "cpu", "--tiny", "--minutes", "60", "--out", str(tmp_path / "out")]
     assert command.main(arguments) in (0, 1), "1: what doctor finds"

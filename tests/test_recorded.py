@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.recorded import RECORDS, assert_recorded, recorded, same
+from tests.recorded import RECORDS, assert_recorded, differences, recorded
 
 pytestmark = pytest.mark.computes
 EVERY = [(kind, name) for kind, (_, names) in RECORDS.items() for name in names()]
@@ -42,4 +42,13 @@ def test_nothing_is_recorded_that_is_no_longer_there() -> None:
     ],
 )
 def test_records_agree_up_to_rounding_only(was: Any, now: Any, alike: bool) -> None:
-    assert same(was, now) is alike
+    assert (not list(differences(was, now))) is alike
+
+
+def test_a_difference_is_named_by_its_place() -> None:
+    was, now = {"a": [1, {"b": 0.5}], "c": 1}, {"a": [1, {"b": 0.6}], "d": 1}
+    assert list(differences(was, now)) == [
+        "['a'][1]['b']: 0.5 in the record, 0.6 today",
+        "['c']: only in the record",
+        "['d']: not in the record",
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from compare.faults.catalogue import CATALOGUE
 from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY, ModelPair
+from compare.pairs import REGISTRY, LayerPair, ModelPair
 from compare.verify.configurations import random_configurations
 from compare.verify.probe import Probe, bounds, draw_probes, draw_state, expected
+from scratch import Array
 
 FOLDER = Path(__file__).parent
 CONFIGURATIONS = 120
@@ -97,13 +98,23 @@ def cases(name: str) -> dict[str, Any]:
     with equal_threads(1), direct_convolutions():
         for dtype in ("float64", "float32"):
             for number, probe in enumerate(draw_probes(pair, dtype, 0)):
-                # What a whole model may be off is measured on this machine.
-                allowed = {} if isinstance(pair, ModelPair) else bounds(pair, probe)
+                # What a whole model may be off is measured on this machine; what a random layer gives is drawn.
+                drawn = isinstance(pair, LayerPair) and pair.random is not None
                 found[f"{number}: {probe.case}, {probe.dtype}, {probe.layout}"] = {
-                    "expected": _sums(expected(pair, probe)),
-                    "bounds": _sums(allowed),
+                    "inputs": _sums({f"{n}": array for n, array in enumerate(_given(probe))}),
+                    "expected": _sums({} if drawn else expected(pair, probe)),
+                    "bounds": _sums({} if drawn or isinstance(pair, ModelPair) else bounds(pair, probe)),
                 }
     return found
+
+
+def _given(probe: Probe) -> Iterator[Array]:
+    """What a probe holds: weights, gradients for an optimizer, inputs and upstream gradients."""
+    yield from probe.state.values()
+    for step in probe.gradients:
+        yield from step.values()
+    for call in probe.calls:
+        yield from (*call.inputs, call.grad_output)
 
 
 def _sums(tensors: Tensors) -> dict[str, float | str]:
@@ -168,18 +179,29 @@ def recorded(kind: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{kind}.json").read_text(encoding="utf-8"))
 
 
-def same(was: Any, now: Any) -> bool:
-    """Whether two records agree: text, whole numbers and shapes exactly, other numbers up to rounding."""
+def differences(was: Any, now: Any, at: str = "") -> Iterator[str]:
+    """Where two records differ: text, whole numbers and shapes at all, other numbers by more than rounding."""
     if isinstance(was, dict) and isinstance(now, dict):
-        return was.keys() == now.keys() and all(same(was[key], now[key]) for key in was)
-    if isinstance(was, list) and isinstance(now, list):
-        return len(was) == len(now) and all(map(same, was, now))
+        for key in dict.fromkeys((*was, *now)):
+            if key in was and key in now:
+                yield from differences(was[key], now[key], f"{at}[{key!r}]")
+            else:
+                yield f"{at}[{key!r}]: {'only' if key in was else 'not'} in the record"
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for number, (one, other) in enumerate(zip(was, now, strict=True)):
+            yield from differences(one, other, f"{at}[{number}]")
+    elif not _alike(was, now):
+        yield f"{at}: {was!r} in the record, {now!r} today"
+
+
+def _alike(was: Any, now: Any) -> bool:
     if isinstance(was, float) and isinstance(now, float) and not (was.is_integer() and now.is_integer()):
         return math.isclose(was, now, rel_tol=NEAR)
-    return type(was) is type(now) and was == now
+    return type(was) is type(now) and bool(was == now)
 
 
 def assert_recorded(kind: str, name: str, now: Any) -> None:
     """Raises AssertionError if `now` is not what was written down."""
-    was, now = recorded(kind).get(name), json.loads(json.dumps(now))
-    assert same(was, now), f"changed on purpose? python -m tests.recorded, and look at the difference\n{was}\n{now}"
+    found = list(differences(recorded(kind).get(name), json.loads(json.dumps(now))))
+    shown = "\n".join(found[:10])
+    assert not found, f"changed on purpose? python -m tests.recorded, and look at the difference\n{shown}"
