@@ -8,12 +8,22 @@ import pytest
 
 from tests.recorded import RECORDS, assert_recorded, differences, recorded
 
-pytestmark = pytest.mark.computes
 EVERY = [(kind, name) for kind, (_, names) in RECORDS.items() for name in names()]
 HERE = [(kind, name) for kind, name in EVERY if kind != "foreign"]  # those are compared where they are diagnosed
 
 
-@pytest.mark.parametrize(("kind", "name"), HERE, ids=[f"{kind}-{name}" for kind, name in HERE])
+def on_other_processors(number: int, kind: str) -> tuple[pytest.MarkDecorator, ...]:
+    """All bounds and inputs, and some of the verdicts, which take longest."""
+    return (pytest.mark.computes,) if kind != "verdicts" or number % 10 == 0 else ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, id=f"{kind}-{name}", marks=on_other_processors(number, kind))
+        for number, (kind, name) in enumerate(HERE)
+    ],
+)
 def test_what_was_recorded_is_said_today(kind: str, name: str) -> None:
     assert_recorded(kind, name, RECORDS[kind][0](name))
 
