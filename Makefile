@@ -36,7 +36,7 @@ test-oldest:  ## the tests with the lowest versions that pyproject.toml admits, 
 # The python at hand serves where it has what the tests need: such a machine may have no network to install from.
 OUT ?= runs/cuda
 cuda:  ## on a machine with an NVIDIA GPU: all that others can only stand in for, with measurements, in OUT=DIR
-	@python=$(PYTHON); $(PYTHON) -c 'import cupy, pytest, torch' 2>/dev/null || { python=$(BIN)/python && \
+	@python=$(PYTHON); $(PYTHON) -c 'import cupy, hypothesis, pytest, pytest_timeout, torch, xdist' 2>/dev/null || { python=$(BIN)/python && \
 	$(MAKE) --no-print-directory $(INSTALLED) && $$python -m pip install --quiet --editable ".[dev,cuda]"; } && \
 	$$python -m tests.on_cuda --out "$(OUT)" $(ARGS)
 

@@ -24,6 +24,7 @@ import threadpoolctl
 import torch
 
 from compare.conditions import direct_convolutions
+from tests.cores import cores
 
 AT_ONCE = 2  # settings that run side by side
 CHOSEN = "computes and not long"  # the markers of the tests that run
@@ -179,8 +180,9 @@ def run(setting: Setting, arguments: list[str]) -> subprocess.CompletedProcess[s
     """The tests in a process of its own, under this setting."""
     number = str(SETTINGS.index(setting))
     command = [sys.executable, "-m", "tests.processors", "--setting", number, *arguments]
+    inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     return subprocess.run(
-        command, env=os.environ | setting.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=inherited | setting.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -216,7 +218,7 @@ def main() -> int:
     parser.add_argument("--setting", type=int, help=argparse.SUPPRESS)
     own, arguments = parser.parse_known_args()
     if own.setting is None:
-        return run_all(flags_of_this_processor(), os.cpu_count() or 1, arguments)
+        return run_all(flags_of_this_processor(), cores(), arguments)
     setting = SETTINGS[own.setting]
     return pytest.main(["-q", "-m", CHOSEN, "-p", "no:cacheprovider", *arguments], plugins=[InUse(setting)])
 

@@ -14,6 +14,8 @@ from compare.diagnosis.making import Functions, Making, MistoldError, Undrivable
 from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
 from scratch import Array, Parameter
 
+pytestmark = pytest.mark.computes
+
 RNG = np.random.default_rng(0)
 W, B = RNG.standard_normal((2, 3)), RNG.standard_normal(2)
 X, G = RNG.standard_normal((4, 3)), RNG.standard_normal((4, 2))
@@ -232,7 +234,10 @@ def test_every_style_gives_the_same(style: Callable[[], Any], recovered: set[str
             np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12, err_msg=name)
     assert module.recovered == recovered
     assert module.exact == ({"weight", "bias"} if style is UpdatesAndShows else {"weight", "bias"} - recovered)
-    assert np.array_equal(module.get_parameter("weight").data if hasattr(module, "get_parameter") else W, W)
+    assert {name: parameter.data.tolist() for name, parameter in module.named_parameters()} == {
+        "weight": W.tolist(),
+        "bias": B.tolist(),
+    }
 
 
 def test_the_learning_rate_of_an_update_rounds_nothing() -> None:
@@ -241,7 +246,7 @@ def test_the_learning_rate_of_an_update_rounds_nothing() -> None:
     module(X)
     module.backward(G)
     assert subject.lr == 1.0
-    np.testing.assert_array_equal(subject.W, W - G.T @ X)
+    np.testing.assert_allclose(subject.W, W - G.T @ X, rtol=1e-12)
 
 
 def test_a_weight_that_an_update_leaves_out_has_the_gradient_zero() -> None:
@@ -310,24 +315,23 @@ def test_names_that_are_told_come_before_those_that_are_usual() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interface", "error", "message"),
+    ("interface", "message"),
     [
-        (Interface("go"), MistoldError, "ReturnsAll has no method go"),
-        (Interface(backward="back"), MistoldError, "ReturnsAll has no method back"),
-        (Interface(parameters={"V": "weight"}), MistoldError, "there is no array V; there is W, b, x; correct --param"),
+        (Interface("go"), "ReturnsAll has no method go"),
+        (Interface(backward="back"), "ReturnsAll has no method back"),
+        (Interface(parameters={"V": "weight"}), "there is no array V; there is W, b, x; correct --param"),
         (
             Interface(gradients={"dV": "weight"}),
-            MistoldError,
             "there is no dV after backward; correct --grad dV=weight",
         ),
-        (Interface(gradients={"3": "bias"}), MistoldError, "there is no 3 after backward"),
-        (Interface(output_from="y.z"), MistoldError, "there is no y.z after forward; correct --output-from y.z"),
+        (Interface(gradients={"3": "bias"}), "there is no 3 after backward"),
+        (Interface(output_from="y.z"), "there is no y.z after forward; correct --output-from y.z"),
     ],
 )
-def test_what_is_told_wrongly_is_said(interface: Interface, error: type[Exception], message: str) -> None:
+def test_what_is_told_wrongly_is_said(interface: Interface, message: str) -> None:
     subject = ReturnsAll()
     subject.forward(X)
-    with pytest.raises(error, match=message):
+    with pytest.raises(MistoldError, match=message):
         driven(adapted(subject, interface))
 
 
@@ -505,7 +509,7 @@ def test_a_loss_gets_scores_and_targets_and_its_gradient_is_scaled(subject: Any,
     module = adapted(subject, state={})
     loss = module(X, CLASSES)
     assert (loss.shape, float(loss)) == ((), LOSS)
-    np.testing.assert_allclose(module.backward(np.asarray(upstream)), upstream * GRAD_LOSS, rtol=1e-15)
+    np.testing.assert_allclose(module.backward(np.asarray(upstream)), upstream * GRAD_LOSS, rtol=1e-12)
 
 
 def test_targets_become_one_hot_where_that_is_told() -> None:
@@ -627,7 +631,7 @@ def test_every_form_of_optimizer_takes_the_same_steps(factory: Any) -> None:
         made.step()
         for parameter, array, value in zip(parameters, arrays, expected, strict=True):
             assert parameter.data is array
-            np.testing.assert_allclose(array, value, rtol=1e-15)
+            np.testing.assert_allclose(array, value, rtol=1e-12)
     parameters[0].grad = None
     made.step()
     np.testing.assert_array_equal(parameters[0].data, expected[0])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
 from coverage import CoverageData
 
+from tests.mutants.__main__ import EQUIVALENT, ROOT
 from tests.mutants.edits import Edit, draw, edits_of
 from tests.mutants.reached import Reached
 from tests.mutants.trial import Judge, attempt
@@ -140,3 +142,11 @@ def test_a_trial_names_the_test_that_fails(tmp_path: Path, source: str, killer: 
         attempt(tmp_path, {"tests/test_it.py::test_double": 0.1}, tmp_path / "result")
     os.waitpid(pid, 0)
     assert (tmp_path / "result").read_text() == killer
+
+
+def test_every_edit_that_is_called_equivalent_is_there_and_has_a_reason() -> None:
+    known = tomllib.loads(EQUIVALENT.read_text())
+    paths = {key.partition("::")[0] for key in known}
+    there = {edit.key for path in paths for edit in edits_of(ROOT, ROOT / path)}
+    assert known.keys() <= there, f"no longer in the sources: {sorted(known.keys() - there)}"
+    assert all(reason.strip().endswith(".") for reason in known.values())

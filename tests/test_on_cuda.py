@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from compare.bench.cells import Cell, Row
+from compare.bench.equality import NotEqualError
 from compare.pairs import REGISTRY, LayerPair
 from tests.on_cuda import __main__ as command
 from tests.on_cuda import measure, steps
@@ -180,9 +181,43 @@ def test_what_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     measure.measure(part, [4], 0.01, later, lambda *given: kept.append(given))
     measure.measure(part, [4], 0.01, time.monotonic(), lambda *given: kept.append(given))
     assert [(kind, value["why"]) for kind, value in kept] == [
-        ("left_out", "MemoryError: out of memory"),
+        ("left_out", "too little memory"),
         ("left_out", "the time was up"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 0), (MemoryError(), 1), (NotEqualError("output differs"), 1), (ValueError("no"), 1)]
+)
+def test_measuring_nothing_or_what_differs_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception | None, status: int
+) -> None:
+    monkeypatch.setenv(REHEARSAL, "1")
+
+    def measured(part: Any, _batches: Any, _seconds: float, _until: float, keep: Any) -> None:
+        if error is None:
+            keep("rates", {"device": part.device})
+
+    def failing(*_: object) -> None:
+        assert error is not None
+        raise error
+
+    if error is None:
+        monkeypatch.setattr(measure, "measure", measured)
+    else:
+        monkeypatch.setattr(measure, "measure_cell", failing)
+    command = ["measure", "--out", str(tmp_path / "rates.json"), "--limit", "60", "--batches", "2", "--models", "cnn"]
+    monkeypatch.setattr("sys.argv", command)
+    assert measure.main() == status
+    left_out = json.loads((tmp_path / "rates.json").read_text())["left_out"]
+    assert any(cell.get("wrong") for cell in left_out) == (error is not None and not isinstance(error, MemoryError))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert command.main(["--out", str(tmp_path / "file"), "--device", "cpu"]) == 2
+    assert "name a folder that can be written" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_cell_that_would_not_end_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

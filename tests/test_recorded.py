@@ -43,7 +43,14 @@ def test_nothing_is_recorded_that_is_no_longer_there() -> None:
         ({"a": [1, 0.5, "x"]}, {"a": [1, 0.50001, "x"]}, True),
         (0.5, 0.5002, False),
         (3.0, 4.0, False),
-        (1e6, 1e6 + 1, False),  # whole numbers are counted or drawn, not rounded
+        (1e5, 1e5 + 1, False),  # whole numbers are counted or drawn, not rounded
+        (1234567.0, 1234570.0, True),
+        ("60% of 3, by up to 0.14", "61% of 3, by up to 0.13", True),
+        ("60% of 3, by up to 0.14", "60% of 4, by up to 0.14", False),
+        ("60% of 3, by up to 0.14", "62% of 3, by up to 0.14", False),
+        ("60% of 3, by up to 0.14", "60% of 3, by up to 0.16", False),
+        ("at 1.2e-05", "at 1.3e-05", True),
+        ("at 1.2e-05", "at 1.2e-04", False),
         ("inf", "inf", True),
         (True, 1, False),
         ({"a": 1}, {"a": 1, "b": 2}, False),

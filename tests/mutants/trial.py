@@ -69,7 +69,8 @@ def attempt(tree: Path, tests: dict[str, float], result: Path) -> None:
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
     try:
         status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files], plugins=[judge])
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not judge.killer:
+        noticed = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)
+        if status in noticed and not judge.killer:
             judge.killer = f"pytest, which ends with {status!r}"
     except BaseException as error:
         judge.killer = f"pytest, which raises {type(error).__name__}"

@@ -19,15 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tests.cores import cores
 from tests.on_cuda.steps import QUICK, QUICK_CUDA, ROOT, Done, doctor, measurements, run, tests
 from tests.on_cuda.summary import summary
 
 WHEELS = ROOT / ".whl"
+LOOK = 60  # Seconds in which torch and CuPy must say what they see; a driver may hang.
 Step = Callable[[float], Done]  # takes the seconds that are left
 # Of the time for everything, what a step may take at most; the measurements take what is left.
 SHARES = {"doctor": 0.1, "cuda tests": 0.45, "quick tests": 0.22}
@@ -37,7 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the steps one after the other, and write after each what is known."""
     given = parse(arguments)
     begun = time.monotonic()
-    given.out.mkdir(parents=True, exist_ok=True)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "log.txt").touch()
+    except OSError as error:
+        print(f"on_cuda: --out {given.out}: {error.strerror}; name a folder that can be written", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="gradtwin-") as folder, (given.out / "log.txt").open("w") as log:
         pad = Path(folder)
         environment = make_environment(pad, rehearsal=given.device == "cpu")
@@ -78,26 +84,16 @@ def steps(
 ) -> Iterator[tuple[str, Step]]:
     """The steps by name, in their order."""
     # One process has the GPU; the quick tests share the cores.
-    alone, shared = ([], []) if importlib.util.find_spec("xdist") is None else (["-n", "0"], ["-n", workers()])
+    alone, shared = (
+        ([], []) if importlib.util.find_spec("xdist") is None else (["-n", "0"], ["-n", str(min(cores(), 8))])
+    )
     device = [*alone, "-s", "-m", "cuda", "tests/test_cuda.py", *(QUICK_CUDA if given.tiny else ())]
-    quick = [*(alone if given.tiny else shared), "-m", unmarked(), *(QUICK[-1:] if given.tiny else QUICK)]
+    quick = [*(alone if given.tiny else shared), "-m", "not cuda and not long", *(QUICK[-1:] if given.tiny else QUICK)]
     cells = ["--models", "cnn", "--batches", "8", "--seconds", "0.01"] if given.tiny else []
     yield "doctor", lambda limit: doctor(pad, log, environment, limit)
     yield "cuda tests", lambda limit: tests("cuda tests", device, pad, log, environment, limit)
     yield "quick tests", lambda limit: tests("quick tests", quick, pad, log, environment, limit)
     yield "measurements", lambda limit: measurements(cells, pad, log, environment, limit)
-
-
-def unmarked() -> str:
-    """The choice of tests without a mark: a mark says that a test takes long, or needs what is not everywhere."""
-    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    return " and ".join(f"not {marker.partition(':')[0]}" for marker in options["markers"])
-
-
-def workers() -> str:
-    """As many as there are cores, and no more than eight: each imports torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return str(min(cores, 8))
 
 
 def make_environment(pad: Path, *, rehearsal: bool) -> dict[str, str]:
@@ -128,7 +124,12 @@ def install_wheels(wheels: Path, site: Path, log: IO[str], environment: Mapping[
 def look(environment: Mapping[str, str]) -> dict[str, Any]:
     """What this machine has, looked at in a process of its own: an import that crashes is an answer, too."""
     command = [sys.executable, "-m", "tests.on_cuda.machine"]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=LOOK
+        )
+    except subprocess.TimeoutExpired:
+        return {"torch": f"it does not answer within {LOOK} s"}
     try:
         found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     except (IndexError, json.JSONDecodeError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -77,8 +78,13 @@ def measure(part: Part, batches: Sequence[int], seconds: float, until: float, ke
                 continue
             try:
                 row = measure_cell(cell, plan)
-            except Exception as error:  # too little memory, or not equal: the next may do
-                keep("left_out", named | {"why": f"{type(error).__name__}: {error}"[:300]})
+            except Exception as error:  # the next cell may do
+                short = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+                why = f"{type(error).__name__}: {error}"[:300]
+                keep(
+                    "left_out",
+                    named | {"why": "too little memory" if short else why} | ({} if short else {"wrong": True}),
+                )
             else:
                 keep("rates", {"device": label} | row.as_json())
             free(device)
@@ -113,8 +119,8 @@ def free(device: Device) -> None:
         torch.cuda.empty_cache()
 
 
-def main() -> None:
-    """Measure, and write all that is known after every cell."""
+def main() -> int:
+    """Measure, and write all that is known after every cell; returns 1 if twins differ, or if nothing was measured."""
     parser = argparse.ArgumentParser(prog="tests.on_cuda.measure", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="seconds, all in all")
@@ -138,7 +144,8 @@ def main() -> None:
     keep_freed_memory()
     for part in parts(cores(), given.models.split(",")):
         measure(part, [int(batch) for batch in given.batches.split(",")], given.seconds, until, keep)
+    return 1 if not found["rates"] or any(cell.get("wrong") for cell in found["left_out"]) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

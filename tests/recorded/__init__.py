@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,10 @@ CONFIGURATIONS = 120
 # Numbers agree if they do so to this share: they are computed in another order on another processor. Sums of bounds
 # and of float32 values are coarser than single numbers in float64, and still far finer than any change of a rule.
 NEAR = 1e-4
+# Whole numbers below this are counted or drawn, and must be equal; above, six digits are kept of them.
+COUNTED = 1e6
+# Numbers in sentences that were computed and rounded.
+ROUNDED = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+|\d+%")
 
 
 def verdict(name: str) -> dict[str, Any]:
@@ -195,9 +201,26 @@ def differences(was: Any, now: Any, at: str = "") -> Iterator[str]:
 
 
 def _alike(was: Any, now: Any) -> bool:
-    if isinstance(was, float) and isinstance(now, float) and not (was.is_integer() and now.is_integer()):
-        return math.isclose(was, now, rel_tol=NEAR)
+    if isinstance(was, float) and isinstance(now, float):
+        counted = was.is_integer() and now.is_integer() and abs(was) < COUNTED
+        return was == now if counted else math.isclose(was, now, rel_tol=NEAR)
+    if isinstance(was, str) and isinstance(now, str):
+        return _alike_in_words(was, now)
     return type(was) is type(now) and bool(was == now)
+
+
+def _alike_in_words(was: str, now: str) -> bool:
+    """The same words, and numbers that were rounded to them: a decimal or a share may be one unit off at its end."""
+    if ROUNDED.split(was) != ROUNDED.split(now):
+        return False
+    pairs = zip(ROUNDED.findall(was), ROUNDED.findall(now), strict=True)
+    return all(abs(Decimal(one.rstrip("%")) - Decimal(other.rstrip("%"))) <= _unit(one, other) for one, other in pairs)
+
+
+def _unit(one: str, other: str) -> Decimal:
+    """One in the last digit of the coarser of two numbers."""
+    exponents = [int(Decimal(text.rstrip("%")).as_tuple().exponent) for text in (one, other)]
+    return Decimal(1).scaleb(max(exponents))
 
 
 def assert_recorded(kind: str, name: str, now: Any) -> None:
