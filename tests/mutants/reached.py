@@ -34,12 +34,8 @@ class Reached:
     @classmethod
     def read(cls, root: Path, folder: Path) -> Reached:
         """Raises FileNotFoundError if no test run has written into `folder`."""
-        data, seconds, uses = CoverageData(no_disk=True), dict[str, float](), dict[str, list[str]]()
+        data, seconds, uses = combined(folder), dict[str, float](), dict[str, list[str]]()
         failed = set[str]()
-        for path in folder.glob("lines.*"):
-            part = CoverageData(basename=str(path))
-            part.read()
-            data.update(part)
         for path in folder.glob("tests-*.json"):
             found = json.loads(path.read_text())
             failed.update(found["failed"])
@@ -87,3 +83,15 @@ class Reached:
     def cost(self, test: str, paid: set[str]) -> float:
         """Seconds of a test with those of its fixtures that are not set up yet."""
         return sum(self.seconds.get(name, 0) for name in (test, *(set(self.uses[test]) - paid)))
+
+
+def combined(folder: Path) -> CoverageData:
+    """The lines that all processes have seen, from then on in one file."""
+    data = CoverageData(basename=str(folder / "lines"))
+    data.read()
+    for path in folder.glob("lines.*"):
+        part = CoverageData(basename=str(path))
+        part.read()
+        data.update(part)
+        path.unlink()
+    return data
