@@ -61,11 +61,15 @@ def unit_roundoff(dtype: str) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
+def worst_case(n: Array, dtype: str) -> Array:
+    """γ_n for each number of roundings in `n`: what no order of additions exceeds."""
+    u = unit_roundoff(dtype)
+    return n * u / (1 - n * u)
+
+
 def growth(n: Array, dtype: str) -> Array:
     """min(γ_n, λ·√n·u) for each number of roundings in `n`; exactly 0 where nothing is rounded."""
-    u = unit_roundoff(dtype)
-    worst_case = n * u / (1 - n * u)
-    return np.minimum(worst_case, LAMBDA * np.sqrt(n) * u)
+    return np.minimum(worst_case(n, dtype), LAMBDA * np.sqrt(n) * unit_roundoff(dtype))
 
 
 def in_float64(call: Call, change: Callable[[Array], Array], *, input_too: bool = True) -> Call:

@@ -21,7 +21,7 @@ from compare.observe import Call, observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
 from compare.verify.agreement import check, check_pair
 from compare.verify.models import check_model
-from compare.verify.probe import draw_probe, reference_of
+from compare.verify.probe import compare_probe, draw_probe, draw_steps, expected, reference_of
 from compare.verify.report import Report
 from compare.verify.ties import decided
 from scratch import Array
@@ -356,3 +356,17 @@ def test_evaluating_nothing_is_refused_by_both() -> None:
         scratch.evaluate(scratch.CNN(), scratch.CrossEntropyLoss(), [])
     with pytest.raises(ValueError, match="evaluate: batches must hold at least one batch, got none"):
         torch_ref.evaluate(torch_ref.CNN(), nn.CrossEntropyLoss(), [])
+
+
+def test_an_optimizer_that_does_nothing_is_wrong_where_an_update_is_as_small_as_rounding() -> None:
+    pair, rng = REGISTRY["sgd"], np.random.default_rng(0)
+    probe = draw_steps({"lr": 0.5}, "float64", rng)
+    large = {name: np.sign(array) * (1 + rng.random(array.shape)) * 2.0**50 for name, array in probe.state.items()}
+    gradients = tuple(
+        {name: np.sign(g) * (1 + rng.random(g.shape)) for name, g in step.items()} for step in probe.gradients
+    )
+    probe = dataclasses.replace(probe, state=large, gradients=gradients)
+    idle = {name: large.get(name, array) for name, array in expected(pair, probe).items()}
+    wrong = {row.tensor: row.problem for row in compare_probe(pair, probe, idle) if not row.ok}
+    assert wrong.keys() == {"weight", "bias", "kernel", "late"}
+    assert set(wrong.values()) == {"its bound is so wide that zeros, or no update, would pass"}

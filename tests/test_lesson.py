@@ -321,6 +321,7 @@ def test_digits_that_are_certain(exact: float, error: float, share: float) -> No
     text = windows.certain(exact, error)
     unit = next(10.0**n for n in range(-9, 5) if 10.0**n >= 2 * error)
     shown = float(text.replace("−", "-"))
+    assert ("e" in text) == (unit >= 10 and shown != 0)
     assert shown / unit == pytest.approx(round(shown / unit), abs=1e-6)
     assert abs(exact + share * error - shown) <= unit * (1 + 1e-6)
 

@@ -121,7 +121,7 @@ def _window_at_rest(scene: Scene, kernel: windows.Kernel, difference: float) -> 
         ],
         "both": windows.certain(exact[row, column], error[row, column]),
         "difference": tiny(difference),
-        "bound": tiny(2 * error[row, column]),
+        "bound": tiny(maps.allowed[0, 0, row, column]),
         "exact": plain(exact[row, column], 13),
     }
 

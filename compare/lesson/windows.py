@@ -26,7 +26,7 @@ from compare.lesson.examples import plain
 from compare.lesson.verdict import NotAsShown
 from compare.observe import Call, Tensors, observe_scratch, observe_torch
 from compare.pairs import REGISTRY, LayerPair
-from compare.tolerance import growth
+from compare.tolerance import growth, worst_case
 from compare.verify.models import check_calls
 from compare.weights import load_scratch_state, load_torch_state
 from scratch import Array
@@ -92,12 +92,14 @@ class Maps:
         scratch, torch: in float32.
         exact: in float64, from the same float32 pixels and weights.
         error: how far a float32 sum, added up in any order, may be from the exact one.
+        allowed: how far two of them may be from each other: the bound of the check.
     """
 
     scratch: Array
     torch: Array
     exact: Array
     error: Array
+    allowed: Array
 
     @property
     def differences(self) -> Array:
@@ -152,26 +154,33 @@ def convolve(images: Array, weight: Array, stride: int, padding: int) -> Maps:
     exact, magnitude = (
         nn.functional.conv2d(a, b, stride=stride, padding=padding).numpy() for a, b in ((x, w), (x.abs(), w.abs()))
     )
-    error = growth(np.asarray(float(kh * kw)), "float32") * magnitude
+    terms = np.asarray(float(kh * kw))
+    error, allowed = worst_case(terms, "float32") * magnitude, 2 * growth(terms, "float32") * magnitude
     for side, tensors in seen.items():
         if (np.abs(tensors["output"] - exact) > error).any():
             raise NotAsShown(f"the moving window: output of {side} [{case}] is too far from float64")
-    return Maps(seen["scratch"]["output"], seen["torch"]["output"], exact, error)
+    return Maps(seen["scratch"]["output"], seen["torch"]["output"], exact, error, allowed)
 
 
 def certain(exact: float, error: float) -> str:
     """The digits of a number that are certain within `error`, as the page's script writes them.
 
     The unit of the last one is the smallest power of ten that is not below 2·error. So whatever lies within the error
-    is at most one unit away from what is written: half a unit is rounded here, and the error is another half.
+    is at most one unit away from what is written: half a unit is rounded here, and the error is another half. From a
+    unit of 10 on an exponent stands in the place of zeros that would look certain.
 
     >>> certain(0.123456789, 4e-6), certain(-12345.6, 30.0), certain(0.0, 0.0)
-    ('0.12346', '−12300', '0')
+    ('0.12346', '−1.23e4', '0')
     """
     if error == 0:
         return plain(exact, 12)
-    unit = 10.0 ** math.ceil(math.log10(2 * error))
-    return plain(math.floor(exact / unit + 0.5) * unit, 12)
+    place = math.ceil(math.log10(2 * error))
+    units = math.floor(exact / 10.0**place + 0.5)
+    if place < 1 or units == 0:
+        return plain(units * 10.0**place, 12)
+    digits = str(abs(units))
+    mantissa = digits[0] + (f".{digits[1:]}" if digits[1:] else "")
+    return f"{'−' if units < 0 else ''}{mantissa}e{place + len(digits) - 1}"
 
 
 def patch_of(digit: Array) -> Array:

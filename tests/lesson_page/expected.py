@@ -57,14 +57,17 @@ def under(image: Array, size: tuple[int, int], stride: int, padding: int, at: tu
 
 def bound_of(products: Array) -> float:
     """What two float32 sums of these products may be apart: chapter 7."""
-    u, terms = 2.0**-24, products.size
-    worst = terms * u / (1 - terms * u)
-    return float(2 * min(worst, 4 * math.sqrt(terms) * u) * np.abs(products).sum())
+    return 2 * min(worst_case(products.size), 4 * math.sqrt(products.size) * 2.0**-24) * float(np.abs(products).sum())
+
+
+def worst_case(terms: int) -> float:
+    """What no order of additions exceeds, as a share of the sum of absolute values."""
+    return terms * 2.0**-24 / (1 - terms * 2.0**-24)
 
 
 def last_unit(products: Array) -> float:
-    """The smallest power of ten that is not below the bound: what one float32 sum may err in either direction."""
-    bound = bound_of(products)
+    """The smallest power of ten that is not below what one float32 sum may err in both directions together."""
+    bound = 2 * worst_case(products.size) * float(np.abs(products).sum())
     return 10.0 ** math.ceil(math.log10(bound)) if bound else 0.0
 
 

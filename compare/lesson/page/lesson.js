@@ -11,8 +11,11 @@ const rounded = (value, digits) => plain(Number(value.toPrecision(digits)));
 // The digits that are certain within `error`: whatever lies within it is at most one unit of the last one away.
 function certain(value, error) {
   if (error === 0) return rounded(value, 12);
-  const unit = 10 ** Math.ceil(Math.log10(2 * error));
-  return rounded(Math.floor(value / unit + 0.5) * unit, 12);
+  const place = Math.ceil(Math.log10(2 * error)), units = Math.floor(value / 10 ** place + 0.5);
+  if (place < 1 || units === 0) return rounded(units * 10 ** place, 12);
+  const digits = String(Math.abs(units)); // an exponent in the place of zeros that would look certain
+  const mantissa = digits[0] + (digits.length > 1 ? `.${digits.slice(1)}` : "");
+  return `${units < 0 ? "−" : ""}${mantissa}e${place + digits.length - 1}`;
 }
 const tiny = (value) => (value === 0 || value >= 0.01 ? rounded(value, 2) : value.toExponential(1).replaceAll("-", "−"));
 const counted = (value) => value.toLocaleString("en-US");
@@ -123,18 +126,17 @@ function move(row, column) {
     return `${rounded(x, 4)} · ${rounded(weight, 4)} = ${rounded(x * weight, 4)}`;
   }));
   fill(byId("products"), table);
-  const { exact, magnitude } = sumAt(state.row, state.column), error = growth(height * width) * magnitude;
-  byId("sum-both").textContent = certain(exact, error);
-  byId("sum-bound").textContent = tiny(2 * error);
+  const { exact, magnitude } = sumAt(state.row, state.column), terms = height * width;
+  byId("sum-both").textContent = certain(exact, worstCase(terms) * magnitude);
+  byId("sum-bound").textContent = tiny(2 * growth(terms) * magnitude);
   byId("sum-exact").textContent = rounded(exact, 13);
   draw();
 }
 
-// min(γ_K, λ·√K·u): see chapter 7.
-function growth(terms) {
-  const u = 2 ** -24;
-  return Math.min((terms * u) / (1 - terms * u), 4 * Math.sqrt(terms) * u);
-}
+// γ_K, and min(γ_K, λ·√K·u): see chapter 7.
+const U = 2 ** -24;
+const worstCase = (terms) => (terms * U) / (1 - terms * U);
+const growth = (terms) => Math.min(worstCase(terms), 4 * Math.sqrt(terms) * U);
 
 function fill(table, rows, style = () => "") {
   table.tBodies[0].replaceChildren(...rows.map((cells, i) => {
