@@ -110,7 +110,8 @@ class DeviceArray(NDArrayOperatorsMixin):
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any:
         assert stream is None
-        return self._host.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
+        given = {"max_version": max_version, "dl_device": dl_device, "copy": copy}  # NumPy 2.0 knows none of them
+        return self._host.__dlpack__(**{name: value for name, value in given.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._host.__dlpack_device__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,9 @@ def images_and_labels(dtype: str, count: int = 10) -> tuple[Array, Array]:
 def test_every_registered_layer_and_optimizer_gives_the_same_bits_elsewhere(name: str, dtype: str) -> None:
     pair = REGISTRY[name]
     for probe in draw_probes(pair, dtype):
-        at_home, elsewhere = drive(pair, pair.scratch, probe), drive(pair, maker(pair, place), probe)
+        # What comes to the device has no gaps in memory; NumPy 2.0 adds up otherwise where there are some.
+        without_gaps = replace(probe, layout="contiguous") if probe.layout == "strided" else probe
+        at_home, elsewhere = drive(pair, pair.scratch, without_gaps), drive(pair, maker(pair, place), probe)
         assert at_home.keys() == elsewhere.keys()
         for tensor, array in at_home.items():
             np.testing.assert_array_equal(elsewhere[tensor], array, err_msg=f"{tensor}, {probe.case}", strict=True)

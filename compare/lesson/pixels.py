@@ -34,7 +34,7 @@ def signed(values: Array, scale: float = 0.0) -> Pixels:
 
 
 def _painted(values: Array, scale: float, colours: canvas.Picture) -> Pixels:
-    scale = scale or canvas.greatest(values)
+    scale = float(scale or canvas.greatest(values))  # NumPy 2.0 clips whole numbers by such of their own kind only
     picture = canvas.paint(np.clip(values, -scale, scale), scale, colours)
     return pixels(picture if values.ndim == 2 else canvas.framed(picture, math.ceil(math.sqrt(len(picture)))))
 
