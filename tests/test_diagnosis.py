@@ -18,12 +18,16 @@ import compare
 import scratch
 from compare.diagnosis import naming
 from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.trial import _normwise
 from compare.diagnosis.verdict import Diagnosis
 from compare.errors import UserError
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
+from compare.observe import Call
 from compare.pairs import REGISTRY, LayerPair
 from compare.testing import assert_twin
+from compare.verify.probe import Probe
+from compare.verify.report import Row
 from scratch import Array
 from tests.foreign import notebook_style, right
 from tests.recorded import assert_recorded, said
@@ -666,3 +670,21 @@ def test_where_our_own_layer_is_wrong_no_catalogued_mistake_is_named(monkeypatch
     described = diagnose(broken, like="conv2d", with_example=False)
     assert described.findings[0].kinds == ("grad_weight",)
     assert (described.name, described.findings[0].made) == ("factor", "It is -1 times what it should be.")
+
+
+def test_an_error_of_a_transform_is_measured_by_the_largest_element() -> None:
+    probe = Probe("case", "float64", {}, {}, (Call((np.zeros(8),), np.zeros(8)),))
+    reference, allowed = np.full(8, 4.0), np.full(8, 1e-15)
+    allowed[0] = 3e-15
+    row = Row("pair", "case", "output", "float64", (8,), 1e-14, 1e-14, 1e-15, 10.0, (0,), "too far")
+    # log2 of twice the 8 elements is 4: four times the largest bound, or four times λ roundings of the largest element.
+    widest, floor = 4 * 3e-15, 4 * 4 * 2.0**-53 * 4.0
+    for error, passes in ((0.9 * max(widest, floor), True), (1.1 * max(widest, floor), False)):
+        judged = _normwise(row, {"output": reference + error}, {"output": reference}, {"output": allowed}, probe)
+        assert judged.ok is passes
+        if passes:
+            assert judged.bound == pytest.approx(max(widest, floor))
+            assert judged.budget == pytest.approx(0.9, rel=0.05)
+    alone = reference.copy()
+    alone[3] += 1.1 * floor  # within the widest, but one element is no transform
+    assert not _normwise(row, {"output": alone}, {"output": reference}, {"output": 100 * allowed}, probe).ok

@@ -510,6 +510,7 @@ def test_a_loss_gets_scores_and_targets_and_its_gradient_is_scaled(subject: Any,
     loss = module(X, CLASSES)
     assert (loss.shape, float(loss)) == ((), LOSS)
     np.testing.assert_allclose(module.backward(np.asarray(upstream)), upstream * GRAD_LOSS, rtol=1e-12)
+    np.testing.assert_allclose(module.backward(), GRAD_LOSS, rtol=1e-12)
 
 
 def test_targets_become_one_hot_where_that_is_told() -> None:

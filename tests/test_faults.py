@@ -89,6 +89,10 @@ def test_a_mistake_that_updates_weights_does_so_with_the_rate_it_is_told() -> No
 def test_unknown_names_are_refused_with_what_is_close() -> None:
     with pytest.raises(UserError, match=r"'relu-no-mark' is not in the catalogue; did you mean .*relu-no-mask"):
         find_fault("relu-no-mark")
+    with pytest.raises(
+        UserError, match=r"did you mean adam-root-forgotten, adam-square-forgotten, softmax-wrong-axis\?"
+    ):
+        find_fault("adam-wrong")
     with pytest.raises(UserError, match=r"'xyzzy' is not in the catalogue; gradtwin faults lists them all"):
         find_fault("xyzzy")
     with pytest.raises(UserError, match=r"pair 'lenet5' has no catalogued mistakes; choose among conv2d, "):
@@ -239,3 +243,14 @@ def test_an_exercise_never_overwrites_and_is_a_layer(tmp_path: Path) -> None:
         write_exercise("verifier-nan-passes", tmp_path / "v.py")
     with pytest.raises(UserError, match="not in the catalogue"):
         write_exercise("nonsense", tmp_path / "n.py")
+
+
+def test_an_edit_may_lie_before_or_behind_its_target() -> None:
+    source = inspect.getsource(scratch.activation)
+    before, behind = "def log_softmax(", "class LogSoftmax("
+    assert source.index(before) < source.index("class Softmax(") < source.index(behind)
+    for right in (before, behind):
+        fault = Fault(
+            "softmax-beside", "softmax", "scratch.activation.Softmax", "m.", "h?", "s.", ((right, f"{right}  "),)
+        )
+        assert broken_source(fault) == source.replace(right, f"{right}  ")

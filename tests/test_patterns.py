@@ -144,3 +144,15 @@ def test_a_factor_is_an_expression_that_holds_on_all_inputs() -> None:
     assert _in_words([-3, -5], sizes) == "-C"
     assert _in_words([0.5, 0.5], sizes) == "1/2"
     assert _in_words([0.5, 0.6], sizes) is None
+
+
+def test_what_counts_as_rounding_is_a_share_of_the_largest_number(right: list[Trial]) -> None:
+    for dtype, share in (("float64", 1e-9), ("float32", 1e-4)):
+        trial = next(trial for trial in right if trial.probe.dtype == dtype and "output" in trial.expected)
+        evidence = Evidence("output", "output", trial)
+        largest = float(np.abs(trial.expected["output"]).max())
+        assert evidence.tolerance == pytest.approx(share * largest, rel=1e-6)
+        assert evidence.equals(evidence.got + 0.99 * share * largest)
+        assert not evidence.equals(
+            evidence.got + 1.01 * share * max(largest, float(np.abs(evidence.got).max()) + share)
+        )

@@ -148,3 +148,14 @@ def test_the_result_is_strict_json() -> None:
 def test_the_overview_has_a_line_for_each_pair() -> None:
     table = overview(Report([verdict(EXPECTED.copy()), failure("conv2d", "3x3", "float64", TypeError("no"))]))
     assert table.row_count == 2
+
+
+def test_what_cannot_be_compared_has_no_bound_and_is_infinitely_far() -> None:
+    row = verdict(np.zeros((3, 3)))
+    assert (row.ok, row.worst, row.bound) == (False, None, 0.0)
+    assert row.max_abs == row.difference == row.budget == np.inf
+
+
+def test_the_overview_has_its_numbers_on_the_right() -> None:
+    columns = overview(Report([verdict(EXPECTED.copy())])).columns
+    assert [column.justify for column in columns] == ["left", *["right"] * (len(columns) - 1)]

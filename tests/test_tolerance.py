@@ -242,3 +242,13 @@ def test_a_tiny_relative_error_in_an_updated_parameter_is_caught(relative: float
     got["w"][1] *= 1 + relative
     wrong = [row for row in compare("sgd", "", got, expected, bounds, start=start) if not row.ok]
     assert [row.tensor for row in wrong] == ["w"]
+
+
+def test_adam_may_do_anything_where_its_second_moment_is_lost() -> None:
+    """g² of 1e-36 times 1 - β₂ is less than the smallest normal float32, and nothing of it need be left."""
+    settings = {"betas": (0.9, 0.999), "eps": 1e-30, "weight_decay": 0.0}
+    lost, kept = (
+        tolerance._adam_error(np.zeros(1), [(1e-3, np.array([g]))], settings, "float32").item() for g in (1e-18, 1e-17)
+    )
+    assert lost > 1
+    assert kept == pytest.approx(6.4523e-5, rel=1e-4)
