@@ -338,7 +338,7 @@ def test_a_free_epoch_in_float64_ends_in_the_same_weights_and_answers(mnist: Dat
 
 
 def test_every_step_of_an_epoch_in_float32_is_within_its_bounds(mnist: Dataset) -> None:
-    drift, _, _ = train(mnist, epochs=1, resync=True)
+    steps = min(300, len(mnist.train_images) // 64)
+    drift, _, _ = train(mnist.limited(steps * 64, 500), epochs=1, resync=True)
     assert drift.findings.ok, drift.findings.wrong
-    steps = {60_000: 938, 2_560: 40}[len(mnist.train_images)]
     assert (drift.findings.steps, drift.findings.tensors) == (steps, steps * 13)
