@@ -116,6 +116,7 @@ def gradtwin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     """Run the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli.console, "width", 200)  # the console keeps the COLUMNS that it was made with
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["gradtwin", *map(str, arguments)])

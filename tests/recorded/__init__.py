@@ -75,8 +75,14 @@ def said(result: Diagnosis) -> dict[str, Any]:
         "missing": list(result.missing),
         "remarks": list(result.remarks),
         "without the catalogue": _forms(result),
-        "example": None if result.example is None else result.example.as_json(),
+        "example": None if result.example is None or _is_random(result) else result.example.as_json(),
     }
+
+
+def _is_random(result: Diagnosis) -> bool:
+    """Whether what it was compared with draws numbers: then its example differs from run to run."""
+    pair = REGISTRY.get(result.like)
+    return isinstance(pair, LayerPair) and pair.random is not None
 
 
 def _forms(result: Diagnosis) -> dict[str, str]:
