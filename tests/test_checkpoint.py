@@ -196,7 +196,7 @@ def test_checkpoints_come_as_often_as_asked_for(few: Dataset, tmp_path: Path, mo
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("wanted", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("wanted", [2, pytest.param(12, marks=pytest.mark.long)])
 def test_runs_killed_at_random_moments_end_as_the_unbroken_one(
     few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], wanted: int
 ) -> None:
