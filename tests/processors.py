@@ -24,7 +24,7 @@ import threadpoolctl
 import torch
 
 from compare.conditions import direct_convolutions
-from tests.cores import cores
+from compare.processor import cores
 
 AT_ONCE = 2  # settings that run side by side
 CHOSEN = "computes and not long"  # the markers of the tests that run

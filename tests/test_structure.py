@@ -72,6 +72,7 @@ FLOORS = [
         "bench.__init__",
         "bench.timing",
         "errors",
+        "processor",
         "package",
         "diagnosis.__init__",
         "diagnosis.render.__init__",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TypeVar
 
 from compare.errors import UserError
+from compare.processor import cores
 
 MODELS = ("cnn", "lenet5", "wide")
 MODES = ("train", "inference")
@@ -89,13 +89,6 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UserError(f"{option} must be whole numbers separated by commas, got {text!r}") from None
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _require_known(option: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:

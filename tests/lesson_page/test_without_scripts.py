@@ -74,7 +74,7 @@ def test_without_scripts_the_window_shows_right_numbers(still: Page, images: Arr
     assert drawn.shape[:2] == values.shape
     assert (drawn[values == 0] == NEUTRAL).all()
     assert drawn[at][0] > drawn[at][2] + 50
-    assert (tuple(drawn[at]) == RED) == (values[at] == np.abs(values).max()), "full colour is the greatest size"
+    assert (tuple(drawn[at]) == RED) == (values[at] == np.abs(values).max()), "full colour marks the largest size"
     negative = values < -0.5 * values.max()
     assert (drawn[negative][:, 2] > drawn[negative][:, 0] + 50).all()
     black = images[3] == 0

@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.cores import cores
+from compare.processor import cores
 from tests.mutants.edits import Edit, draw, edits_of
 from tests.mutants.reached import Reached
 from tests.mutants.trial import attempt

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib import import_module
-from pathlib import Path
 from typing import Any
+
+from compare.processor import cores, processor
 
 
 def machine() -> dict[str, Any]:
@@ -16,7 +16,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
     for name, look in (("numpy", _version), ("torchvision", _version), ("torch", _torch), ("cupy", _cupy)):
         try:
@@ -24,15 +24,6 @@ def machine() -> dict[str, Any]:
         except Exception as error:
             found[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return found
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _version(module: Any) -> dict[str, Any]:
