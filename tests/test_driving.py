@@ -10,9 +10,27 @@ import pytest
 
 from compare.diagnosis.adapter import Adapted, adapt
 from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import Functions, Making, MistoldError, UndrivableError, UnsupportedError, construct
-from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
-from scratch import Array, Parameter
+from compare.diagnosis.making import MistoldError, UndrivableError
+from scratch import Array
+from tests.foreign.linear_styles import (
+    Adds,
+    Base,
+    Columns,
+    KeepsBeside,
+    KeepsInDictionary,
+    KeepsInParameters,
+    KeepsOutput,
+    MakesWeightsLate,
+    Numbered,
+    ReturnsAll,
+    ReturnsCache,
+    ReturnsDictionary,
+    ReturnsInputAndDictionary,
+    TakesInputAgain,
+    Updates,
+    UpdatesAndShows,
+    UpdatesByItsOwnRate,
+)
 
 pytestmark = pytest.mark.computes
 
@@ -21,169 +39,6 @@ W, B = RNG.standard_normal((2, 3)), RNG.standard_normal(2)
 X, G = RNG.standard_normal((4, 3)), RNG.standard_normal((4, 2))
 STATE = {"weight": W, "bias": B}
 RIGHT = {"output": X @ W.T + B, "grad_input": G @ W, "grad_weight": G.T @ X, "grad_bias": G.sum(axis=0)}
-
-
-class Base:
-    """A linear layer; what follows differs in where things are."""
-
-    def __init__(self) -> None:
-        self.W, self.b = np.zeros((2, 3)), np.zeros(2)
-
-    def forward(self, x: Array) -> Any:
-        self.x = x
-        return x @ self.W.T + self.b
-
-    def parts(self, g: Array) -> tuple[Array, Array, Array]:
-        return g @ self.W, g.T @ self.x, g.sum(axis=0)
-
-
-class ReturnsAll(Base):
-    def backward(self, g: Array) -> Any:
-        return self.parts(g)
-
-
-class ReturnsDictionary(Base):
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        return {"db": db, "dx": dx, "dW": dw}
-
-
-class ReturnsInputAndDictionary(Base):
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        return dx, {"b": db, "W": dw}
-
-
-class KeepsBeside(Base):
-    def backward(self, g: Array) -> Any:
-        self.dx, self.dW, self.db = self.parts(g)
-
-
-class KeepsInDictionary(Base):
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        self.grads = {"W": dw, "b": db}
-        return dx
-
-
-class Held:
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.data, self.grad = np.zeros(shape), np.zeros(shape)
-
-
-class KeepsInParameters(Base):
-    def __init__(self) -> None:
-        self.weight, self.bias = Held((2, 3)), Held((2,))
-
-    def forward(self, x: Array) -> Any:
-        self.x, self.held = x, self.weight.data
-        return x @ self.held.T + self.bias.data
-
-    def backward(self, g: Array) -> Any:
-        self.weight.grad += g.T @ self.x
-        self.bias.grad += g.sum(axis=0)
-        return g @ self.held
-
-
-class Numbered(Base):
-    def __init__(self) -> None:
-        self.params = {"W1": np.zeros((2, 3)), "b1": np.zeros((1, 2))}
-        self.grads = {"W2": np.full((2, 3), 5.0)}
-
-    def forward(self, x: Array) -> Any:
-        self.x, self.W = x, self.params["W1"]
-        return x @ self.W.T + self.params["b1"]
-
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        self.grads |= {"W1": dw, "b1": db[None]}
-        return dx
-
-
-class Adds(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.dW, self.db = np.zeros((2, 3)), np.zeros(2)
-
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        self.dW += dw
-        self.db += db
-        return dx
-
-
-class Updates(Base):
-    def backprop(self, g: Array, learning_rate: float) -> Any:
-        dx, dw, db = self.parts(g)
-        self.W -= learning_rate * dw
-        self.b -= learning_rate * db
-        return dx
-
-
-class UpdatesByItsOwnRate(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lr = 0.01
-
-    def backward(self, g: Array) -> Any:
-        return Updates.backprop(self, g, self.lr)  # type: ignore[arg-type]
-
-
-class UpdatesAndShows(Base):
-    def backward(self, g: Array, lr: float) -> Any:
-        dx, self.dW, self.db = self.parts(g)
-        self.W -= lr * self.dW
-        self.b -= lr * self.db
-        return dx
-
-
-class KeepsOutput(Base):
-    def forward(self, x: Array) -> Any:
-        self.output = super().forward(x)
-
-    backward = ReturnsAll.backward
-
-
-class ReturnsCache(Base):
-    def forward(self, x: Array) -> Any:
-        return super().forward(x), (x, self.W)
-
-    def backward(self, cache: Any, dout: Array) -> Any:
-        x, w = cache
-        return dout @ w, dout.T @ x, dout.sum(axis=0)
-
-
-class TakesInputAgain(Base):
-    def backward(self, x: Array, grad_output: Array) -> Any:
-        return grad_output @ self.W, grad_output.T @ x, grad_output.sum(axis=0)
-
-
-class MakesWeightsLate(Base):
-    def __init__(self) -> None:
-        self.W: Any = None
-        self.b: Any = None
-
-    def forward(self, x: Array) -> Any:
-        if self.W is None:
-            self.W, self.b = np.zeros((2, x.shape[1])), np.zeros(2)
-        return super().forward(x)
-
-    backward = ReturnsAll.backward
-
-
-class Columns(Base):
-    """The bias is a column."""
-
-    def __init__(self) -> None:
-        self.W, self.b = np.zeros((2, 3)), np.zeros((2, 1))
-
-    def forward(self, x: Array) -> Any:
-        self.x = x
-        return (self.W @ x.T + self.b).T
-
-    def backward(self, g: Array) -> Any:
-        dx, dw, db = self.parts(g)
-        return dx, dw, db[:, None]
 
 
 STYLES: list[tuple[Callable[[], Any], set[str]]] = [
@@ -255,7 +110,7 @@ def test_a_weight_that_an_update_leaves_out_has_the_gradient_zero() -> None:
             self.W -= lr * g.T @ self.x
             return g @ self.W
 
-    found = driven(adapted(Forgets()))
+    found = driven(adapted(Forgets()))  # type: ignore[no-untyped-call]
     assert not np.any(found["grad_bias"])
     np.testing.assert_allclose(found["grad_weight"], RIGHT["grad_weight"], rtol=1e-12)  # type: ignore[arg-type]
 
@@ -265,7 +120,7 @@ def test_what_is_not_provided_is_none() -> None:
         def backward(self, g: Array) -> None:
             self.dW = g.T @ self.x
 
-    found = driven(adapted(OnlyWeights()))
+    found = driven(adapted(OnlyWeights()))  # type: ignore[no-untyped-call]
     assert (found["grad_input"], found["grad_bias"]) == (None, None)
     assert found["grad_weight"] is not None
 
@@ -290,14 +145,14 @@ def test_a_layout_that_is_told_is_used_both_ways() -> None:
 def test_names_that_are_told_come_before_those_that_are_usual() -> None:
     class Odd(Base):
         def go(self, x: Array) -> Any:
-            self.result = super().forward(x)
+            self.result = super().forward(x)  # type: ignore[no-untyped-call]
             return "done"
 
         def forward(self, x: Array) -> Any:
             raise AssertionError(x)
 
         def back(self, g: Array) -> Any:
-            self.one, self.two, self.three = self.parts(g)
+            self.one, self.two, self.three = self.parts(g)  # type: ignore[no-untyped-call]
             return 0.0, self.two
 
         backward = forward
@@ -309,7 +164,7 @@ def test_names_that_are_told_come_before_those_that_are_usual() -> None:
         {"one": "input", "1": "weight", "three": "bias"},
         output_from="result",
     )
-    found = driven(adapted(Odd(), interface))
+    found = driven(adapted(Odd(), interface))  # type: ignore[no-untyped-call]
     for name, expected in RIGHT.items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-12, atol=1e-12)  # type: ignore[arg-type]
 
@@ -435,243 +290,3 @@ def test_methods_that_switch_the_mode_are_called() -> None:
     module.eval()
     module.train()
     assert subject.said == "eval train "
-
-
-# Functions
-
-
-def linear_forward(x: Array, w: Array, b: Array) -> Any:
-    return x @ w.T + b, (x, w)
-
-
-def linear_backward(dout: Array, cache: Any) -> Any:
-    x, w = cache
-    return dout @ w, dout.T @ x, dout.sum(axis=0)
-
-
-def test_functions_are_given_weights_and_what_they_kept() -> None:
-    found = driven(adapted(Functions(linear_forward, linear_backward, {})))
-    for name, expected in RIGHT.items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-12, atol=1e-12)  # type: ignore[arg-type]
-
-
-def test_a_derivative_is_multiplied_by_the_upstream_gradient() -> None:
-    def relu(z: Array) -> Array:
-        return np.maximum(z, 0)
-
-    def relu_prime(z: Array) -> Array:
-        return (z > 0) * 1.0
-
-    module = adapted(Functions(relu, relu_prime, {}), state={})
-    g = np.full_like(X, 3.0)
-    assert np.array_equal(module(X), np.maximum(X, 0))
-    assert np.array_equal(module.backward(g), 3.0 * (X > 0))
-
-
-CLASSES = np.array([2, 0, 1, 1])
-PROBABILITIES = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
-LOSS = -np.log(PROBABILITIES[np.arange(4), CLASSES]).mean()
-GRAD_LOSS = (PROBABILITIES - np.eye(3)[CLASSES]) / 4
-
-
-def loss_and_gradient(scores: Array, y: Array) -> Any:
-    assert y.dtype.kind == "i"
-    assert scores.shape == (4, 3)
-    return LOSS, GRAD_LOSS.copy()
-
-
-class TargetsFirst:
-    def forward(self, y_true: Array, y_pred: Array) -> Any:
-        assert y_true.ndim == 1
-        assert y_pred.shape == (4, 3)
-        return LOSS
-
-    def backward(self, y_true: Array, y_pred: Array) -> Any:
-        assert y_true.ndim == 1
-        assert y_pred.shape == (4, 3)
-        return GRAD_LOSS.copy()
-
-
-class TakesUpstream:
-    def forward(self, x: Array, t: Array) -> Any:
-        assert (x.shape, t.shape) == ((4, 3), (4,))
-        return [[LOSS]]
-
-    def backward(self, dout: float = 1.0) -> Any:
-        return dout * GRAD_LOSS
-
-
-@pytest.mark.parametrize("upstream", [1.0, 0.5])
-@pytest.mark.parametrize(
-    "subject", [Functions(loss_and_gradient, None, {}), TargetsFirst(), TakesUpstream()], ids=["one", "two", "three"]
-)
-def test_a_loss_gets_scores_and_targets_and_its_gradient_is_scaled(subject: Any, upstream: float) -> None:
-    module = adapted(subject, state={})
-    loss = module(X, CLASSES)
-    assert (loss.shape, float(loss)) == ((), LOSS)
-    np.testing.assert_allclose(module.backward(np.asarray(upstream)), upstream * GRAD_LOSS, rtol=1e-12)
-    np.testing.assert_allclose(module.backward(), GRAD_LOSS, rtol=1e-12)
-
-
-def test_targets_become_one_hot_where_that_is_told() -> None:
-    class OneHot:
-        def forward(self, x: Array, targets: Array) -> Any:
-            assert np.array_equal(targets, np.eye(3)[CLASSES])
-            assert targets.dtype == x.dtype
-            return LOSS
-
-        def backward(self) -> Any:
-            return GRAD_LOSS.copy()
-
-    assert float(adapted(OneHot(), Interface(targets="one-hot"), {})(X, CLASSES)) == LOSS
-
-
-def test_an_argument_that_nobody_knows_is_named() -> None:
-    class Asks(ReturnsAll):
-        def forward(self, x: Array, magic: Any) -> Any:  # type: ignore[override]
-            return x + magic
-
-    with pytest.raises(UndrivableError, match="cannot tell what to pass as magic; give that argument a default"):
-        driven(adapted(Asks()))
-
-
-def test_a_target_is_passed_to_a_loss_only() -> None:
-    class Asks(ReturnsAll):
-        def backward(self, y: Array, grad_output: Array) -> Any:  # type: ignore[override]
-            return grad_output + y
-
-    with pytest.raises(UndrivableError, match="cannot tell what to pass as y; give that argument a default"):
-        driven(adapted(Asks()))
-
-
-# Constructors
-
-
-def making(options: dict[str, Any], **how: Any) -> Making:
-    return Making(options, {"bias": True, "stride": 1, "padding": 0}, "float64", **how)
-
-
-def test_constructors_are_given_options_under_their_own_names() -> None:
-    class Own:
-        def __init__(
-            self, n_filters: int, in_ch: int, ksize: Any, s: Any = 1, *, pad: int = 0, scale: float = 2
-        ) -> None:
-            self.given = n_filters, in_ch, ksize, s, pad, scale
-
-    options = {"in_channels": 2, "out_channels": 5, "kernel_size": (3, 3), "stride": (2, 2), "padding": 1}
-    assert construct(Own, making(options)).given == (5, 2, 3, 2, 1, 2)
-    assert construct(Own, making(options, pairs=True)).given == (5, 2, (3, 3), (2, 2), (1, 1), 2)
-    with pytest.raises(UnsupportedError, match="bias=False"):
-        construct(Own, making(options | {"bias": False}))
-    assert construct(Own, making(options | {"bias": False}, fixed=True)).given[0] == 5
-
-
-def test_an_object_is_copied_and_never_used_itself() -> None:
-    subject = ReturnsAll()
-    copied = construct(subject, making({}))
-    assert copied is not subject
-    copied.W[...] = 1
-    assert not subject.W.any()
-
-
-# Optimizers
-
-START, GRADIENTS = [np.array([1.0, -2.0]), np.array([[3.0]])], [np.array([0.5, 0.25]), np.array([[-1.0]])]
-
-
-class Stepping:
-    def __init__(self, params: list[Parameter], lr: float) -> None:
-        self.params, self.lr = params, lr
-
-    def step(self) -> None:
-        for p in self.params:
-            if p.grad is not None:
-                p.data -= self.lr * p.grad
-
-
-class ByDictionary:
-    def __init__(self, lr: float = 0.1) -> None:
-        self.lr, self.calls = lr, 0
-
-    def update(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
-        for key in params.keys():  # noqa: SIM118 - a list has none
-            params[key] = params[key] - self.lr * grads[key]
-
-
-class ByList:
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate, self.t = learning_rate, 0
-
-    def apply_gradients(self, weights: list[Array], gradients: list[Array]) -> list[Array]:
-        self.t += 1
-        return [w - self.learning_rate * g for w, g in zip([*weights], gradients, strict=True)]
-
-
-class OneByOne:
-    def __init__(self, lr: float) -> None:
-        self.lr, self.seen = lr, 0
-
-    def update(self, w: Array, dw: Array) -> Array:
-        self.seen += 1
-        return w - self.lr * dw
-
-
-def sgd(w: Array, dw: Array, config: Any = None) -> Any:
-    config = {} if config is None else config
-    config.setdefault("steps", 0)
-    config["steps"] += 1
-    return w - config["learning_rate"] * dw, config
-
-
-@pytest.mark.parametrize("factory", [Stepping, ByDictionary, ByList, OneByOne, sgd])
-def test_every_form_of_optimizer_takes_the_same_steps(factory: Any) -> None:
-    parameters = [Parameter(array.copy()) for array in START]
-    made = adapt_optimizer(factory, parameters, Making({"lr": 0.5}, {"lr": 0.001}, "float64"))
-    assert isinstance(made, AdaptedOptimizer)
-    expected = [array.copy() for array in START]
-    arrays = [parameter.data for parameter in parameters]
-    for rate in (0.5, 0.5, 0.25):
-        made.lr = rate
-        assert made.lr == rate
-        made.zero_grad()
-        assert all(parameter.grad is None for parameter in parameters)
-        for parameter, gradient, value in zip(parameters, GRADIENTS, expected, strict=True):
-            parameter.grad = gradient.copy()
-            value -= rate * gradient
-        made.step()
-        for parameter, array, value in zip(parameters, arrays, expected, strict=True):
-            assert parameter.data is array
-            np.testing.assert_allclose(array, value, rtol=1e-12)
-    parameters[0].grad = None
-    made.step()
-    np.testing.assert_array_equal(parameters[0].data, expected[0])
-    if factory is ByList:  # the first try of a step, with dictionaries, is undone
-        assert made.subjects[0].t == 4
-    if factory is OneByOne:
-        assert [subject.seen for subject in made.subjects] == [3, 4]
-    if factory is sgd:
-        assert [subject.settings["steps"] for subject in made.subjects] == [3, 4]
-
-
-def test_our_own_optimizer_stays_what_it_is() -> None:
-    import scratch
-
-    parameters = [Parameter(array.copy()) for array in START]
-    made = adapt_optimizer(scratch.SGD, parameters, Making({"lr": 0.5, "momentum": 0.5}, {}, "float64"))
-    assert type(made) is scratch.SGD
-    assert made.lr == 0.5
-
-
-def test_an_optimizer_that_cannot_be_driven_is_said() -> None:
-    class NoStep:
-        pass
-
-    class NoRate:
-        def step(self) -> None:
-            pass
-
-    with pytest.raises(UndrivableError, match="NoStep has no method called step, update, apply_gradients or the like"):
-        adapt_optimizer(NoStep, [], Making({}, {}, "float64"))
-    made = adapt_optimizer(NoRate, [], Making({}, {}, "float64"))
-    with pytest.raises(UndrivableError, match="NoRate has no attribute called lr or learning_rate to change"):
-        made.lr = 0.5
