@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from tests.mutants.__main__ import EQUIVALENT, ROOT
+from tests.mutants.__main__ import EQUIVALENT, ROOT, parsed
 from tests.mutants.edits import Edit, draw, edits_of
 from tests.mutants.reached import Reached
 from tests.mutants.trial import Judge, attempt
@@ -150,3 +150,14 @@ def test_every_edit_that_is_called_equivalent_is_there_and_has_a_reason() -> Non
     there = {edit.key for path in paths for edit in edits_of(ROOT, ROOT / path)}
     assert known.keys() <= there, f"no longer in the sources: {sorted(known.keys() - there)}"
     assert all(reason.strip().endswith(".") for reason in known.values())
+
+
+@pytest.mark.parametrize("option", ["--count", "--seconds", "--workers"])
+def test_what_must_be_above_zero_is_refused_before_anything_runs(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mutants", option, "0"])
+    with pytest.raises(SystemExit) as left:
+        parsed()
+    assert left.value.code == 2
+    assert f"{option} must be above 0, got 0" in capsys.readouterr().err

@@ -95,7 +95,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--reuse", action="store_true", help="take the last map, whatever has changed since")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutants", help="for the map and copies")
     parser.add_argument("--json", type=Path, help="write every edit and what became of it to this file")
-    return parser.parse_args()
+    given = parser.parse_args()
+    for name in ("count", "seconds", "workers"):
+        if getattr(given, name) <= 0:
+            parser.error(f"--{name} must be above 0, got {getattr(given, name)}")
+    return given
 
 
 def map_of_the_suite(folder: Path, reuse: bool, workers: int) -> Path:

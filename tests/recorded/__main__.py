@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from tests.recorded import FOLDER, RECORDS
@@ -9,6 +10,7 @@ from tests.recorded import FOLDER, RECORDS
 
 def main() -> None:
     """Write one file for each kind of record, each number with six digits."""
+    argparse.ArgumentParser(prog="python -m tests.recorded", description=main.__doc__).parse_args()
     for kind, (record, names) in RECORDS.items():
         found = {name: _rounded(record(name)) for name in names()}
         lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
