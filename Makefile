@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# A process for each core, at most 4 (each takes 1 GB); ARGS="--numprocesses 0" runs all in one.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# How many processes "auto" is, tests/conftest.py says; ARGS="--numprocesses 0" runs all in one.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: run test test-all test-processors test-oldest quick whole cuda mutants lint clean
 

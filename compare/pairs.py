@@ -56,7 +56,7 @@ class Random:
     shares: Callable[[nn.Module, Tensors], dict[str, tuple[float, float, float]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerPair:
     """A layer or loss and its twin; both factories take the options of a case."""
 
@@ -69,7 +69,7 @@ class LayerPair:
     random: Random | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptimizerPair:
     """An optimizer and its twin: both are made from parameters and the options, and fed the same gradients."""
 
@@ -80,7 +80,7 @@ class OptimizerPair:
     rule: OptimizerRule = tolerance.sgd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelPair:
     """A model and its twin, and the shape of one image."""
 

@@ -25,6 +25,7 @@ from compare import cli, data
 from compare.data import Dataset
 from compare.lesson.build import Lesson, build
 from compare.lesson.history import train_small
+from compare.processor import cores
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -87,9 +88,22 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, for a quarter of the time tests wait; at most 4, each takes 1 GB."""
+    return min(4, cores() + 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is long comes first, so that nothing long is left to one process when the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """What is long comes first, so that nothing long is left to one process when the others are done.
+
+    Then what looks at the lesson, which each process would build for itself: side by side in the list, it goes to one.
+    """
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("long") is None, "lesson" not in getattr(item, "fixturenames", ())
+
+    items.sort(key=order)
 
 
 @pytest.fixture(autouse=True)

@@ -366,7 +366,7 @@ def test_an_optimizer_that_does_nothing_is_wrong_where_an_update_is_as_small_as_
         {name: np.sign(g) * (1 + rng.random(g.shape)) for name, g in step.items()} for step in probe.gradients
     )
     probe = dataclasses.replace(probe, state=large, gradients=gradients)
-    idle = {name: large.get(name, array) for name, array in expected(pair, probe).items()}
+    idle = {name: large.get(name, array).copy() for name, array in expected(pair, probe).items()}
     wrong = {row.tensor: row.problem for row in compare_probe(pair, probe, idle) if not row.ok}
     assert wrong.keys() == {"weight", "bias", "kernel", "late"}
     assert set(wrong.values()) == {"its bound is so wide that zeros, or no update, would pass"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def trained(dataset: Dataset, folder: Path, **settings: Any) -> Told:
 
 
 def read(folder: Path) -> EventAccumulator:
+    """All that the logs in a folder hold."""
+    files = sorted(folder.glob("*tfevents*"))
+    return _read(folder, tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+# TensorBoard computes its checksums in Python: what is compared with many others is read once.
+@lru_cache(maxsize=64)
+def _read(folder: Path, _content: tuple[tuple[str, int, int], ...]) -> EventAccumulator:
     everything = {"scalars": 0, "images": 0, "histograms": 0, "tensors": 0}
     accumulator = EventAccumulator(str(folder), size_guidance=everything)
     accumulator.Reload()

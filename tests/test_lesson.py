@@ -61,6 +61,7 @@ from compare.verify.report import Report, Row
 from compare.weights import scratch_state
 from scratch import naive
 from tests.conftest import Run
+from tests.test_lesson_history import begin
 
 ROOT = Path(__file__).parent.parent
 
@@ -744,7 +745,9 @@ def test_a_page_that_would_be_wrong_is_not_written(gradtwin: Run, monkeypatch: p
     assert "equation (1)" in result["problem"]
 
 
-def test_a_wrong_sign_in_our_own_backward_is_named(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_wrong_sign_in_our_own_backward_is_named(few: Dataset, tmp_path: Path) -> None:
+    begin(few, tmp_path / "run")
     for package in ("scratch", "torch_ref", "compare"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
     path = tmp_path / "scratch" / "conv.py"
@@ -752,7 +755,7 @@ def test_a_wrong_sign_in_our_own_backward_is_named(tmp_path: Path) -> None:
     assert path.read_text().count(right) == 1
     path.write_text(path.read_text().replace(right, right.replace("+=", "-=")))
     done = subprocess.run(
-        [sys.executable, "-m", "compare", "lesson", "--dataset", "digits"],
+        [sys.executable, "-m", "compare", "lesson", "--run", "run"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
         capture_output=True,
@@ -834,22 +837,26 @@ def test_a_port_in_use_is_refused_before_any_work(gradtwin: Run) -> None:
     assert outcome.err.startswith(f"gradtwin: port {port}: Address already in use")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
-def test_serve_writes_and_serves_until_ctrl_c(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "compare", "lesson", "--serve", "--port", "0", "--dataset", "digits"]
+def test_serve_writes_and_serves_until_ctrl_c(few: Dataset, tmp_path: Path) -> None:
+    begin(few, tmp_path / "run")
+    command = [sys.executable, "-m", "compare", "lesson", "--serve", "--port", "0", "--run", "run"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     ) as served:
         assert served.stdout is not None
         lines = iter(served.stdout.readline, "")
-        address = next(line for line in lines if line.startswith("open:")).split()[1]
-        status, _, page = got(address)
-        assert status == 200
-        assert page == (tmp_path / "lesson.html").read_bytes()
-        assert page.startswith(b"<!doctype html>")
-        assert "12 epochs of 1,437 images of scikit-learn" in page.decode()
-        served.send_signal(signal.SIGINT)
-        assert served.wait(timeout=120) == 0
+        try:
+            address = next(line for line in lines if line.startswith("open:")).split()[1]
+            status, _, page = got(address)
+            served.send_signal(signal.SIGINT)
+            assert served.wait(timeout=120) == 0
+        finally:
+            served.kill()
+    assert status == 200
+    assert page == (tmp_path / "lesson.html").read_bytes()
+    assert page.startswith(b"<!doctype html>")
 
 
 def test_help_names_the_lesson(gradtwin: Run) -> None:

@@ -448,6 +448,7 @@ def test_the_browser_shows_both_twins_in_one_chart(logged: Logged, board: Served
         look_at(page, board.address, logged)
 
 
+@pytest.mark.long
 def test_the_browser_shows_a_real_training(few: Dataset, tmp_path: Path, browser: Browser) -> None:
     folder = tmp_path / "run"
     run_twins(Twins(Settings(epochs=4, log_every=2)), few, folder, lambda _: None, lambda _: None)

@@ -84,14 +84,14 @@ def diagnose(
             [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
         )
         if not ours.value:
-            state = probes_of(compared, seed)[0].state
+            state = next(probes_of(compared, seed)).state
             interface = interface.for_parameters({name: array.ndim for name, array in state.items()})
             compared, interface, found = resolve(session, compared, interface, name_of(candidate), seed)
             remarks += found
         single = interface.one_at_a_time
         if single:
             compared = one_image(compared)
-        probes = probes_of(compared, seed)
+        probes = list(probes_of(compared, seed))
         if not ours.value and not takes_pairs(session, compared, interface, probes):
             probes = [probe for probe in probes if not has_pairs(probe)]
             remarks.append("it takes one number for both sides: sizes that differ were left out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from compare.diagnosis.isolation import Outcome
@@ -17,13 +17,15 @@ from compare.verify.probe import Probe, draw_probes, drive
 Answer = Callable[[Probe], Outcome]
 
 
-def probes_of(likeness: Likeness, seed: int = 0) -> list[Probe]:
+def probes_of(likeness: Likeness, seed: int = 0) -> Iterator[Probe]:
     """What a candidate is tried on: every case in float64, and each configuration and the layouts in float32."""
     pair = likeness.pair
-    wide, narrow = draw_probes(pair, "float64", seed), draw_probes(pair, "float32", seed)
+    yield from draw_probes(pair, "float64", seed)
+    narrow = draw_probes(pair, "float32", seed)
     if isinstance(pair, LayerPair):
-        narrow = [probe for probe, case in zip(narrow, pair.cases, strict=True) if case.values in ("normal", "large")]
-    return [*wide, *narrow]
+        yield from (probe for probe, case in zip(narrow, pair.cases, strict=True) if case.values in ("normal", "large"))
+    else:
+        yield from narrow
 
 
 def own_answer(likeness: Likeness, make: Any) -> Answer:

@@ -134,7 +134,7 @@ def _kill(fault: Fault, seed: int) -> Kill:
 @cache
 def _prepared(pair: str, seed: int) -> tuple[Likeness, list[Probe]]:
     compared = likeness(pair)
-    return compared, probes_of(compared, seed)
+    return compared, list(probes_of(compared, seed))
 
 
 def _verifier_kill(fault: Fault) -> Kill:

@@ -34,7 +34,7 @@ def resolve(
         UserError: if none can be driven at all.
     """
     if isinstance(compared.pair, OptimizerPair):
-        outcome = session("drive", interface, probes_of(compared, seed)[0])
+        outcome = session("drive", interface, next(probes_of(compared, seed)))
         if outcome.error == "UndrivableError":
             raise _undrivable(name, outcome)
         return compared, interface, []
@@ -70,9 +70,11 @@ def _first_fitting(
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
     batch = _first_supported(session, compared, interface, name, seed)
-    single = _first_supported(session, one_image(compared), interface, name, seed)
+    single: Probe | None = None
     for variant in _variants(interface, batch):
-        probe = single if variant.one_at_a_time else batch
+        if variant.one_at_a_time and single is None:
+            single = _first_supported(session, one_image(compared), interface, name, seed)
+        probe = single if single is not None and variant.one_at_a_time else batch
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
@@ -91,10 +93,9 @@ def _first_fitting(
 
 def _first_supported(session: Session, compared: Likeness, interface: Interface, name: str, seed: int) -> Probe:
     """The first probe with options that the candidate takes. Raises UserError if it takes none."""
-    probes = probes_of(compared, seed)
     tried: set[str] = set()
     refused = ""
-    for probe in probes:
+    for probe in probes_of(compared, seed):
         if (key := str(probe.options)) not in tried:
             tried.add(key)
             outcome = session("construct", interface, probe)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -74,6 +75,7 @@ class Trial:
         return {kind_of(row.tensor) for row in self.rows if not row.ok}
 
 
+@lru_cache(maxsize=1024)
 def kind_of(tensor: str) -> str:
     """The name of a tensor without the number of the call that it belongs to.
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,9 @@ class TrainingStep:
     function: Callable[..., tuple[float, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
-    """What a layer, loss, optimizer or model is given.
+    """What a layer, loss, optimizer or model is given. A probe equals itself only.
 
     Attributes:
         case: its name in reports.
@@ -62,13 +63,13 @@ class Probe:
     layout: str = "contiguous"
 
 
-def draw_probes(pair: Pair, dtype: str, seed: int = 0) -> list[Probe]:
-    """The probes of every case of a pair."""
+def draw_probes(pair: Pair, dtype: str, seed: int = 0) -> Iterator[Probe]:
+    """The probes of every case of a pair, each drawn when it is asked for."""
     if isinstance(pair, LayerPair):
-        return [draw_probe(pair, case, dtype, np.random.default_rng([seed, n])) for n, case in enumerate(pair.cases)]
+        return (draw_probe(pair, case, dtype, np.random.default_rng([seed, n])) for n, case in enumerate(pair.cases))
     if isinstance(pair, OptimizerPair):
-        return [draw_steps(options, dtype, np.random.default_rng([seed, n])) for n, options in enumerate(pair.options)]
-    return [draw_images(pair, dtype, np.random.default_rng(seed))]
+        return (draw_steps(options, dtype, np.random.default_rng([seed, n])) for n, options in enumerate(pair.options))
+    return iter([draw_images(pair, dtype, np.random.default_rng(seed))])
 
 
 def draw_probe(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
@@ -141,7 +142,30 @@ def reference_of(pair: LayerPair | ModelPair, probe: Probe) -> nn.Module:
 
 
 def expected(pair: Pair, probe: Probe, got: Tensors | None = None) -> Tensors:
-    """What the reference gives; `got` tells a random layer which choices the candidate made."""
+    """What the reference gives, read-only; `got` tells a random layer which choices the candidate made."""
+    return _expected(pair, probe, got) if _is_random(pair) else dict(_known(_expected, pair, probe))
+
+
+def bounds(pair: Pair, probe: Probe, got: Tensors | None = None) -> Tensors:
+    """How far each element may be off; `got` as above."""
+    return _bounds(pair, probe, got) if _is_random(pair) else dict(_known(_bounds, pair, probe))
+
+
+def _is_random(pair: Pair) -> bool:
+    return isinstance(pair, LayerPair) and pair.random is not None
+
+
+# A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue.
+@lru_cache(maxsize=1024)
+def _known(compute: Callable[[Pair, Probe, Tensors | None], Tensors], pair: Pair, probe: Probe) -> Tensors:
+    """What is the same for every candidate, computed once; read-only."""
+    tensors = compute(pair, probe, None)
+    for array in tensors.values():
+        array.setflags(write=False)
+    return tensors
+
+
+def _expected(pair: Pair, probe: Probe, got: Tensors | None) -> Tensors:
     if isinstance(pair, OptimizerPair):
         return observe_torch_optimizer(
             lambda tensors: pair.torch(tensors, **probe.options), probe.state, probe.gradients
@@ -151,8 +175,7 @@ def expected(pair: Pair, probe: Probe, got: Tensors | None = None) -> Tensors:
     return observe_torch(_chosen(pair, probe, got), probe.calls)
 
 
-def bounds(pair: Pair, probe: Probe, got: Tensors | None = None) -> Tensors:
-    """How far each element may be off."""
+def _bounds(pair: Pair, probe: Probe, got: Tensors | None) -> Tensors:
     if isinstance(pair, OptimizerPair):
         return pair.rule(pair.torch, probe.options, probe.state, probe.gradients, probe.dtype)
     if isinstance(pair, ModelPair):

@@ -46,7 +46,8 @@ def test_axe_finds_nothing_serious(page: Page, unfolded: bool, widths: Sequence[
 
 
 # Colours do not depend on the width, and their rule takes as long as all others together and more.
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), pytest.param("dark", 800, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 800)])
 def test_axe_finds_enough_contrast(browser: Browser, address: str, scheme: str, width: int) -> None:
     viewport = {"width": width, "height": 900}
     with opened(browser, address, color_scheme=scheme, viewport=viewport) as page:

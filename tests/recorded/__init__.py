@@ -100,7 +100,7 @@ def _forms(result: Diagnosis) -> dict[str, str]:
 @cache
 def _prepared(pair: str) -> tuple[Likeness, list[Probe]]:
     compared = likeness(pair)
-    return compared, probes_of(compared)
+    return compared, list(probes_of(compared))
 
 
 def cases(name: str) -> dict[str, Any]:
