@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import scratch
 import torch_ref
 from compare import weights
 from compare.data import Dataset, batches
+from compare.diagnosis.examine import probes_of
+from compare.diagnosis.likeness import likeness
 from compare.errors import UserError
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
@@ -21,7 +24,17 @@ from compare.observe import Call, observe_torch, record_calls
 from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
 from compare.verify.agreement import check, check_pair
 from compare.verify.models import check_model
-from compare.verify.probe import compare_probe, draw_probe, draw_steps, expected, reference_of
+from compare.verify.probe import (
+    Probe,
+    bounds,
+    compare_probe,
+    draw_probe,
+    draw_probes,
+    draw_steps,
+    drive,
+    expected,
+    reference_of,
+)
 from compare.verify.report import Report
 from compare.verify.ties import decided
 from scratch import Array
@@ -370,3 +383,40 @@ def test_an_optimizer_that_does_nothing_is_wrong_where_an_update_is_as_small_as_
     wrong = {row.tensor: row.problem for row in compare_probe(pair, probe, idle) if not row.ok}
     assert wrong.keys() == {"weight", "bias", "kernel", "late"}
     assert set(wrong.values()) == {"its bound is so wide that zeros, or no update, would pass"}
+
+
+def test_what_is_right_for_a_probe_is_computed_once_and_cannot_be_written() -> None:
+    pair = REGISTRY["linear"]
+    first, second = itertools.islice(draw_probes(pair, "float64"), 2)
+    for compute in (expected, bounds):
+        tensors, again = compute(pair, first), compute(pair, first)
+        assert all(again[name] is array for name, array in tensors.items())
+        assert not any(array.flags.writeable for array in tensors.values())
+        assert not np.array_equal(compute(pair, second)["output"], tensors["output"])
+        tensors.clear()
+        assert compute(pair, first).keys() == again.keys()
+
+
+def test_what_a_random_layer_should_give_depends_on_the_candidate() -> None:
+    pair = REGISTRY["dropout"]
+    assert isinstance(pair, LayerPair)
+    probe = next(draw_probes(pair, "float64"))
+    first = drive(pair, pair.scratch, probe)
+    second = drive(pair, pair.scratch, probe, {name: array[::-1] for name, array in first.items()})
+    assert not np.array_equal(first["output"], second["output"])
+    for got in (first, second):
+        np.testing.assert_allclose(expected(pair, probe, got)["output"], got["output"], rtol=1e-14)
+
+
+def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def draw(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
+        drawn.append(dtype)
+        return draw_probe(pair, case, dtype, rng)
+
+    monkeypatch.setattr("compare.verify.probe.draw_probe", draw)
+    probes = probes_of(likeness("linear"))
+    next(probes)
+    assert drawn == ["float64"]
+    assert {probe.dtype for probe in probes} == {"float64", "float32"} == set(drawn)
