@@ -90,8 +90,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores, for a quarter of the time tests wait; at most 4, each takes 1 GB."""
-    return min(4, cores() + 1)
+    """Two processes for each core, as tests wait for processes and browsers too; at most 4, each takes 1 GB."""
+    return min(4, 2 * cores())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -667,12 +667,13 @@ def test_a_filter_that_has_died_is_told_of(scene: Scene) -> None:
     assert learnt.training(replace(scene, history=living))["dead"] == ""
 
 
-def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene) -> None:
+def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = replace(scene.history, loss={}, accuracy={}, apart=Curve(), yardstick=Curve(), before=None)
     shown = learnt.training(replace(scene, history=bare))
     assert shown["curves"] == {"loss": "", "accuracy": "", "apart": ""}
     assert shown["accuracy"] is None
     assert [caption for _, _, caption in shown["learnt"]["filters"]][:2] == ["after, NumPy", "after, torch"]
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
     page = build(bare)
     assert "This run has left no logs" in page.html
     assert "What they began with is not known of this run." in page.html
@@ -725,14 +726,17 @@ def test_it_writes_the_page(gradtwin: Run, lesson: Lesson, monkeypatch: pytest.M
     assert result["compared"] > 4_000
 
 
-def test_a_page_that_would_be_wrong_is_not_written(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_would_be_wrong_is_not_written(
+    gradtwin: Run, monkeypatch: pytest.MonkeyPatch, few: Dataset
+) -> None:
     def wrong() -> Report:
         row = Row("relu", "4x6 normal", "output", "float64", (4, 6), 1.0, 1.0, 0.0, 1.0, (0, 0), "1 instead of 0")
         return Report([row])
 
     monkeypatch.setattr("compare.lesson.agreement.check", wrong)
     Path("lesson.html").write_text("the page before")
-    outcome = gradtwin("lesson", "--dataset", "digits", "--json", "result.json")
+    begin(few, Path("run"))
+    outcome = gradtwin("lesson", "--run", "run", "--json", "result.json")
     assert outcome.status == 1
     assert re.search(
         r"wrong: output of relu \[4x6 normal, float64\]: 1 instead of 0; equation \(1\), scratch/activation.py:\d+\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -69,12 +70,13 @@ def _first_fitting(
 ) -> tuple[Interface | None, Outcome | None]:
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
-    batch = _first_supported(session, compared, interface, name, seed)
-    single: Probe | None = None
-    for variant in _variants(interface, batch):
-        if variant.one_at_a_time and single is None:
-            single = _first_supported(session, one_image(compared), interface, name, seed)
-        probe = single if single is not None and variant.one_at_a_time else batch
+
+    @cache
+    def probe_for(single: bool) -> Probe:
+        return _first_supported(session, one_image(compared) if single else compared, interface, name, seed)
+
+    for variant in _variants(interface, probe_for(False)):
+        probe = probe_for(variant.one_at_a_time)
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
