@@ -484,6 +484,7 @@ def test_the_loops_are_layers_like_others() -> None:
         np.testing.assert_allclose(own, other, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_step_takes_memory_on_both_sides() -> None:
     if memory.peak_bytes() is None:
         pytest.skip("this system does not tell how much memory a process takes")

@@ -379,6 +379,7 @@ def test_a_run_finds_its_data_again_without_the_environment(
     assert gradtwin("train", "--resume", tmp_path / "run").status == 0
 
 
+@pytest.mark.long
 def test_output_that_nobody_reads_ends_as_it_does_elsewhere(tmp_path: Path) -> None:
     command = f"{sys.executable} -m compare train {' '.join(SHORT)} | head -1; exit ${{PIPESTATUS[0]}}"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -50,6 +50,7 @@ def test_everything_can_be_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert printed[-1].startswith("written: ")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_says_so_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--out", str(tmp_path)]) == 2

@@ -147,6 +147,7 @@ def heavy() -> set[str]:
     return (packages | {"safetensors", "sympy"}) - loaded("import torch")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "needed"),
     [
@@ -162,6 +163,7 @@ def test_a_command_loads_nothing_heavy_that_it_does_not_need(heavy: set[str], co
     assert loaded(code, *command.split()) & (heavy | {"torch"}) <= set(needed.split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("modules", "needed"),
     [

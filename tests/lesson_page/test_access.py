@@ -35,6 +35,7 @@ def guess(page: Page) -> None:
     page.locator(".mistake").nth(1).locator("input.is-right").check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("unfolded", "widths"), [(False, WIDTHS[:1]), (True, WIDTHS)])
 def test_axe_finds_nothing_serious(page: Page, unfolded: bool, widths: Sequence[int]) -> None:
     if unfolded:
