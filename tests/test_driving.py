@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.adapter import Adapted, adapt
+from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import MistoldError, UndrivableError
+from compare.diagnosis.making import Making, MistoldError, UndrivableError, UnsupportedError, construct
 from scratch import Array
 from tests.foreign.linear_styles import (
     Adds,
@@ -290,3 +291,60 @@ def test_methods_that_switch_the_mode_are_called() -> None:
     module.eval()
     module.train()
     assert subject.said == "eval train "
+
+
+# What a constructor is given
+
+
+class Anything:
+    def __init__(self, **options: Any) -> None:
+        self.given = options
+
+
+class InOrder:
+    def __init__(self, first: int, second: int) -> None:
+        self.given = first, second
+
+
+class OneTooMany:
+    def __init__(self, first: int, second: int, third: int) -> None:
+        self.given = first, second, third
+
+
+LINEAR = {"in_features": 3, "out_features": 2}
+
+
+def test_who_takes_any_options_gets_them_by_torchs_names() -> None:
+    options = LINEAR | {"bias": False}
+    assert construct(Anything, Making(options, {"bias": True}, "float64")).given == options
+
+
+def test_arguments_that_do_not_say_what_they_are_get_the_required_options_in_torchs_order() -> None:
+    given = Making(LINEAR, {"bias": True}, "float64")
+    assert construct(InOrder, given).given == (3, 2)
+    with pytest.raises(UndrivableError, match="OneTooMany: cannot tell what to pass as first, second, third"):
+        construct(OneTooMany, given)
+
+
+@pytest.mark.parametrize("dim", [1, -1])
+def test_a_softmax_along_the_rows_needs_no_option_for_it(dim: int) -> None:
+    Making({"dim": dim}, {}, "float64").refuse(["dim"])
+
+
+def test_a_softmax_along_another_axis_does() -> None:
+    with pytest.raises(UnsupportedError, match="dim=0"):
+        Making({"dim": 0}, {}, "float64").refuse(["dim"])
+
+
+class StarredReLU:
+    def forward(self, *inputs: Any) -> Any:
+        (self.x,) = inputs
+        return np.maximum(self.x, 0)
+
+    def backward(self, *gradients: Any) -> Any:
+        (g,) = gradients
+        return g * (self.x > 0)
+
+
+def test_a_method_that_takes_any_number_of_arrays_is_given_each_once() -> None:
+    assert diagnose(StarredReLU, like="relu").ok

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from compare.diagnosis.render.terminal import first_difference
 from compare.observe import Tensors
 from compare.verify.report import Report, Row, compare, failure, overview
 from scratch import Array
@@ -159,3 +160,10 @@ def test_what_cannot_be_compared_has_no_bound_and_is_infinitely_far() -> None:
 def test_the_overview_has_its_numbers_on_the_right() -> None:
     columns = overview(Report([verdict(EXPECTED.copy())])).columns
     assert [column.justify for column in columns] == ["left", *["right"] * (len(columns) - 1)]
+
+
+def test_the_first_difference_is_one_beside_the_largest_element() -> None:
+    expected = np.array([1.0, 1000.0, 5.0])
+    assert first_difference(expected + np.array([1e-7, 1.0, 1.0]), expected) == (1,)
+    assert first_difference(expected + np.array([1e-7, 0.0, 0.0]), expected) is None
+    assert first_difference(expected[:2], expected) is None

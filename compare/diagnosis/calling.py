@@ -59,7 +59,9 @@ def call_backward(
             known[word] = inputs[1]
         elif word in names.INPUT_WORDS:
             known[word] = inputs[0]
-    return _call(function, [], training, functions, known), main is not None
+    # backward(*gradients); a loss takes no gradient, or none that it needs
+    starred = main is None and len(inputs) == 1 and signatures.is_starred(function)
+    return _call(function, [grad_output] * starred, training, functions, known), main is not None or starred
 
 
 def takes_input_only(function: Callable[..., Any]) -> bool:

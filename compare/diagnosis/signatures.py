@@ -23,6 +23,11 @@ def argument_names(function: Callable[..., Any]) -> list[str]:
     return list(parameters(function, 1))
 
 
+def is_starred(function: Callable[..., Any]) -> bool:
+    """Whether a function takes any number of arguments, *args."""
+    return any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters(function, 1).values())
+
+
 def required_names(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments without a default (and those with one that we know), but not *args and **kwargs."""
     return [
