@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -395,6 +396,15 @@ def test_what_is_right_for_a_probe_is_computed_once_and_cannot_be_written() -> N
         assert not np.array_equal(compute(pair, second)["output"], tensors["output"])
         tensors.clear()
         assert compute(pair, first).keys() == again.keys()
+
+
+def test_what_is_known_of_a_probe_goes_with_it() -> None:
+    pair = REGISTRY["linear"]
+    probe = next(draw_probes(pair, "float64"))
+    kept = weakref.ref(expected(pair, probe)["output"])
+    assert kept() is not None
+    del probe
+    assert kept() is None
 
 
 def test_what_a_random_layer_should_give_depends_on_the_candidate() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from tests.mutants.__main__ import EQUIVALENT, ROOT, parsed
+from tests.mutants.__main__ import EQUIVALENT, ROOT, main, parsed
 from tests.mutants.edits import Edit, draw, edits_of
 from tests.mutants.reached import Reached
 from tests.mutants.trial import Judge, attempt
@@ -161,3 +161,11 @@ def test_what_must_be_above_zero_is_refused_before_anything_runs(
         parsed()
     assert left.value.code == 2
     assert f"{option} must be above 0, got 0" in capsys.readouterr().err
+
+
+def test_a_draw_of_nothing_is_refused_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mutants", "--only", "no/such/file"])
+    assert main() == 2
+    assert capsys.readouterr().out.startswith("no edit's name holds 'no/such/file'; ")

@@ -9,8 +9,8 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -155,14 +155,20 @@ def _is_random(pair: Pair) -> bool:
     return isinstance(pair, LayerPair) and pair.random is not None
 
 
-# A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue.
-@lru_cache(maxsize=1024)
-def _known(compute: Callable[[Pair, Probe, Tensors | None], Tensors], pair: Pair, probe: Probe) -> Tensors:
+Compute = Callable[[Pair, Probe, Tensors | None], Tensors]
+# A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue. What is known of it is
+# kept as long as the probe itself.
+_KNOWN: WeakKeyDictionary[Probe, dict[tuple[Compute, Pair], Tensors]] = WeakKeyDictionary()
+
+
+def _known(compute: Compute, pair: Pair, probe: Probe) -> Tensors:
     """What is the same for every candidate, computed once; read-only."""
-    tensors = compute(pair, probe, None)
-    for array in tensors.values():
-        array.setflags(write=False)
-    return tensors
+    known = _KNOWN.setdefault(probe, {})
+    if (compute, pair) not in known:
+        known[compute, pair] = compute(pair, probe, None)
+        for array in known[compute, pair].values():
+            array.setflags(write=False)
+    return known[compute, pair]
 
 
 def _expected(pair: Pair, probe: Probe, got: Tensors | None) -> Tensors:

@@ -57,10 +57,13 @@ class Trial:
 def main() -> int:
     options = parsed()
     folder = options.folder.absolute()
-    reached = Reached.read(ROOT, map_of_the_suite(folder, options.reuse, options.workers))
     paths = sorted(path for name in ("scratch", "compare") for path in (ROOT / name).rglob("*.py"))
     edits = [edit for path in paths for edit in edits_of(ROOT, path)]
     drawn = draw([edit for edit in edits if options.only in edit.key], options.count, options.seed)
+    if not drawn:
+        console.print(f"no edit's name holds {options.only!r}; an edit is named like compare/pairs.py::_brief: 1 -> 2")
+        return 2
+    reached = Reached.read(ROOT, map_of_the_suite(folder, options.reuse, options.workers))
     known = tomllib.loads(EQUIVALENT.read_text())
     trials = [Trial(edit, "equivalent", known[edit.key]) for edit in drawn if edit.key in known]
     chosen = {edit: reached.choose(edit, options.seconds) for edit in drawn if edit.key not in known}
