@@ -201,6 +201,10 @@ def run_all(flags: set[str], cores: int, arguments: list[str]) -> int:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for setting, done, seconds in pool.map(timed, possible):
+            if done.returncode == pytest.ExitCode.USAGE_ERROR:  # under every setting the same
+                print(done.stdout.strip())
+                pool.shutdown(cancel_futures=True)
+                return 2
             failed += done.returncode != 0
             if done.returncode:
                 print(done.stdout)

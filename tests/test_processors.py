@@ -101,3 +101,14 @@ def test_a_setting_that_is_not_in_use_runs_no_test(part: str) -> None:
     changed = {"threads": 77} if part == "threads" else {part: replace(getattr(first(), part), shown=("another",))}
     with pytest.raises(pytest.exit.Exception, match="instead of 77" if part == "threads" else "instead of another"):
         processors.InUse(replace(first(), **changed)).pytest_sessionstart()
+
+
+def test_an_option_that_pytest_does_not_know_is_told_of_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pretended(_: Setting, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, 4, "ERROR: unrecognized arguments: --nope\n")
+
+    monkeypatch.setattr(processors, "run", pretended)
+    assert processors.run_all(set(ALL), 2, ["--nope"]) == 2
+    assert capsys.readouterr().out == "ERROR: unrecognized arguments: --nope\n"

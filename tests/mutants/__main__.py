@@ -61,7 +61,10 @@ def main() -> int:
     edits = [edit for path in paths for edit in edits_of(ROOT, path)]
     drawn = draw([edit for edit in edits if options.only in edit.key], options.count, options.seed)
     if not drawn:
-        console.print(f"no edit's name holds {options.only!r}; an edit is named like compare/pairs.py::_brief: 1 -> 2")
+        console.print(
+            f"no edit's name holds {options.only!r}; an edit is named like compare/pairs.py::_brief: 1 -> 2",
+            soft_wrap=True,
+        )
         return 2
     reached = Reached.read(ROOT, map_of_the_suite(folder, options.reuse, options.workers))
     known = tomllib.loads(EQUIVALENT.read_text())
