@@ -167,5 +167,6 @@ def test_a_draw_of_nothing_is_refused_before_anything_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["mutants", "--only", "no/such/file"])
+    monkeypatch.setattr("tests.mutants.__main__.edits_of", lambda *_: [Edit("a.py", "f", 1, 1, 0, 1, "1", "2")])
     assert main() == 2
     assert capsys.readouterr().out.startswith("no edit's name holds 'no/such/file'; ")
