@@ -88,20 +88,28 @@ def draw(edits: list[Edit], count: int, seed: int) -> list[Edit]:
 
 def edits_of(root: Path, path: Path) -> list[Edit]:
     """Every edit of a file that still compiles to another program."""
-    source = path.read_bytes()
-    tree = ast.parse(source)
-    before = ast.dump(tree)
+    finder = Finder(path.relative_to(root).as_posix(), path.read_bytes())
     found: list[Edit] = []
     seen = Counter[str]()
-    for edit in Finder(path.relative_to(root).as_posix(), source).all(tree):
-        try:
-            after = ast.dump(ast.parse(edit.apply(source)))
-        except SyntaxError:
-            continue
-        if after != before:
-            found.append(replace(edit, number=seen[edit.key]))
-            seen[edit.key] += 1
+    for statement in ast.parse(finder.source).body:
+        start, end = finder.begin(statement), finder.finish(statement)
+        block = finder.source[start:end]
+        before = parsed(block)
+        for edit in finder.statement(statement, ""):
+            within = replace(edit, start=edit.start - start, end=edit.end - start)
+            after = parsed(within.apply(block))
+            if after not in ("", before):
+                found.append(replace(edit, number=seen[edit.key]))
+                seen[edit.key] += 1
     return found
+
+
+def parsed(source: bytes) -> str:
+    """What a statement means to Python, whatever its spaces and brackets; empty if it does not compile."""
+    try:
+        return ast.dump(ast.parse(source))
+    except SyntaxError:
+        return ""
 
 
 class Finder:
@@ -112,10 +120,6 @@ class Finder:
         self.starts = [0]
         for line in source.splitlines(keepends=True):
             self.starts.append(self.starts[-1] + len(line))
-
-    def all(self, tree: ast.Module) -> Iterator[Edit]:
-        for statement in tree.body:
-            yield from self.statement(statement, "")
 
     def statement(self, node: ast.stmt, scope: str) -> Iterator[Edit]:
         """The edits of a statement's own lines, and of the statements in it."""
