@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import scratch
 from compare.pairs import REGISTRY, LayerPair
 from compare.verify.agreement import DTYPES, check_probe
-from compare.verify.probe import draw_probe
+from compare.verify.probe import Probe, draw_probe
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
 from scratch.windows import pieces, sliding_windows, small_buffers
 
@@ -62,11 +63,17 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
 ) -> None:
     monkeypatch.setattr(conv, "columns_at_once", lambda _: columns)
     monkeypatch.setattr(conv, "PATCHES", columns * 40)
-    pair = REGISTRY["conv2d"]
-    assert isinstance(pair, LayerPair)
-    for case in pair.cases:
-        rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(0)))
+    for probe in probes("conv2d", dtype):
+        rows = check_probe(REGISTRY["conv2d"], probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
+
+
+@cache
+def probes(name: str, dtype: str) -> list[Probe]:
+    """One for each case; drawn once, so that what is right for it is computed once."""
+    pair = REGISTRY[name]
+    assert isinstance(pair, LayerPair)
+    return [draw_probe(pair, case, dtype, np.random.default_rng(0)) for case in pair.cases]
 
 
 @pytest.mark.computes
@@ -74,10 +81,8 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
 @pytest.mark.parametrize("windows", [1, 5, 40])
 def test_pooling_in_small_pieces_is_the_same(windows: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "WINDOWS", windows)
-    pair = REGISTRY["maxpool2d"]
-    assert isinstance(pair, LayerPair)
-    for case in pair.cases:
-        rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(0)))
+    for probe in probes("maxpool2d", dtype):
+        rows = check_probe(REGISTRY["maxpool2d"], probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 
 
