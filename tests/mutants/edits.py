@@ -2,7 +2,8 @@
 
 An edit exchanges an operator, a number, a truth value or `min` for `max`, turns a condition round, takes a keyword
 argument away, exchanges the first two arguments, or takes a statement out. Text, types, decorators and assertions
-(`assert`, the `strict` of `zip`) are left alone: what they say or promise is not what the code computes.
+(`assert`, the `strict` of `zip`) are left alone: what they say or promise is not what the code computes. So are the
+arguments of `max` and other functions to which their order is all the same.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ class Finder:
                 start, end = self.begin(keyword), self.finish(keyword)
                 comma = re.match(rb"\s*,", self.source[end:])
                 yield self.at(where, start, end + (comma.end() if comma else 0), "")
-        if len(node.args) > 1 and not all(map(is_text, node.args[:2])):
+        if len(node.args) > 1 and not all(map(is_text, node.args[:2])) and not is_symmetric(node):
             first, second = node.args[:2]
             start, end = self.begin(first), self.finish(second)
             parts = [(self.finish(first), self.begin(second)), (start, self.finish(first)), (self.begin(second), end)]
@@ -229,6 +230,11 @@ def is_for_types(node: ast.stmt) -> bool:
 
 def is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def is_symmetric(node: ast.Call) -> bool:
+    """Whether a function gives the same for its arguments in any order."""
+    return ast.unparse(node.func) in SYMMETRIC and all(keyword.arg != "key" for keyword in node.keywords)
 
 
 def is_removable(node: ast.stmt) -> bool:
