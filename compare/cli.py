@@ -6,6 +6,7 @@ a machine where torch does not even import answer at once.
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -35,7 +36,6 @@ app = typer.Typer(
     help="A CNN from scratch in NumPy and its torch twin: proven equal tensor by tensor, trained side by side.",
     add_completion=False,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -261,7 +261,7 @@ def diagnose(
     )
     text = render(result, format, console, points=points, hint_only=hint_only, to_file=out is not None)
     if out is not None:
-        write_bytes(out, text.encode())
+        write_bytes(out, text.encode(errors="backslashreplace"))
         _print(f"{result.headline(hint_only=hint_only)}\nwritten to {out}")
     elif text:
         sys.stdout.write(text)
@@ -636,6 +636,9 @@ def main() -> NoReturn:
 
     Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked, 3 a mistake of our own.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot write of somebody's text, it writes as numbers
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from rich.table import Table
+from rich.text import Text
 
 from compare.package import requirements
 
@@ -56,7 +57,7 @@ def findings_table(findings: list[Finding]) -> Table:
     """The findings, one line each."""
     table = Table("", "found", "")
     for finding in findings:
-        table.add_row(finding.name, finding.value, "WRONG" if finding.problem else "ok")
+        table.add_row(finding.name, Text(finding.value), "WRONG" if finding.problem else "ok")
     return table
 
 
@@ -145,7 +146,8 @@ def _cupy() -> Iterator[Finding]:
     try:
         # A kernel compiled, and a matrix product: these two show what does not fit together.
         cupy.arange(3).sum().get()
-        (cupy.ones((2, 2)) @ cupy.ones((2, 2))).get()
+        square = cupy.ones((2, 2))
+        (square @ square).get()
     except Exception as error:
         driver = _cuda_version(runtime.driverGetVersion())
         yield Finding("CuPy", value, _kernel_problem(_said(error), packages, own, theirs, driver))

@@ -72,12 +72,15 @@ class _Replay:
 def dropout_shares(reference: nn.Module, got: Tensors) -> dict[str, tuple[float, float, float]]:
     """What is kept in training, and how often two calls, and two images, agree about it.
 
-    Each may differ by six standard deviations: one chance in half a billion.
+    Each may differ by six standard deviations: one chance in half a billion. Outputs that are empty, single numbers or
+    of several shapes show no masks, and are found by their shapes.
     """
     p = reference.p
     assert isinstance(p, float)
     masks = masks_of(got)
     training = masks[:-1] if len(masks) > 1 else masks
+    if len({mask.shape[1:] for mask in training}) != 1 or not all(mask.ndim and mask.size for mask in training):
+        return {}
     shares = {"share kept": (training, 1 - p)}
     same = p * p + (1 - p) * (1 - p)
     if len(training) > 1:

@@ -25,5 +25,5 @@ def assert_twin(candidate: Any, *, like: Any, **how: Any) -> None:
     diagnosis = diagnose(candidate, like=like, **how)
     if not diagnosis.ok:
         text = io.StringIO()
-        show(diagnosis, Console(file=text, width=120, highlight=False))
+        show(diagnosis, Console(file=text, width=120, color_system=None))
         raise AssertionError(text.getvalue().rstrip())

@@ -255,7 +255,7 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
     state = {name: tensor.numpy()[:, None] for name, tensor in layer.state_dict().items() if tensor.ndim}
     weight, bias = state.get("weight", np.ones(1)), state.get("bias", np.zeros(1))
     averages = [_Estimate(state[name], np.zeros_like(state[name])) for name in ("running_mean", "running_var")]
-    bounds, grad_weight, grad_bias = _left_alone(reference, calls), np.zeros(1), np.zeros(1)
+    bounds, grad_weight, grad_bias = _left_alone(reference, calls), np.zeros(()), np.zeros(())
     for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
         x, g = (_rows(array.astype(np.float64)) for array in (call.inputs[0], call.grad_output))
         m, mean, var = x.shape[1], *averages
@@ -284,7 +284,7 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
             ("output", weight * normal_error + 4 * u * bias),
             ("grad_input", weight * (s * r * np.abs(inner) + most * inner_error)),
         ):
-            shaped = np.moveaxis(error.reshape(-1, *np.delete(call.grad_output.shape, 1)), 0, 1)
+            shaped = np.moveaxis(error.reshape(len(error), *np.delete(call.grad_output.shape, 1)), 0, 1)
             bounds[f"{tensor}{name}"] = _either_way(shaped / u, dtype)
     if "weight" in state:
         bounds |= {"grad_weight": _either_way(grad_weight[:, 0] / u, dtype)}
@@ -402,7 +402,7 @@ def adam(
     m', v' and θ' are the new ones; m' may also be computed as m + (1 - β₁)·(g - m). 1 - βᵗ is a plain number, computed
     in float64 in whatever way: c = t·2⁻⁵³/(1 - βᵗ) is what the t products in βᵗ may do to it.
     """
-    settings = optimizer([torch.zeros(1)], **options).defaults
+    settings = optimizer([torch.zeros(())], **options).defaults
     rates = learning_rates(settings["lr"], len(gradients))
     after = observe_torch_optimizer(lambda tensors: optimizer(tensors, **options), parameters, gradients)
     bounds = {name: np.zeros(array.shape) for name, array in after.items()}

@@ -700,3 +700,70 @@ def test_the_real_files_read_as_torchvision_reads_them(mnist_folder: Path, tmp_p
         np.testing.assert_array_equal(own[f"{part}_images"][:, 0], twin[f"{part}_images"].numpy())
         np.testing.assert_array_equal(own[f"{part}_labels"], twin[f"{part}_labels"].numpy())
     assert own["train_images"].shape == (60000, 1, 28, 28)
+
+
+def test_only_mnist_may_lie_in_the_folder_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path)
+    asked: list[tuple[Path, str]] = []
+
+    def refuse(root: Path, kind: str) -> None:
+        asked.append((root, kind))
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(torch_ref, "fetch_mnist", refuse)
+    assert data.load("mnist", tmp_path).origin == f"MNIST, found in {tmp_path}"
+    for name, title in TITLES.items():
+        with pytest.raises(UserError) as refused:
+            data.load(name, tmp_path)
+        assert str(refused.value) == (
+            f"{title} is not in {tmp_path} and cannot be downloaded (no route); "
+            f"put its four IDX files into {tmp_path / FOLDERS[name] / 'raw'}, or take --dataset digits"
+        )
+    assert asked == [(tmp_path, FOLDERS[name]) for name in TITLES]
+
+
+def test_the_digits_are_those_of_scikit_learn_split_by_class() -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    loaded, original = data.load("digits"), load_digits()
+    ((train, test),) = StratifiedShuffleSplit(1, test_size=360, random_state=0).split(original.images, original.target)
+    np.testing.assert_array_equal(loaded.train_labels, original.target[train])
+    np.testing.assert_array_equal(loaded.test_labels, original.target[test])
+    np.testing.assert_array_equal(
+        loaded.test_images[:, 0, 3:26:3, 4:26:3], np.round(original.images[test] / 16 * 255).astype(np.uint8)
+    )
+    shares = np.bincount(loaded.test_labels) / np.bincount(original.target)
+    assert np.abs(shares - 0.2).max() < 0.006  # within one of 174 to 183 digits
+    assert not loaded.test_images[:, :, [0, 1, 26, 27]].any()
+    assert not loaded.test_images[:, :, :, [0, 1, 26, 27]].any()
+    assert loaded.train_labels.dtype == loaded.test_labels.dtype == np.int64
+    assert loaded.origin == "scikit-learn's 1,797 embedded digits, enlarged to 28x28 (asked for)"
+    assert loaded.name == "digits"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batches_come_as_they_lie_where_no_order_is_given(dtype: str) -> None:
+    images, labels = np.array([0, 51, 255, 1, 128], np.uint8).reshape(5, 1, 1, 1), np.arange(5)
+    parts = list(data.batches(images, labels, 2, dtype))
+    assert [x.ravel().tolist() for x, _ in parts] == [
+        (np.array(grey, dtype) / np.array(255, dtype)).tolist() for grey in ([0, 51], [255, 1], [128])
+    ]
+    assert [y.tolist() for _, y in parts] == [[0, 1], [2, 3], [4]]
+    assert {x.dtype for x, _ in parts} == {np.dtype(dtype)}
+    assert list(data.batches(images[:0], labels[:0], 2, dtype)) == []
+    assert len(list(data.batches(images, labels, 5, dtype))) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("no route", "no route"),
+        ("\n  Error downloading x:\n  Tried y, got:\n <no route> \n\n<another>", "<no route>"),
+        ("Error downloading x:\n got:\n", "Error downloading x:"),
+        ("", "RuntimeError"),
+        (" \n ", "RuntimeError"),
+    ],
+)
+def test_why_a_download_failed_is_its_first_line_that_is_no_announcement(said: str, reason: str) -> None:
+    assert data._reason(RuntimeError(said)) == reason

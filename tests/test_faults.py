@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import runpy
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +18,11 @@ import scratch
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.matrix import Kill, Matrix, false_alarms, kill_matrix
 from compare.errors import UserError
-from compare.faults.catalogue import CATALOGUE, chosen_faults, faults_of, find_fault
+from compare.faults import catalogue
+from compare.faults.catalogue import CATALOGUE, catalogue_table, chosen_faults, faults_of, find_fault
 from compare.faults.exercise import write_exercise
-from compare.faults.fault import Fault, broken_source, plant
+from compare.faults.fault import Fault, as_json, broken_source, plant
+from compare.faults.program import PROGRAM
 from compare.pairs import REGISTRY
 from compare.verify import canaries
 from compare.verify.configurations import random_configurations
@@ -257,3 +260,87 @@ def test_an_edit_may_lie_before_or_behind_its_target() -> None:
             "softmax-beside", "softmax", "scratch.activation.Softmax", "m.", "h?", "s.", ((right, f"{right}  "),)
         )
         assert broken_source(fault) == source.replace(right, f"{right}  ")
+
+
+def test_an_edit_is_made_in_its_target_or_else_once_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = "a = 1\nb = 2\nb = 2\n{c = 3\nd = 4\nd = 4\n}c = 3\ne = 5\nf = 6\ng = 7\n"
+    before, target, after = whole.partition("{")[0], "c = 3\nd = 4\nd = 4\n", whole.partition("}")[2]
+    sources = {scratch.conv: before + target + after, scratch.conv.Conv2d: target}
+    monkeypatch.setattr("compare.faults.fault._source", sources.get)
+
+    def broken(*edits: tuple[str, str]) -> str:
+        return broken_source(Fault("conv2d-x", "conv2d", "scratch.conv.Conv2d", "m.", "h?", "s.", edits))
+
+    assert broken(("c = 3", "c = 0")) == before + target.replace("c = 3", "c = 0") + after
+    assert broken(("a = 1", "a = 0")) == before.replace("a = 1", "a = 0") + target + after
+    assert broken(("e = 5", "e = 0"), ("c = 3\n", "")) == before + target[6:] + after.replace("e = 5", "e = 0")
+    assert broken(("c = 3\nd", "c = 0\nd"), ("c = 0", "c = 9")) == before + "c = 9" + target[5:] + after
+    for right in ("b = 2", "d = 4", "h = 8", "= "):
+        with pytest.raises(
+            ValueError, match=rf"^conv2d-x: '{right}' does not occur once in scratch\.conv\.Conv2d, nor"
+        ):
+            broken((right, "x"))
+    sources[scratch.conv] = before + target + after + "d = 4\n"
+    with pytest.raises(ValueError, match="'d = 4' does not occur once"):
+        broken(("d = 4", "x"))
+
+
+def test_a_mistake_learns_with_a_small_rate_unless_it_is_told_another() -> None:
+    linear = plant(find_fault("linear-weights-updated-late"))(1, 1, dtype=np.float64)
+    linear.weight.data[...] = 8.0
+    linear(np.array([[2.0]]))
+    linear.backward(np.array([[3.0]]))
+    assert linear.weight.data.item() == 8 - 0.005 * 6
+
+
+def test_a_mistake_as_plain_values() -> None:
+    fault = Fault("relu-x", "relu", "scratch.activation.ReLU", "m.", "h?", "s.", (("a", "b"), ("c", "")))
+    assert fault.module == "scratch.activation"
+    assert as_json(fault) == {
+        "name": "relu-x",
+        "pair": "relu",
+        "target": "scratch.activation.ReLU",
+        "made": "m.",
+        "hint": "h?",
+        "shows": "s.",
+        "edits": [{"right": "a", "wrong": "b"}, {"right": "c", "wrong": ""}],
+    }
+
+
+def test_two_mistakes_of_one_name_are_a_mistake_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runpy.run_path(catalogue.__file__)["CATALOGUE"].keys() == CATALOGUE.keys()
+    monkeypatch.setattr("compare.faults.program.PROGRAM", PROGRAM + PROGRAM[-1:])
+    with pytest.raises(RuntimeError, match="two catalogued mistakes have one name"):
+        runpy.run_path(catalogue.__file__)
+
+
+def test_the_mistakes_of_some_pairs_or_of_all() -> None:
+    everything = list(CATALOGUE.values())
+    assert chosen_faults(None) == chosen_faults([]) == everything
+    chosen = chosen_faults(["flatten", "relu"])
+    assert chosen == faults_of("relu") + faults_of("flatten")
+    assert 0 < len(chosen) < len(everything)
+    with pytest.raises(UserError, match="pair 'nothing' has no catalogued mistakes; choose among conv2d, maxpool2d, "):
+        chosen_faults(["relu", "nothing"])
+
+
+def test_the_table_of_mistakes_keeps_their_names_whole() -> None:
+    faults = chosen_faults(["flatten"])
+    table = catalogue_table(faults)
+    assert [(column.header, column.overflow, column.no_wrap) for column in table.columns] == [
+        ("mistake", "fold", True),
+        ("what they did", "fold", False),
+        ("how it shows", "fold", False),
+    ]
+    assert [[str(cell) for cell in column.cells] for column in table.columns] == [
+        [getattr(fault, what) for fault in faults] for what in ("name", "made", "shows")
+    ]
+
+
+def test_at_most_three_close_names_are_told_the_closest_first() -> None:
+    assert find_fault("conv2d-kernel-turned") is CATALOGUE["conv2d-kernel-turned"]
+    with pytest.raises(UserError) as refused:
+        find_fault("conv2d-kernel-turnd")
+    names = str(refused.value).partition("did you mean ")[2].removesuffix("?").split(", ")
+    assert (names[0], len(names)) == ("conv2d-kernel-turned", 3)
+    assert names[1:] == [name for name in names[1:] if name in CATALOGUE]

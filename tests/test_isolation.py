@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
+import resource
 import signal
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
-from compare.diagnosis.isolation import LARGEST_FILE, Limits, MiB, Outcome, Session, random_state_kept
+import compare
+import scratch
+from compare.diagnosis import isolation
+from compare.diagnosis.isolation import (
+    LARGEST_FILE,
+    Limits,
+    MiB,
+    Outcome,
+    Session,
+    _answer,
+    _captured,
+    _cut,
+    _in_one_line,
+    _is_theirs,
+    _limit_memory,
+    _own_raise,
+    _redirected,
+    _serve,
+    random_state_kept,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 
@@ -42,6 +69,23 @@ def printed(text: str) -> None:
     sys.stderr.write("\nmore")
 
 
+class Unreadable:
+    """Can be sent, and breaks where it is received."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def state_of_the_process() -> dict[str, Any]:
+    return {
+        "faulthandler": faulthandler.is_enabled(),
+        "Ctrl-C": signal.getsignal(signal.SIGINT),
+        "threads of torch": torch.get_num_threads(),
+        "threads of NumPy": {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"},
+        "alarm": signal.getitimer(signal.ITIMER_REAL)[0],
+    }
+
+
 FUNCTIONS: dict[str, Any] = {
     "ended": ended,
     "left": os._exit,
@@ -55,6 +99,8 @@ FUNCTIONS: dict[str, Any] = {
     "seeded": np.random.seed,
     "drawn": random.random,
     "function": lambda: lambda: 0,
+    "unreadable": Unreadable,
+    "state": state_of_the_process,
 }
 
 
@@ -146,3 +192,398 @@ def test_the_random_state_is_put_back_after_an_error_too() -> None:
         np.random.seed(2)  # noqa: NPY002
         raise KeyError
     assert (random.random(), np.random.random()) == expected  # noqa: NPY002
+
+
+def test_the_limits_unless_others_are_given() -> None:
+    assert Session().limits == Limits(seconds=20.0, memory=2048)
+    assert MiB == 1024 * 1024
+    assert LARGEST_FILE == 268_435_456
+    assert (Outcome().value, Outcome().refused, Outcome().fatal) == (None, False, False)
+
+
+def test_an_answer_that_cannot_be_read_ends_the_process() -> None:
+    with Session(Limits(seconds=60)) as session:
+        session.serve("unreadable", Unreadable)
+        outcome = session("unreadable")
+        assert outcome == Outcome(problem="its answer could not be read (ValueError)", error="Answer", fatal=True)
+        assert session._process is None
+
+
+def test_a_process_that_is_too_slow_is_ended_at_once() -> None:
+    with Session(Limits(seconds=0.25)) as session:
+        session.serve("sleep", time.sleep)
+        assert session("sleep", 3600).error == "Timeout"
+        assert session._process is None
+        assert session._connection is None
+
+
+def test_the_process_is_quiet_single_threaded_and_leaves_ctrl_c_to_its_parent() -> None:
+    assert faulthandler.is_enabled()  # pytest does it
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        outcome, _ = asked("state")
+    finally:
+        torch.set_num_threads(before)
+    state = outcome.value
+    assert 60 < state.pop("alarm") < 70
+    assert state == {
+        "faulthandler": False,
+        "Ctrl-C": signal.SIG_IGN,
+        "threads of torch": 1,
+        "threads of NumPy": {1},
+    }
+
+
+def test_a_session_that_is_over_keeps_nothing_open() -> None:
+    with Session() as session:
+        session.serve("process", os.getpid)
+        session("process")
+        process, connection = session._process, session._connection
+        assert process.daemon  # should this process end without a word, it ends too
+        assert connection is not None
+    assert connection.closed
+    assert process.exitcode == -signal.SIGKILL
+    assert (session._process, session._connection) == (None, None)
+    with Session() as unused:
+        pass
+    assert unused._process is None
+
+
+def test_what_was_printed_before_is_printed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        out.write("once")
+        err.write("once")
+        assert asked("divided", 2)[0] == Outcome(0.5)
+        monkeypatch.undo()
+    assert (tmp_path / "out").read_text() == (tmp_path / "err").read_text() == "once"
+
+
+def test_a_fork_beside_threads_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = os.fork
+
+    def forked() -> int:
+        warnings.warn("this process is multi-threaded", DeprecationWarning, stacklevel=2)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", forked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert asked("divided", 2)[0] == Outcome(0.5)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem", "error"),
+    [
+        (0, "its process ended with status 0 before it answered", "Exit"),
+        (1, "its process ended with status 1 before it answered", "Exit"),
+        (None, "its process ended with status None before it answered", "Exit"),
+        (-1, "its process was ended by SIGHUP: a crash", "SIGHUP"),
+        (-300, "its process ended with status -300 before it answered", "Exit"),
+    ],
+)
+def test_how_a_process_ended_is_said(code: int | None, problem: str, error: str) -> None:
+    class Process:
+        exitcode: int | None = 77
+
+        def join(self, _: float | None = None) -> None:
+            self.exitcode = code  # it is known only then
+
+        def kill(self) -> None:
+            pass
+
+    session = Session()
+    session._process = Process()
+    assert session._died() == Outcome(problem=problem, error=error, fatal=True)
+    assert session._process is None
+
+
+class LeftError(Exception):
+    """Stands in for the end of a process."""
+
+
+class Pipe:
+    """Both ends of a connection: gives what it holds, then nothing more."""
+
+    def __init__(self, *requests: Any) -> None:
+        self.requests, self.sent, self.closed = list(requests), list[Any](), False
+
+    def recv(self) -> Any:
+        if not self.requests:
+            raise EOFError
+        return self.requests.pop(0)
+
+    def send(self, answer: Any) -> None:
+        self.sent.append(answer)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_process_answers_until_its_parent_is_gone_and_never_outlives_a_call_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alarms: list[int] = []
+    memory: list[int] = []
+
+    def left(status: int) -> None:
+        raise LeftError(status)
+
+    monkeypatch.setattr(os, "_exit", left)
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(faulthandler, "disable", lambda: None)
+    monkeypatch.setattr(isolation, "_limit_memory", memory.append)
+    pipe, parents = Pipe(("divided", (4,)), ("divided", (5,))), Pipe()
+    connection: Any = pipe
+    parents_end: Any = parents
+    with random_state_kept(), pytest.raises(LeftError, match=r"^0$"):
+        _serve(connection, parents_end, FUNCTIONS, Limits(seconds=7.5, memory=3))
+    assert pipe.sent == [Outcome(0.25), Outcome(0.2)]
+    assert parents.closed  # while this process held the parent's end, it would not see it gone
+    assert alarms[1::2] == [0, 0]
+    assert all(alarm > 7.5 for alarm in alarms[::2])
+    assert len(alarms) == 4
+    assert memory == [3]
+
+
+def test_memory_is_limited_beside_what_is_there_and_no_core_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("needs Linux")
+    limits: dict[int, tuple[int, int]] = {}
+    names = {name: getattr(resource, name) for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_FSIZE", "getpagesize")}
+    monkeypatch.setattr(isolation, "resource", SimpleNamespace(setrlimit=limits.__setitem__, **names))
+    _limit_memory(1024)
+    with open("/proc/self/statm") as file:
+        there = int(file.read().split()[0]) * resource.getpagesize()
+    (soft, hard) = limits.pop(resource.RLIMIT_AS)
+    assert soft == hard
+    assert abs(soft - there - 1024 * MiB) < 16 * MiB
+    assert limits == {resource.RLIMIT_CORE: (0, 0), resource.RLIMIT_FSIZE: (LARGEST_FILE, LARGEST_FILE)}
+
+
+def test_where_memory_cannot_be_limited_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[Any] = []
+    monkeypatch.setattr(isolation, "resource", SimpleNamespace(setrlimit=lambda *limit: limits.append(limit)))
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "exists", lambda _: False)
+        _limit_memory(64)
+    monkeypatch.setattr(isolation, "resource", None)
+    _limit_memory(64)
+    assert limits == []
+
+
+def answer(function: Callable[..., Any], *arguments: Any) -> Outcome:
+    with random_state_kept():
+        return _answer(function, arguments)
+
+
+def test_a_state_that_is_seeded_in_every_call_is_changed_in_every_call() -> None:
+    for seed in (np.random.seed, random.seed):
+        for _ in range(2):
+            with random_state_kept():
+                first, second = _answer(seed, (0,)), _answer(seed, (0,))
+            assert first.notes == second.notes == ("it changes the global random state",)
+    assert answer(divided, 2).notes == ()
+
+
+def test_each_part_of_the_random_state_counts() -> None:
+    def turned() -> None:
+        state: Any = np.random.get_state()  # noqa: NPY002
+        np.random.set_state((state[0], np.roll(state[1], 1), *state[2:]))  # noqa: NPY002
+
+    assert answer(turned).notes == ("it changes the global random state",)
+    assert answer(np.random.standard_normal).notes == ("it changes the global random state",)
+
+
+def test_every_warning_is_noted_once_and_in_order() -> None:
+    def warning() -> None:
+        warnings.warn("z" * 81, UserWarning, stacklevel=1)
+        for _ in range(2):
+            warnings.warn("old\nstyle", DeprecationWarning, stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert answer(warning).notes == (
+            "it warns: DeprecationWarning: old style",
+            f"it warns: UserWarning: {'z' * 77}...",
+        )
+
+
+def test_all_that_happened_is_noted_together() -> None:
+    def everything() -> None:
+        print("said")
+        random.random()
+        warnings.warn("careful", UserWarning, stacklevel=1)
+        raise KeyError("no")
+
+    outcome = answer(everything)
+    assert outcome.notes == (
+        "it prints (1 line): 'said'",
+        "it changes the global random state",
+        "it warns: UserWarning: careful",
+    )
+    assert (outcome.error, outcome.refused, outcome.fatal) == ("KeyError", False, False)
+    assert answer(lambda: print()).notes == ("it prints (1 line): ''",)
+
+
+def test_what_compiled_code_prints_is_captured_too(capfd: pytest.CaptureFixture[str]) -> None:
+    with _captured() as printed:
+        print("of Python", end="|")
+        os.write(1, b"to 1|")
+        os.write(2, b"\xffto 2|")
+        sys.stderr.write("an error|")
+    assert printed() == "of Python|an error|to 1|\ufffdto 2|"
+    print("later")
+    os.write(2, b"too")
+    assert capfd.readouterr() == ("later\n", "too")
+
+
+def test_of_much_that_is_printed_a_part_is_kept() -> None:
+    with _captured() as printed:
+        print("x" * (2 * MiB))
+    assert printed() == "x" * MiB
+
+
+def test_a_stream_is_redirected_for_a_while_and_nothing_stays_open(tmp_path: Path) -> None:
+    there = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else None
+    with open(tmp_path / "stream", "w") as stream, open(tmp_path / "file", "w+b") as file:
+        stream.write("before ")
+        with suppress(KeyError), _redirected(stream, stream.fileno(), file):
+            stream.write("within")
+            raise KeyError
+        stream.write("after")
+    assert (tmp_path / "stream").read_text() == "before after"
+    assert (tmp_path / "file").read_text() == "within"
+    assert there in (None, len(os.listdir("/proc/self/fd")))
+
+
+def raised_by(function: Callable[[], Any]) -> BaseException:
+    try:
+        function()
+    except BaseException as error:
+        return error
+    raise AssertionError("it raises nothing")
+
+
+def refuses() -> None:
+    raise ValueError("not this")
+
+
+def refuses_deep_inside() -> None:
+    refuses()
+
+
+def asserts() -> None:
+    assert not FUNCTIONS, "empty"
+
+
+def asserts_in_one_line() -> None:
+    if FUNCTIONS: assert not FUNCTIONS  # noqa: E701  # fmt: skip
+
+
+def is_not_written() -> None:
+    raise NotImplementedError
+
+
+def has_a_type_of_its_own() -> None:
+    raise TypeError("no lists")
+
+
+def looks_up() -> None:
+    raise KeyError("nothing")
+
+
+def computes() -> None:
+    int("raise")
+
+
+def lets_numpy_raise() -> None:
+    np.split(np.arange(3), 2)
+
+
+def in_backward() -> None:
+    error: Any = ValueError("too late")
+    error.in_backward = True
+    raise error
+
+
+def without_source() -> None:
+    exec(compile("raise ValueError", "<typed>", "exec"))
+
+
+@pytest.mark.parametrize(
+    ("function", "refused"),
+    [
+        (refuses, True),
+        (refuses_deep_inside, True),
+        (asserts, True),
+        (asserts_in_one_line, True),
+        (is_not_written, True),
+        (has_a_type_of_its_own, True),
+        (looks_up, False),
+        (computes, False),
+        (lets_numpy_raise, False),
+        (in_backward, False),
+        (without_source, False),
+    ],
+)
+def test_a_refusal_is_a_raise_of_its_own(function: Callable[[], None], refused: bool) -> None:
+    assert _own_raise(raised_by(function)) is refused
+    assert answer(function).refused is refused
+
+
+def test_what_was_never_raised_is_no_refusal() -> None:
+    assert _own_raise(ValueError("made, not raised")) is False
+
+
+def test_an_error_is_one_line_with_the_last_place_in_their_code() -> None:
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def breaks() -> None:
+        raise BrokenError
+
+    def line(function: Callable[[], None]) -> int:
+        return function.__code__.co_firstlineno + 1
+
+    deep = _in_one_line(raised_by(refuses_deep_inside))
+    assert deep == f"raised ValueError: not this (test_isolation.py, line {line(refuses)})"
+    numpys = _in_one_line(raised_by(lets_numpy_raise))
+    assert numpys.endswith(f" (test_isolation.py, line {line(lets_numpy_raise)})")
+    broken = _in_one_line(raised_by(breaks))
+    assert broken == f"raised BrokenError: (its message cannot be shown) (test_isolation.py, line {line(breaks)})"
+    assert _in_one_line(ValueError("a\n  b")) == "raised ValueError: a b"
+    assert _in_one_line(ValueError("x" * 301)) == f"raised ValueError: {'x' * 297}..."
+    assert _in_one_line(SystemExit(3)) == "called sys.exit"
+
+
+@pytest.mark.parametrize(
+    ("path", "theirs"),
+    [
+        ("/home/me/layer.py", True),
+        ("layer.py", True),
+        ("<stdin>", True),
+        (__file__, True),
+        (scratch.__file__, False),
+        (compare.__file__, False),
+        (os.path.dirname(scratch.__file__) + "_of_mine/layer.py", True),
+        (os.__file__, False),
+        (np.__file__, False),
+        ("/opt/site-packages/other/code.py", False),
+        ("/opt/dist-packages/other/code.py", False),
+        ("/opt/site-packages-of-mine/code.py", True),
+        ("<frozen importlib._bootstrap>", False),
+    ],
+)
+def test_which_files_are_theirs(path: str, theirs: bool) -> None:
+    assert _is_theirs(path) is theirs
+
+
+def test_a_long_text_is_cut_to_its_length() -> None:
+    assert _cut("a b\n\tc", 5) == "a b c"
+    assert _cut("abcdefghij", 10) == "abcdefghij"
+    assert _cut("abcdefghijk", 10) == "abcdefg..."

@@ -161,7 +161,9 @@ class Adapted(Module):
         own, batch = self.interface.output_layout or self.interface.layout, "N" in self.input_layout[1]
         canonical = IMAGES.get(ndim + (not batch), "")
         if own and len(own) == ndim:
-            return ("NCHW" if set(own) <= set("NCHW") and set(own) != {"N"} and "F" not in own else canonical), own
+            if own == "N":  # one number for each image
+                return "NF", own
+            return ("NCHW" if set(own) <= set("NCHW") else canonical), own
         return canonical, canonical if batch else canonical.replace("N", "")
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
@@ -214,9 +216,9 @@ class Adapted(Module):
         """Set a learning rate that the object holds to everybody's; whether it holds one."""
         held = [name for name in getattr(self.subject, "__dict__", {}) if names.plain(name) in names.HELD_RATE_WORDS]
         held = [name for name in held if isinstance(getattr(self.subject, name), int | float)]
-        for name in held if self.functions is None else ():
+        for name in held:
             setattr(self.subject, name, calling.RATE)
-        return bool(held) and self.functions is None
+        return bool(held)
 
     def _own_gradient(self, grad_output: Array | float) -> Any:
         if len(self.inputs) == 2:

@@ -113,7 +113,10 @@ def _whose(key: str, array: Array, placement: Placement, taken: Mapping[str, Arr
     left = [name for name in placement.parameters if name not in taken]
     if key:
         subject = names.gradient_of(key) or key
-        return next((name for name in left if names.same_thing(subject, name.rpartition(".")[2])), None)
+        called = [name for name in left if names.same_thing(subject, name.rpartition(".")[2])]
+        # Of several layers the last one often comes first: a number as in "dW2" must agree with that of the weight.
+        numbered = [name for name in called if _numbers(placement.paths.get(name, "")) == _numbers(key)]
+        return next(iter(numbered or called), None)
     fitting = [name for name in left if placement.fits(array, name)]
     return fitting[0] if fitting else left[0] if left else None
 
@@ -140,7 +143,11 @@ def _kept(name: str, inside: Mapping[str, Array], placement: Placement) -> Array
 def _place(path: str) -> tuple[str, ...]:
     """Where an array lies, without the word for what it is: gradients often lie beside their weights."""
     outer = [word for word in paths.words(path)[:-1] if word.lower() not in PLACES]
-    return (*re.findall(r"\d+", path), *outer)
+    return (*_numbers(path), *outer)
+
+
+def _numbers(path: str) -> list[str]:
+    return re.findall(r"\d+", path)
 
 
 class Resetting:

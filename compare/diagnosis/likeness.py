@@ -85,7 +85,7 @@ def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) ->
     """The likeness to one torch module as it is configured."""
     registered = _registered(module)
     takes_targets = isinstance(module, nn.modules.loss._Loss)
-    leaves = {n: layer for n, layer in module.named_modules() if not list(layer.children())}
+    leaves = {n: layer for n, layer in module.named_modules(remove_duplicate=False) if not list(layer.children())}
     ties = any(isinstance(layer, nn.MaxPool2d) for layer in leaves.values())
     values: tuple[str, ...] = (
         ("normal", "integers", "zeros", "post-relu", "magnitudes", "per-channel")
@@ -129,8 +129,10 @@ def _builder(
     module: nn.Module, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]
 ) -> Callable[[Mapping[str, Any]], Make] | None:
     """How to make the scratch twin of `module` with some of its layers replaced; None if a layer has no twin."""
-    if set(parts) != set(leaves) or not ("" in leaves or _only_sequential(module)):
+    if set(parts) != set(leaves) or not _only_sequential(module):
         return None
+    if len(list(module.parameters())) != len(list(module.named_parameters(remove_duplicate=False))):
+        return None  # weights that two layers share
     try:
         options = {name: options_of(leaves[name], pair) for name, pair in parts.items()}
         for name, pair in parts.items():
@@ -155,10 +157,9 @@ def _only_sequential(module: nn.Module) -> bool:
 def _sequential(module: nn.Module, prefix: str, make: Callable[[str], scratch.Module]) -> scratch.Module:
     if not list(module.children()):
         return make(prefix)
-    names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_children()]
-    return scratch.Sequential(
-        *(_sequential(child, name, make) for name, child in zip(names, module.children(), strict=True))
-    )
+    assert isinstance(module, nn.Sequential)
+    names = [f"{prefix}.{name}" if prefix else name for name in module._modules]
+    return scratch.Sequential(*(_sequential(child, name, make) for name, child in zip(names, module, strict=True)))
 
 
 def _arguments_of(layer: nn.Module, like: Any = None) -> dict[str, Any]:
@@ -260,9 +261,14 @@ def _module(tree: ast.Call) -> nn.Module:
         raise UserError(f"--like: torch.nn has no module {name!r}; write it as in Python, Conv2d(1, 8, 3) for instance")
     try:
         arguments = [_module(a) if isinstance(a, ast.Call) else ast.literal_eval(a) for a in tree.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in tree.keywords if k.arg is not None}
+        named: dict[str, Any] = {}
+        for keyword in tree.keywords:
+            value = ast.literal_eval(keyword.value)
+            named |= value if keyword.arg is None else {keyword.arg: value}  # **{"bias": False}
         return kind(*arguments, **named)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except UserError:  # of a module inside
+        raise
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise UserError(f"--like: {ast.unparse(tree)}: {error}") from None
 
 

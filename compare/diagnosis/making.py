@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,14 @@ class Settings(dict[str, Any]):
     def __iter__(self) -> Iterator[str]:
         self.read |= super().keys()  # copied or unpacked as a whole: all may have been read
         return super().__iter__()
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        self.read |= super().keys()
+        return super().items()
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        self.read |= super().keys()
+        return super().values()
 
     def __deepcopy__(self, _: Any) -> Settings:
         copied = Settings({key: super(Settings, self).__getitem__(key) for key in self.keys()})

@@ -36,7 +36,7 @@ OPTIONS: dict[str, set[str]] = {
     "in_channels": {"inchannels", "inchannel", "inch", "cin", "channelsin", "inputchannels", "nin", "inc", "ic"}
     | {"numchannels", "channels", "inputdepth", "nchannels", "indepth", "ninputchannels", "infilters", "c", "depthin"},
     "out_channels": {"outchannels", "outchannel", "outch", "cout", "channelsout", "outputchannels", "nout", "outc"}
-    | {"numfilters", "nfilters", "filters", "numkernels", "nkernels", "depth", "oc", "f", "outdepth", "k_out"},
+    | {"numfilters", "nfilters", "filters", "numkernels", "nkernels", "depth", "oc", "f", "outdepth", "kout"},
     "kernel_size": {"kernelsize", "kernel", "ksize", "filtersize", "k", "size", "poolsize", "windowsize", "window"}
     | {"filtershape", "kernelshape", "pool", "ks", "fs", "kernelsizes", "poolshape"},
     "kernel_height": {"kernelheight", "poolh", "poolheight", "kh", "filterh", "filterheight", "fh", "kernelh", "hf"},
@@ -114,7 +114,7 @@ BUFFER_WORDS = {
     "running_var": {"runningvar", "movingvar", "runvar", "runningvariance", "movingvariance", "varrunning", "avgvar"},
 }
 _GRADIENT = re.compile(
-    r"^(d_?l_?d_?|d_?|grad_?|gradient_?|delta_?|nabla_?|grads?_of_?)(.+)$|^(.+?)(_?grads?|_?gradients?)$"
+    r"^(d_?l_?d_?|delta_?|d_?|grads?_of_?|gradient_?|grad_?|nabla_?)(.+)$|^(.+?)(_?grads?|_?gradients?)$"
 )
 
 

@@ -98,7 +98,7 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
     findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
     left = _without_consequences(wrong - explained) if isinstance(likeness.pair, ModelPair) else wrong - explained
     described = [_described(kind, judged) for kind in in_order(left)]
-    if isinstance(likeness.pair, OptimizerPair) and len(described) > 1:  # one update rule, whatever the parameter
+    if isinstance(likeness.pair, OptimizerPair) and described:  # one update rule, whatever the parameter
         described = [replace(described[0], kinds=tuple(in_order(left)))]
     findings += described
     order = in_order(wrong)
@@ -131,7 +131,7 @@ def _identical(a: _Replayed, b: _Replayed) -> bool:
         if isinstance(x, str) or isinstance(y, str):
             if x != y:
                 return False
-        elif not all(name in y and _same(x[name], y[name], np.zeros(()), 1e-12) for name in x):
+        elif x.keys() != y.keys() or not all(_same(x[name], y[name], np.zeros(()), 1e-12) for name in x):
             return False
     return True
 

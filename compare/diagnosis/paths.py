@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from scratch import Array
 
 DEPTH = 4  # how deep objects may lie in one another
+NO_PARTS = (type, FunctionType, MethodType, ModuleType, str, bytes, int, float, complex, np.generic)
 _STEP = re.compile(r"\.?([A-Za-z_]\w*)|\[(-?\d+)\]|\[(['\"])(.*?)\3\]|\.(\d+)(?![\w])|^(\d+)(?=\.|$)")
 
 
@@ -100,11 +102,4 @@ def _inside(subject: Any) -> list[tuple[str, Any]]:
 
 def _is_plain_object(value: Any) -> bool:
     """Whether it may hold arrays of the layer: an instance, not a class, a function, a module or a number."""
-    return (
-        not isinstance(
-            value, type | str | bytes | int | float | complex | np.generic | np.random.Generator | np.random.RandomState
-        )
-        and not callable(getattr(value, "__code__", None))
-        and hasattr(value, "__dict__")
-        and not hasattr(value, "__path__")
-    )
+    return not isinstance(value, NO_PARTS) and (hasattr(value, "__dict__") or hasattr(value, "__slots__"))

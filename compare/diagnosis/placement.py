@@ -38,7 +38,7 @@ class Placement:
                 there = ", ".join(path for path, _ in paths.arrays(self.subject)) or "none"
                 raise MistoldError(f"there is no array {path}; there is {there}; correct --param {path}={name}")
         if self.functions is not None:
-            found |= self._find_arguments(self.functions)
+            found |= self._find_arguments(self.functions, found)
         else:
             found |= self._find_arrays(found)
         self.paths = found
@@ -60,17 +60,26 @@ class Placement:
                 found[name] = fitting[0]
         return found
 
-    def _find_arguments(self, functions: Functions) -> dict[str, str]:
+    def _find_arguments(self, functions: Functions, named: dict[str, str]) -> dict[str, str]:
         """Which arguments of their functions take the weights; running statistics go into the settings."""
-        found: dict[str, str] = {}
         wanted = signatures.argument_names(functions.forward_function)
-        for name in self.parameters:
-            match = [word for word in wanted if names.same_thing(word, name.rpartition(".")[2])]
+        takes: dict[str, str] = {}
+        for name, word in named.items():
+            if word in wanted:
+                takes[name] = word
+            elif word.isidentifier():
+                there = ", ".join(wanted)
+                raise MistoldError(f"there is no argument {word}; there is {there}; correct --param {word}={name}")
+        for name in [name for name in self.parameters if name not in named]:
+            left = [word for word in wanted if word not in takes.values()]
+            match = [word for word in left if names.same_thing(word, name.rpartition(".")[2])]
             if match:
-                functions.arguments[match[0]] = self.own(name)
-                found[name] = f"arguments[{match[0]!r}]"
-        if "bias" not in self.parameters and any(names.same_thing(word, "bias") for word in wanted):
+                takes[name] = match[0]
+        leaves = {name.rpartition(".")[2] for name in self.parameters}
+        if "bias" not in leaves and any(names.same_thing(word, "bias") for word in wanted):
             raise UnsupportedError("bias=False")
+        functions.arguments |= {word: self.own(name) for name, word in takes.items()}
+        found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
         for name, buffer in self.buffers.items():
             if buffer.data.dtype.kind == "i":  # nobody else counts batches
                 continue

@@ -70,13 +70,7 @@ def _first_fitting(
 ) -> tuple[Interface | None, Outcome | None]:
     best: tuple[int, Interface | None] = (0, None)
     undrivable: Outcome | None = None
-
-    @cache
-    def probe_for(single: bool) -> Probe:
-        return _first_supported(session, one_image(compared) if single else compared, interface, name, seed)
-
-    for variant in _variants(interface, probe_for(False)):
-        probe = probe_for(variant.one_at_a_time)
+    for variant, probe in _ways(session, compared, interface, name, seed):
         outcome = session("drive", variant, probe)
         if outcome.fatal:
             return variant, None
@@ -90,7 +84,28 @@ def _first_fitting(
             return variant, None
         if score > best[0]:
             best = score, variant
+    if best[1] is None and undrivable is None:
+        raise UserError(f"{name}: {compared.pair.name} has no case of one image")
     return best[1], undrivable
+
+
+def _ways(
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
+) -> Iterator[tuple[Interface, Probe]]:
+    """Each variant of the interface with the probe that it is tried on; none of one image where no case has one."""
+
+    @cache
+    def one_alone() -> Probe | None:
+        alone = one_image(compared)
+        if isinstance(alone.pair, LayerPair) and not alone.pair.cases:
+            return None
+        return _first_supported(session, alone, interface, name, seed)
+
+    together = _first_supported(session, compared, interface, name, seed)
+    for variant in _variants(interface, together):
+        probe = one_alone() if variant.one_at_a_time else together
+        if probe is not None:
+            yield variant, probe
 
 
 def _first_supported(session: Session, compared: Likeness, interface: Interface, name: str, seed: int) -> Probe:

@@ -9,7 +9,7 @@ from typing import Any
 from compare.diagnosis import names
 
 
-def parameters(function: Callable[..., Any], inputs: int) -> Mapping[str, inspect.Parameter]:
+def parameters(function: Callable[..., Any], inputs: int = 1) -> Mapping[str, inspect.Parameter]:
     """The arguments of a function; one of compiled code, which says nothing of them, takes the inputs."""
     try:
         return inspect.signature(function).parameters
@@ -20,19 +20,19 @@ def parameters(function: Callable[..., Any], inputs: int) -> Mapping[str, inspec
 
 def argument_names(function: Callable[..., Any]) -> list[str]:
     """The names of a function's arguments."""
-    return list(parameters(function, 1))
+    return list(parameters(function))
 
 
 def is_starred(function: Callable[..., Any]) -> bool:
     """Whether a function takes any number of arguments, *args."""
-    return any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters(function, 1).values())
+    return any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters(function).values())
 
 
 def required_names(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments without a default (and those with one that we know), but not *args and **kwargs."""
     return [
         name
-        for name, parameter in parameters(function, 1).items()
+        for name, parameter in parameters(function).items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and (parameter.default is parameter.empty or names.plain(name) in names.RATE_WORDS)
     ]

@@ -43,10 +43,10 @@ def source_of(candidate: Any) -> Source:
     except SyntaxError:
         raise UserError(f"target {expression!r} is not Python; {_FORM}") from None
     names = tree.elts if isinstance(tree, ast.Tuple) else [tree]
-    simple = all(isinstance(node, ast.Name | ast.Attribute) for node in names)
+    simple = 0 < len(names) <= 2 and all(isinstance(node, ast.Name | ast.Attribute) for node in names)
     if not simple and not isinstance(tree, ast.Call):
         raise UserError(f"target {expression!r} is neither a name, a call nor two names; {_FORM}")
-    return functools.partial(_load, str(path.resolve()), expression.strip())
+    return functools.partial(_load, str(path.resolve()), ast.unparse(tree))
 
 
 @functools.cache

@@ -77,6 +77,6 @@ def find_fault(name: str) -> Fault:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    close = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, CATALOGUE, cutoff=0.5)
     mean = f"did you mean {', '.join(close)}?" if close else "gradtwin faults lists them all"
     raise UserError(f"mistake {name!r} is not in the catalogue; {mean}")

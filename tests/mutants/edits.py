@@ -40,6 +40,8 @@ OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Or: ("or", "and"),
 }
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum", "maximum": "minimum"}
+# To these the order of their arguments is all the same.
+SYMMETRIC = {"max", "min", "np.maximum", "np.minimum", "np.array_equal", "math.isclose"}
 
 
 @dataclass(frozen=True)

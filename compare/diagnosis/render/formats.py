@@ -56,7 +56,7 @@ def render(
         result = as_gradescope(diagnosis, GRADESCOPE_POINTS if given is None else given, hint_only=hint_only)
         return json.dumps(result, indent=2) + "\n"
     text = io.StringIO()
-    screen = Console(file=text, width=120, highlight=False) if to_file else console
+    screen = Console(file=text, width=120, color_system=None) if to_file else console
     show(diagnosis, screen, hint_only=hint_only)
     if given is not None:
         each = marks(diagnosis, given, hint_only=hint_only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ class Mark:
     points: float
     of: float
     text: str
+    right: bool
 
 
 def read_points(text: str) -> float | dict[str, float]:
@@ -29,12 +31,13 @@ def read_points(text: str) -> float | dict[str, float]:
     >>> read_points("output=4,grad_input=6")
     {'output': 4.0, 'grad_input': 6.0}
     """
+    split = [part.rpartition("=") for part in text.split(",")]
     try:
-        split = [part.rpartition("=") for part in text.split(",")]
         named = {name.strip(): float(value) for name, _, value in split}
     except ValueError:
-        named = {"": -1.0}
-    if not all(0 <= value < float("inf") for value in named.values()) or ("" in named and len(named) > 1):
+        named = {}
+    once = len(named) == len(split) and ("" not in named or len(named) == 1)
+    if not once or not all(0 <= value < float("inf") for value in named.values()):
         raise UserError(f"--points {text!r} must be a number such as 10, or one for each tensor: output=4,grad_input=6")
     return named.get("", named)
 
@@ -70,7 +73,7 @@ def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: 
             text = "not provided"
         else:
             text = diagnosis.headline(hint_only=hint_only)
-        found.append(Mark(kind, of if right else 0.0, of, text))
+        found.append(Mark(kind, of if right else 0.0, of, text, right))
     return found
 
 
@@ -85,7 +88,7 @@ def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hin
                 "name": f"{diagnosis.like}: {mark.tensor}",
                 "score": round(mark.points, 6),
                 "max_score": round(mark.of, 6),
-                "status": "passed" if mark.points == mark.of else "failed",
+                "status": "passed" if mark.right else "failed",
                 "output": mark.text,
             }
             for mark in given
@@ -96,10 +99,10 @@ def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hin
 def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
     """JUnit's XML: one test case for each kind of tensor, skipped where it is not provided."""
     given = marks(diagnosis, 1.0, hint_only=hint_only)
-    failed = [mark for mark in given if mark.points < mark.of and mark.tensor not in diagnosis.missing]
+    failed = [mark for mark in given if not mark.right and mark.tensor not in diagnosis.missing]
     suite = ET.Element(
         "testsuite",
-        name=f"gradtwin: {diagnosis.candidate} like {diagnosis.like}",
+        name=_xml_safe(f"gradtwin: {diagnosis.candidate} like {diagnosis.like}"),
         tests=str(len(given)),
         failures=str(len(failed)),
         errors="0",
@@ -117,5 +120,5 @@ def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
 
 
 def _xml_safe(text: str) -> str:
-    """The text without the control characters that XML has no way to write."""
-    return "".join(c if c in "\t\n\r" or ord(c) >= 32 else "?" for c in text)
+    """The text without the characters that XML has no way to write."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

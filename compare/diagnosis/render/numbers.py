@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,17 +28,22 @@ def brief(array: Array) -> str:
 
 def rows(array: Array) -> list[str]:
     """The numbers, aligned; a line for each row, an empty one between maps."""
-    texts = np.vectorize(number, otypes=[object])(np.atleast_1d(array))
-    width = max(len(text) for text in texts.reshape(-1))
-    flat = texts.reshape(-1, *texts.shape[-2:]) if texts.ndim > 1 else texts.reshape(1, 1, -1)
+    texts = tables(np.vectorize(number)(array))
+    width = max(len(text) for text in texts.ravel())
     lines: list[str] = []
-    for index, table in enumerate(flat):
+    for index, table in enumerate(texts):
         lines += [""] if index else []
         lines += [
             " ".join("  " + text.rjust(width) if not n else text.rjust(width) for n, text in enumerate(row))
             for row in table
         ]
     return lines
+
+
+def tables(array: Array) -> Array:
+    """The maps of an array one after the other, (maps, rows, columns); a number is a row, and a row a map."""
+    whole = np.atleast_2d(array)
+    return whole.reshape(math.prod(whole.shape[:-2]), *whole.shape[-2:])
 
 
 def number(value: float) -> str:

@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 
 from compare.diagnosis.naming import RAISED
-from compare.diagnosis.render.numbers import number
+from compare.diagnosis.render.numbers import number, tables
 from compare.diagnosis.trial import Trial, kind_of
 from compare.diagnosis.verdict import Diagnosis
 from scratch import Array
@@ -20,7 +20,7 @@ CELLS = 32  # so many rows and columns of a map
 
 def as_html(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
     """The page: headline, findings with hints, the smallest example, heatmaps of the differences, the table."""
-    template = files("compare.diagnosis.render").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = files("compare.diagnosis.render").joinpath("page.html.j2").read_bytes().decode()
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -40,13 +40,12 @@ def as_html(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
 
 def maps(array: Array, right: Array | None = None) -> list[dict[str, Any]]:
     """The tables of an array: one for each of its leading indices, a cell being its text and whether it is wrong."""
-    tables = array.reshape(-1, *array.shape[-2:]) if array.ndim > 1 else array.reshape(1, 1, -1)
     rights = None
     if right is not None and right.shape == array.shape:
-        rights = right.reshape(tables.shape)
+        rights = tables(right)
         scale = float(np.abs(right).max(initial=0)) or 1.0
     found = []
-    for index, table in enumerate(tables[:MAPS]):
+    for index, table in enumerate(tables(array)[:MAPS]):
         cells = [
             [
                 (number(v), rights is not None and not abs(v - rights[index, i, j]) <= 1e-9 * scale)
@@ -79,11 +78,10 @@ def _difference(trial: Trial, kind: str) -> dict[str, Any] | None:
         with np.errstate(all="ignore"):
             difference = np.abs(got.astype(np.float64) - right)
         largest = float(difference[np.isfinite(difference)].max(initial=0)) or 1.0
-        share = np.where(np.isfinite(difference), difference / largest, 1.0)
-        tables = share.reshape(-1, *share.shape[-2:]) if share.ndim > 1 else share.reshape(1, 1, -1)
+        share = tables(np.where(np.isfinite(difference), difference / largest, 1.0))
         cells = [
             {"index": _leading(got, n), "rows": [[round(float(v), 3) for v in line] for line in table[:CELLS, :CELLS]]}
-            for n, table in enumerate(tables[:MAPS])
+            for n, table in enumerate(share[:MAPS])
         ]
         return {
             "tensor": row.tensor,
@@ -91,7 +89,7 @@ def _difference(trial: Trial, kind: str) -> dict[str, Any] | None:
             "largest": number(largest),
             "wrong": f"{float(np.mean(~(difference <= trial.bounds[row.tensor]))):.0%}",
             "maps": cells,
-            "left_out": max(len(tables) - MAPS, 0),
+            "left_out": len(share[MAPS:]),
         }
     return None
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from compare.diagnosis.naming import RAISED
 from compare.diagnosis.render.numbers import brief, listed, options_text
 from compare.diagnosis.shrink import Example
+from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from scratch import Array
 
@@ -83,7 +84,7 @@ def _table(diagnosis: Diagnosis) -> Table:
     for kind, compared, wrong in diagnosis.kinds():
         if kind.endswith("after use") and not wrong:
             continue
-        first = next((row for row in rows if row.tensor.startswith(kind) and not row.ok), None)
+        first = next((row for row in rows if kind_of(row.tensor) == kind and not row.ok), None)
         where = f"[{first.case}, {first.dtype}]" if first is not None else ""
         table.add_row(kind, f"{compared:,}", str(wrong or "-"), Text(where))
     for kind in diagnosis.missing:

@@ -1,0 +1,463 @@
+"""`diagnose` without a process of its own: what is passed on, what is remarked, and how each kind of code is driven."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import scratch
+from compare.diagnosis import diagnose as module
+from compare.diagnosis.diagnose import (
+    _always_with_gradients,
+    _answer,
+    _buffers,
+    _constructor,
+    _driver,
+    _is_ours,
+    _making,
+    _plain,
+    diagnose,
+)
+from compare.diagnosis.examine import probes_of
+from compare.diagnosis.interface import Interface
+from compare.diagnosis.isolation import Limits, Session
+from compare.diagnosis.likeness import Likeness, likeness
+from compare.diagnosis.making import UndrivableError, UnsupportedError
+from compare.diagnosis.verdict import Diagnosis
+from compare.errors import UserError
+from compare.pairs import REGISTRY, Case, LayerPair
+from compare.verify.probe import Probe
+from scratch import Array
+from tests.foreign import right
+
+HERE = "it runs in this process, without limits: there is no fork here"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no fork."""
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+
+
+class Watched:
+    """A ReLU that keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[Array] = []
+        self.threads: set[int] = set()
+
+    def __deepcopy__(self, _: Any) -> Watched:
+        return self
+
+    def forward(self, x: Array) -> Array:
+        self.seen.append(x.copy())
+        self.threads.add(torch.get_num_threads())
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, g: Array) -> Array:
+        return g * (self.x > 0)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_it_computes_with() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        watched = Watched()
+        result = diagnose(watched, like=nn.ReLU())
+    finally:
+        torch.set_num_threads(threads)
+    assert result.ok
+    assert result.remarks == (HERE,)
+    assert watched.threads == {1}
+    probes = list(probes_of(likeness(nn.ReLU())))
+    np.testing.assert_array_equal(watched.seen[0], probes[0].calls[0].inputs[0])
+    assert len(result.trials) == len(probes)
+    other = Watched()
+    assert diagnose(other, like=nn.ReLU(), seed=1, input_shape=(7,)).ok
+    assert {x.shape for x in other.seen} == {(3, 7), (2, 7), (1, 7)}
+    np.testing.assert_array_equal(other.seen[-1], list(probes_of(likeness(nn.ReLU(), (7,)), 1))[-1].calls[-1].inputs[0])
+
+
+def test_where_there_is_a_fork_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Limits] = []
+
+    class Recorded(Session):
+        def __init__(self, limits: Limits) -> None:
+            given.append(limits)
+            super().__init__(Limits())
+
+    monkeypatch.setattr(module, "Session", Recorded)
+    watched = Watched()
+    assert diagnose(watched, like=nn.ReLU(), seconds=7.5, memory=99).remarks == ()
+    assert watched.seen == []  # another process saw it
+    assert given == [Limits(seconds=7.5, memory=99)]
+    assert diagnose(Watched(), like=nn.ReLU()).ok
+    assert given[1] == Limits()
+
+
+class Odd:
+    """A dense layer in which nothing has a usual name."""
+
+    def __init__(self) -> None:
+        self.stuff = {"first": np.zeros((3, 4)), "second": np.zeros(3)}
+
+    def go(self, a: Array) -> None:
+        self.seen = a
+        self.result = a @ self.stuff["first"].T + self.stuff["second"]
+
+    def back(self, q: Array) -> None:
+        self.one, self.two, self.three = q.T @ self.seen, q.sum(axis=0), q @ self.stuff["first"]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_told_is_passed_on() -> None:
+    told: dict[str, Any] = {
+        "forward": "go",
+        "backward": "back",
+        "parameters": {"stuff['first']": "weight", "stuff['second']": "bias"},
+        "gradients": {"one": "weight", "two": "bias", "three": "input"},
+        "output_from": "result",
+    }
+    result = diagnose(Odd, like=nn.Linear(4, 3), **told)
+    assert result.ok, result.headline()
+    assert result.missing == ()
+    assert result.remarks == (HERE,)
+    with pytest.raises(UserError, match=r"Odd has no method called forward"):
+        diagnose(Odd, like=nn.Linear(4, 3))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("layout", "output_layout", "targets"), [("wrong", "", ""), ("", "wrong", ""), ("", "", "wrong")]
+)
+def test_what_is_told_of_axes_and_targets_is_passed_on_too(layout: str, output_layout: str, targets: str) -> None:
+    name = "targets" if targets else "layout" if layout else "output_layout"
+    with pytest.raises(UserError, match=rf"^{name} 'wrong' must be"):
+        diagnose(Watched, like="relu", layout=layout, output_layout=output_layout, targets=targets)
+
+
+class Rows:
+    """A dense layer with (in, out) weights that takes one row at a time."""
+
+    def __init__(self) -> None:
+        self.W, self.b = np.zeros((4, 3)), np.zeros(3)
+
+    def forward(self, x: Array) -> Array:
+        assert x.shape == (4,)
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, g: Array) -> Array:
+        self.dW, self.db = np.outer(self.x, g), g
+        return self.W @ g
+
+
+class WrongRows(Rows):
+    def backward(self, g: Array) -> Array:
+        super().backward(g)
+        return 2 * self.W @ g
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_found_out_is_remarked_and_one_row_is_compared_at_a_time() -> None:
+    result = diagnose(Rows, like=nn.Linear(4, 3))
+    assert result.ok, result.headline()
+    assert result.remarks == (HERE, "it takes inputs as F, one at a time, weight as IO")
+    assert {len(call.inputs[0]) for trial in result.trials for call in trial.probe.calls} == {1}
+    wrong = diagnose(WrongRows, like=nn.Linear(4, 3))
+    assert (wrong.first_wrong, wrong.name) == ("grad_input", "factor")
+    assert wrong.example is not None
+    assert wrong.example.given["input"].shape == (1, 4)
+
+
+class SquarePool:
+    """Takes one number for both sides."""
+
+    def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> None:
+        if not isinstance(kernel_size, int):
+            raise TypeError("one number")
+        self.pool = scratch.MaxPool2d(kernel_size, stride or kernel_size, padding)
+
+    def forward(self, x: Array) -> Array:
+        return self.pool(x)
+
+    def backward(self, g: Array) -> Array:
+        return self.pool.backward(g)
+
+
+class PairPool(SquarePool):
+    """Takes pairs too."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.pool = scratch.MaxPool2d(kernel_size, kernel_size if stride is None else stride, padding)
+
+
+@pytest.mark.usefixtures("here")
+def test_sizes_that_differ_are_left_out_where_one_number_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = REGISTRY["maxpool2d"]
+    assert isinstance(pair, LayerPair)
+    shapes: list[dict[str, Any]] = [{"kernel_size": 2}, {"kernel_size": (2, 3)}, {"kernel_size": 3}]
+    monkeypatch.setitem(
+        REGISTRY, "maxpool2d", replace(pair, cases=tuple(Case((2, 1, 6, 7), options) for options in shapes))
+    )
+    result = diagnose(SquarePool, like="maxpool2d")
+    assert result.ok, result.headline()
+    assert result.remarks == (HERE, "it takes one number for both sides: sizes that differ were left out")
+    assert [trial.probe.options["kernel_size"] for trial in result.trials] == [2, 3, 2, 3]
+    both = diagnose(PairPool, like="maxpool2d")
+    assert both.ok, both.headline()
+    assert both.remarks == (HERE,)
+    assert [trial.probe.options["kernel_size"] for trial in both.trials] == [2, (2, 3), 3] * 2
+    ours = diagnose(scratch.MaxPool2d, like="maxpool2d")
+    assert ours.ok
+    assert len(ours.trials) == 6
+
+
+class NoGradient:
+    def forward(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def backward(self, _: Array) -> None:
+        pass
+
+
+class OurNoGradient(scratch.ReLU):
+    def backward(self, grad_output: Array) -> Any:
+        super().backward(grad_output)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_others_leave_out_is_missing_and_what_we_leave_out_is_wrong() -> None:
+    result = diagnose(NoGradient, like=nn.ReLU())
+    assert result.ok
+    assert result.missing == ("grad_input",)
+    assert result.remarks == (HERE, "not provided, and so not compared: grad_input")
+    ours = diagnose(OurNoGradient, like=nn.ReLU(), with_example=False)
+    assert not ours.ok
+    assert ours.first_wrong == "grad_input"
+    assert ours.example is None
+
+
+class Descent:
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def update(self, w: Array, dw: Array) -> Array:
+        return w - self.lr * dw
+
+
+@pytest.mark.usefixtures("here")
+def test_of_an_optimizer_only_parameters_with_a_gradient_in_every_step_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[list[Probe], bool]] = []
+
+    def examine(_: Likeness, name: str, __: Any, probes: list[Probe], *, lenient: bool, **___: Any) -> Diagnosis:
+        asked.append((probes, lenient))
+        return Diagnosis(name, "sgd", (), (), None, (), ("a remark",))
+
+    monkeypatch.setattr(module, "examine", examine)  # torch's optimizers take seconds to import
+    assert diagnose(Descent, like="sgd").remarks == (HERE, "a remark")
+    diagnose(scratch.SGD, like="sgd")
+    drawn = list(probes_of(likeness("sgd")))
+    for (probes, lenient), theirs in zip(asked, (True, False), strict=True):
+        assert lenient is theirs
+        assert [probe.case for probe in probes] == [probe.case for probe in drawn]
+        everything = {"weight", "bias", "kernel", "late", "idle"}
+        names = {name for probe in probes for name in probe.state}
+        assert names == (everything - {"late", "idle"} if theirs else everything)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_does_not_hold_it_is_an_error_and_one_that_breaks_is_a_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "layers_for_this_test.py"
+    path.write_text("class Mine: pass\n")
+    with pytest.raises(UserError) as caught:
+        diagnose(f"{path}:Yours", like="relu")
+    assert str(caught.value).startswith(f"{path.name}:Yours: {path.name} has no Yours; it has Mine")
+    broken = tmp_path / "broken_for_this_test.py"
+    broken.write_text("print('loading')\nraise OSError('no disk')\n")
+    result = diagnose(f"{broken}:A", like="relu")
+    assert (result.candidate, result.like, result.ok) == (f"{broken.name}:A", "relu", False)
+    assert result.remarks == ("it prints (1 line): 'loading'",)
+    assert result.problem == "raised OSError: no disk (broken_for_this_test.py, line 2)"
+
+
+@pytest.mark.parametrize(
+    ("subject", "ours"),
+    [
+        (scratch.ReLU, True),
+        (scratch.ReLU(), True),
+        (scratch.Adam, True),
+        (Rows, False),
+        (Rows(), False),
+        (lambda: scratch.ReLU(), False),
+    ],
+)
+def test_what_is_held_to_our_own_conventions(subject: Any, ours: bool) -> None:
+    assert _is_ours(subject) is ours
+
+
+def linear_probe(dtype: str = "float64") -> Probe:
+    return next(probe for probe in probes_of(likeness("linear")) if probe.dtype == dtype)
+
+
+ONE = Interface(layout="F", single=True)
+
+
+@pytest.mark.parametrize(
+    ("factory", "recovered"), [(right.ColumnDense, {"weight", "bias"}), (right.KeepingDense, set()), (Rows, None)]
+)
+def test_weights_that_code_updates_itself_are_not_seen_afterwards(factory: Any, recovered: set[str] | None) -> None:
+    probe = next(p for p in probes_of(likeness("linear")) if len(p.calls[0].inputs[0]) == 1)
+    if recovered is None:
+        probe = next(probes_of(likeness(nn.Linear(4, 3))))
+        probe = replace(
+            probe,
+            calls=tuple(replace(c, inputs=(c.inputs[0][:1],), grad_output=c.grad_output[:1]) for c in probe.calls),
+        )
+    like = likeness("linear" if recovered is not None else nn.Linear(4, 3))
+    interface = replace(ONE, layout="F", weight_layouts={"weight": "IO"} if recovered is None else {})
+    driven = _driver(lambda: factory, like)(interface, probe)
+    updated = set() if recovered is None else {"weight", "bias"}
+    assert set(driven.updated) == updated
+    assert set(driven.recovered) == (recovered or set())
+    after = {name for name in driven.tensors if name in ("weight after use", "bias after use")}
+    assert after == ({"weight after use", "bias after use"} if recovered is None else set())
+
+
+def test_our_own_layer_is_driven_as_it_is() -> None:
+    driven = _driver(lambda: scratch.Linear, likeness("linear"))(Interface(), linear_probe())
+    assert (driven.updated, driven.recovered) == ((), ())
+    assert "weight after use" in driven.tensors
+
+
+def pool(x: Array, _config: dict[str, Any]) -> tuple[Array, Any]:
+    made = scratch.MaxPool2d(2)
+    return made(x), made
+
+
+def pool_back(g: Array, cache: Any) -> Array:
+    return np.asarray(cache.backward(g))
+
+
+def test_functions_that_never_read_a_setting_that_matters_do_not_support_it() -> None:
+    like = likeness("maxpool2d")
+    drive = _driver(lambda: (pool, pool_back), like)
+    kernel_2, kernel_3 = (next(p for p in probes_of(like) if p.options.get("kernel_size") == size) for size in (2, 3))
+    assert drive(Interface(), kernel_2).tensors.keys() >= {"output", "grad_input"}
+    with pytest.raises(UnsupportedError, match=r"^stride=2$|^padding"):
+        drive(Interface(), replace(kernel_3, options={"kernel_size": 2, "stride": 2, "padding": 1}))
+
+
+def descent(w: Array, dw: Array, config: dict[str, Any]) -> Array:
+    return w - config["learning_rate"] * dw
+
+
+def test_an_optimizer_function_that_never_reads_a_setting_does_not_support_it() -> None:
+    like = likeness("sgd")
+    drive = _driver(lambda: descent, like)
+    plain, momentum = list(probes_of(like))[:2]
+    assert plain.options == {"lr": 0.1}
+    assert "weight" in drive(Interface(), plain).tensors
+    with pytest.raises(UnsupportedError, match=r"^momentum=0\.9$"):
+        drive(Interface(), momentum)
+    for driven in (_driver(lambda: scratch.SGD, like), _driver(lambda: Descent, like)):
+        assert "weight" in driven(Interface(), plain).tensors
+
+
+def test_an_object_is_only_made_where_its_options_are_tried() -> None:
+    made: list[tuple[int, int]] = []
+
+    def factory(in_features: int, out_features: int) -> Rows:
+        made.append((in_features, out_features))
+        return Rows()
+
+    construct = _constructor(lambda: factory, likeness("linear"))
+    construct(Interface(), linear_probe())
+    assert made == [(7, 4)]
+    with pytest.raises(UndrivableError):
+        _constructor(lambda: Demanding, likeness("relu"))(Interface(), next(probes_of(likeness("relu"))))
+
+
+class Demanding:
+    def __init__(self, something: Any) -> None:
+        self.something = something
+
+
+def test_a_constructor_is_offered_the_weights_in_its_own_layout() -> None:
+    like, probe = likeness("linear"), linear_probe("float32")
+    weight, bias = probe.state["weight"], probe.state["bias"]
+    plain = _making(like)(Interface(), probe)
+    np.testing.assert_array_equal(plain.weights["weight"], weight)
+    np.testing.assert_array_equal(plain.weights["bias"], bias)
+    assert (plain.dtype, plain.fixed, plain.pairs) == ("float32", False, False)
+    assert plain.options == probe.options
+    assert plain.defaults["bias"] is True
+    turned = _making(like)(Interface(weight_layouts={"weight": "IO"}, pairs=True), probe)
+    np.testing.assert_array_equal(turned.weights["weight"], weight.T)
+    assert turned.pairs
+    unfit = _making(like)(Interface(weight_layouts={"weight": "HWIO"}), probe)
+    assert unfit.weights.keys() == {"bias"}
+
+
+def test_what_a_module_was_made_with_is_offered_by_name() -> None:
+    like = likeness(nn.Sequential(nn.Linear(4, 3)))
+    probe = next(probes_of(like))
+    making = _making(like)(Interface(), probe)
+    assert making.weights.keys() == {"weight", "bias"}
+    fixed = likeness(nn.Linear(4, 3, bias=False))
+    making = _making(fixed)(Interface(), next(probes_of(fixed)))
+    assert making.fixed
+    assert (making.options["in_features"], making.options["bias"]) == (4, False)
+    both = _making(replace(fixed, hints={"eps": 1.0, "p": 0.5}))(Interface(), replace(probe, options={"eps": 2.0}))
+    assert both.options == {"eps": 2.0, "p": 0.5}
+
+
+def test_the_buffers_of_the_reference() -> None:
+    assert _buffers(likeness("sgd")) == frozenset()
+    assert _buffers(likeness("linear")) == frozenset()
+    assert _buffers(likeness("cnn")) == frozenset()
+    norm = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+    assert _buffers(likeness("batchnorm2d")) == norm
+    pair = REGISTRY["batchnorm2d"]
+    assert isinstance(pair, LayerPair)
+    alone: Likeness = replace(likeness("batchnorm2d"), pair=replace(pair, cases=pair.cases[:1]))
+    assert _buffers(alone) == norm
+
+
+def test_arrays_are_handed_over_as_plain_ones() -> None:
+    class Theirs(np.ndarray[Any, Any]):
+        pass
+
+    array = np.asfortranarray(np.arange(6.0).reshape(2, 3)).view(Theirs)
+    plain = _plain({"output": array})["output"]
+    assert type(plain) is np.ndarray
+    assert plain.flags.c_contiguous
+    assert not np.shares_memory(plain, array)
+    np.testing.assert_array_equal(plain, array)
+
+
+@pytest.mark.usefixtures("here")
+def test_an_answer_is_that_of_the_session() -> None:
+    session = Session()
+    session.serve("drive", lambda interface, probe: (interface.layout, probe.case))
+    assert _answer(session, Interface(layout="HWC"))(linear_probe()).value == ("HWC", linear_probe().case)
+
+
+def test_parameters_that_lack_a_gradient_in_some_step_are_left_out() -> None:
+    steps = tuple({name: np.full(2, float(n)) for name in names} for n, names in enumerate(("ab", "abc", "bac")))
+    probe = Probe("case", "float64", {"lr": 0.5}, {name: np.zeros(2) for name in "abcd"}, gradients=steps)
+    kept = _always_with_gradients(probe)
+    assert list(kept.state) == ["a", "b"]
+    assert [step.keys() for step in kept.gradients] == [{"a", "b"}] * 3
+    assert [step["b"][0] for step in kept.gradients] == [0, 1, 2]
+    assert (kept.case, kept.options) == ("case", {"lr": 0.5})
