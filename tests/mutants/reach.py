@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,10 @@ class Recorder:
         stop = Session._stop
 
         def save_and_stop(session: Session) -> None:
-            if session._process is not None and session._process.is_alive():
-                os.kill(session._process.pid, signal.SIGUSR1)
-                session._process.join(5)
+            process = session._process
+            if isinstance(process, BaseProcess) and process.pid is not None and process.is_alive():
+                os.kill(process.pid, signal.SIGUSR1)
+                process.join(5)
             stop(session)
 
         setattr(Session, "_stop", save_and_stop)  # noqa: B010 - in the tests' own process only
