@@ -245,6 +245,17 @@ def test_a_number_that_is_not_finite_comes_before_every_form() -> None:
     )
 
 
+@pytest.mark.parametrize("right", [np.nan, -np.inf])
+def test_finite_numbers_where_torch_has_none_fit_no_form(right: float) -> None:
+    half = evidence([0.0, right], [0.0, 3.0], case="huge")
+    assert recognise([evidence([1.0, 2.0], [0.0, 0.0]), half]) == Form(
+        "",
+        "All its elements are finite; those of torch are not, on [huge].",
+        "Which step overflows in torch, or has no answer there?",
+        "on 1 of 2 inputs where it is wrong",
+    )
+
+
 def test_what_is_right_but_for_its_type_has_no_form() -> None:
     """Numbers that are right fit many forms: off by one number for each channel, which is 0."""
     said = Form("", "It is missing, or differs in its type.", "Look at what is returned.", "the first row of the table")
@@ -326,8 +337,8 @@ def test_what_is_off_by_no_more_than_the_tolerance_fits_no_form() -> None:
     form = recognise(seen)
     assert form == Form(
         "",
-        "It is off by no more than 5e-11 of the greatest: close, and more than rounding explains.",
-        "Look for a small number that is added, and for differences of numbers that are nearly equal.",
+        "It is off by no more than 5e-11 of the largest element: close, but more than rounding explains.",
+        "Look for a small number that is added, such as eps, and for differences of nearly equal numbers.",
         "holds on all 3 inputs where the tensor is wrong",
     )
 
@@ -346,10 +357,10 @@ def test_close_is_close_everywhere_on_every_input() -> None:
 
 def test_a_factor_is_that_of_the_tensors() -> None:
     right = np.array([0.0, 1.0, -3.0, 2.0])
-    made = "Compare the sizes of a few numbers with the right ones."
-    assert patterns._factor([evidence(right, 4 * right)]) == ("factor", "It is 4 times what it should be.", made)
-    assert patterns._factor([evidence(right, 2 * right)]) == ("factor", "It is 2 times what it should be.", made)
-    assert patterns._factor([evidence(right, -right / 8)]) == ("factor", "It is -1/8 times what it should be.", made)
+    hint = "Compare the sizes of a few numbers with the right ones."
+    assert patterns._factor([evidence(right, 4 * right)]) == ("factor", "It is 4 times what it should be.", hint)
+    assert patterns._factor([evidence(right, 2 * right)]) == ("factor", "It is 2 times what it should be.", hint)
+    assert patterns._factor([evidence(right, -right / 8)]) == ("factor", "It is -1/8 times what it should be.", hint)
     assert patterns._factor([evidence(right, right * [1, 2, 1, 1])]) is None
     assert patterns._factor([evidence(right, 2 * right), evidence(right, right + 1)]) is None
     assert patterns._factor([evidence(0 * right, right)]) is None
@@ -810,7 +821,7 @@ def test_what_is_added_is_a_multiple_of_another_tensor(shape: tuple[int, ...]) -
 def test_what_is_added_is_the_same_on_every_input() -> None:
     assert residual(plus(2), plus(2, shape=(4, 3))) == "It is the right tensor plus 2 times the input."
     assert residual(plus(2), plus(4, shape=(4, 3))) == "It is the right tensor plus N times the input."
-    assert residual(plus(2), plus(3)) == "It is the right tensor plus a multiple times the input."
+    assert residual(plus(2), plus(3)) == "It is the right tensor plus a multiple of the input."
     assert residual(plus(2), plus(2, "the upstream gradient")) is None
     assert residual(plus(2), plus(0)) is None
     assert residual(plus(2), evidence(random(2, 3), random(2, 3, seed=1))) is None

@@ -160,6 +160,29 @@ def test_the_gradients_of_two_layers_are_told_apart(returned: Any) -> None:
     holds(found(returned, two_layers(), TWO), DX, **EACH)
 
 
+@pytest.mark.parametrize("first", [0, 1, 9])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_numbers_of_gradients_may_begin_elsewhere_than_those_of_weights(first: int, turned: bool) -> None:
+    """Weights in a list begin at 0, and "dW1" is the gradient of the first; 10 comes after 9."""
+    grads = {f"dW{first}": DW, f"db{first}": DB, f"dW{first + 1}": DW + 1, f"db{first + 1}": DB + 1}
+    returned = DX, dict(reversed(grads.items())) if turned else grads
+    holds(found(returned, Part(W=[W * 0, W * 0], b=[B * 0, B * 0]), TWO), DX, **EACH)
+    layers = Part(conv2d=Part(W=W * 0, b=B * 0), fc=Part(W=W * 0, b=B * 0))
+    holds(found(returned, layers, TWO), DX, **EACH)
+
+
+def test_a_gradient_belongs_to_the_parameter_of_its_own_word() -> None:
+    subject = Part(params={"W1": W * 0, "gamma1": W * 0})
+    returned = DX, {"dgamma1": DW + 1, "dW1": DW}
+    holds(found(returned, subject, {"0.weight": W, "1.weight": W + 1}), DX, **{"0_weight": DW, "1_weight": DW + 1})
+
+
+def test_of_one_gradient_alone_the_number_is_that_of_its_weight() -> None:
+    holds(found((DX, {"dW2": DW}), two_layers(), TWO), DX, **{"1_weight": DW})
+    holds(found((DX, {"dW7": DW}), two_layers(), TWO), DX, **{"0_weight": DW})
+    holds(found(({"dW1": DW}, DX, {"dW1": DW + 1}), two_layers(), TWO), DX, **{"0_weight": DW, "1_weight": DW + 1})
+
+
 # Told
 
 

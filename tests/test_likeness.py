@@ -291,6 +291,8 @@ def test_a_layer_without_weights_that_stands_twice_is_there_twice_in_the_twin() 
     assert list(likeness(module).parts) == ["0", "1", "2", "3"]
     linear = nn.Linear(3, 3)
     assert likeness(nn.Sequential(linear, nn.ReLU(), linear)).build is None  # shared weights
+    norm = nn.BatchNorm2d(2, affine=False)
+    assert likeness(nn.Sequential(norm, nn.ReLU(), norm), (2, 3, 3)).build is None  # shared running statistics
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,22 @@ def test_running_statistics_of_functions_lie_in_their_settings_and_counts_do_not
     np.testing.assert_array_equal(placed.data("running_mean"), MEAN)
 
 
+def test_running_statistics_of_functions_may_be_told_to_be_an_argument() -> None:
+    def norm(x: Array, w: Array, b: Array, average: Array) -> Array:
+        average += 1
+        return x @ w.T + b
+
+    subject = Functions(norm, None, {})
+    placed = placement(subject, buffers={"running_mean": MEAN}, told={"average": "running_mean"})
+    assert placed.find() == []
+    assert placed.paths["running_mean"] == "arguments['average']"
+    assert "running_mean" not in subject.settings
+    placed.push()
+    norm(zeros(3), **subject.arguments)
+    placed.read_back(set())
+    np.testing.assert_array_equal(placed.data("running_mean"), MEAN + 1)
+
+
 # Layouts
 
 

@@ -238,7 +238,7 @@ def test_what_is_right_for_an_optimizer_is_its_steps() -> None:
     rates = [0.25] * 4 + [0.125]
     for name, start in drawn.state.items():
         moved = sum(rate * step[name] for rate, step in zip(rates, drawn.gradients, strict=True) if name in step)
-        np.testing.assert_allclose(found[name], start - moved, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(found[name], start - moved, rtol=0, atol=1e-14)  # with or without fused products
     allowed = probe.bounds(SGD, drawn)
     assert not allowed["idle"].any()
     assert allowed["weight"].any()

@@ -347,7 +347,7 @@ def test_batch_normalisation_of_one_value_is_not_tried_on_one_image() -> None:
     wrong = Here(lambda *_: of_shape(3, 3, 1, 1))
     assert resolve(wrong, like, Interface(), "Mine", 0) == (like, Interface(), [])
     assert {interface.layout for interface in wrong.driven()} == {"", "NHWC"}
-    with pytest.raises(UserError, match=r"^Mine: batchnorm2d has no case of one image$"):
+    with pytest.raises(UserError, match=r"^Mine: batchnorm2d has no case with a single image$"):
         resolve(session, like, Interface(layout="CHW"), "Mine", 0)
 
 

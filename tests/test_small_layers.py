@@ -517,4 +517,4 @@ def test_however_an_image_lies_in_memory_the_answer_is_the_same(kind: str, shape
     for got, expected in zip(*results, strict=True):
         assert got is not None
         assert expected is not None
-        np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)  # sums in another order

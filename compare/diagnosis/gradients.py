@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,11 +96,10 @@ def _returned(returned: Any, placement: Placement, input_shape: tuple[int, ...])
         named += [("", array) for array in arrays[1:]]
     else:
         found.of_input = returned
+    named = [(str(key), value) for key, value in named if value is not None]
     for key, value in named:
-        if value is None:
-            continue
         array = np.asarray(value)
-        name = _whose(str(key), array, placement, found.of_parameters)
+        name = _whose(key, array, placement, found.of_parameters, [other for other, _ in named])
         if name is not None:
             found.of_parameters[name] = array
         elif found.of_input is None and array.shape == input_shape:
@@ -108,17 +107,37 @@ def _returned(returned: Any, placement: Placement, input_shape: tuple[int, ...])
     return found
 
 
-def _whose(key: str, array: Array, placement: Placement, taken: Mapping[str, Array]) -> str | None:
-    """The parameter that a returned gradient belongs to: by its key, else the next one, by its shape first."""
-    left = [name for name in placement.parameters if name not in taken]
-    if key:
-        subject = names.gradient_of(key) or key
-        called = [name for name in left if names.same_thing(subject, name.rpartition(".")[2])]
-        # Of several layers the last one often comes first: a number as in "dW2" must agree with that of the weight.
-        numbered = [name for name in called if _numbers(placement.paths.get(name, "")) == _numbers(key)]
-        return next(iter(numbered or called), None)
-    fitting = [name for name in left if placement.fits(array, name)]
-    return fitting[0] if fitting else left[0] if left else None
+def _whose(key: str, array: Array, placement: Placement, taken: Mapping[str, Array], keys: Sequence[str]) -> str | None:
+    """The parameter that a returned gradient belongs to: by its key among all keys, else the next one that fits."""
+    if not key:
+        left = [name for name in placement.parameters if name not in taken]
+        fitting = [name for name in left if placement.fits(array, name)]
+        return next(iter(fitting or left), None)
+    called = _called(key, placement)
+    alike = [other for other in keys if _called(other, placement) == called]
+    if len(alike) == len(called):  # "dW2" comes after "dW1", in whatever order they are returned
+        name = _by_number(called, placement)[sorted(alike, key=_numbers).index(key)]
+        if name not in taken:
+            return name
+    left = [name for name in called if name not in taken]
+    numbered = [name for name in left if _numbers(placement.paths.get(name, "")) == _numbers(key)]
+    return next(iter(numbered or left), None)
+
+
+def _called(key: str, placement: Placement) -> list[str]:
+    """The parameters that a key may mean: those called so in their code, else all that mean the same."""
+    subject = names.gradient_of(key) or key
+    same = [name for name in placement.parameters if names.same_thing(subject, name.rpartition(".")[2])]
+    own = {name: names.plain(last_word(placement.paths.get(name, ""))) for name in same}
+    return [name for name in same if own[name] == names.plain(subject)] or same
+
+
+def _by_number(called: Sequence[str], placement: Placement) -> list[str]:
+    """Parameters by the number in their paths, "W1" or "layers[0].W"; as they are where the paths differ in more."""
+    held = [placement.paths.get(name, "") for name in called]
+    if len({re.sub(r"\d+", "", path) for path in held}) > 1:
+        return list(called)
+    return sorted(called, key=lambda name: _numbers(placement.paths.get(name, "")))
 
 
 def _kept(name: str, inside: Mapping[str, Array], placement: Placement) -> Array | None:
@@ -143,11 +162,11 @@ def _kept(name: str, inside: Mapping[str, Array], placement: Placement) -> Array
 def _place(path: str) -> tuple[str, ...]:
     """Where an array lies, without the word for what it is: gradients often lie beside their weights."""
     outer = [word for word in paths.words(path)[:-1] if word.lower() not in PLACES]
-    return (*_numbers(path), *outer)
+    return (*re.findall(r"\d+", path), *outer)
 
 
-def _numbers(path: str) -> list[str]:
-    return re.findall(r"\d+", path)
+def _numbers(path: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path)]
 
 
 class Resetting:

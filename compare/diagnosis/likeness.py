@@ -131,8 +131,9 @@ def _builder(
     """How to make the scratch twin of `module` with some of its layers replaced; None if a layer has no twin."""
     if set(parts) != set(leaves) or not _only_sequential(module):
         return None
-    if len(list(module.parameters())) != len(list(module.named_parameters(remove_duplicate=False))):
-        return None  # weights that two layers share
+    for held in (module.named_parameters, module.named_buffers):
+        if len(list(held())) != len(list(held(remove_duplicate=False))):
+            return None  # weights or running statistics that two layers share
     try:
         options = {name: options_of(leaves[name], pair) for name, pair in parts.items()}
         for name, pair in parts.items():

@@ -61,6 +61,11 @@ class Evidence:
         finite = self.right[np.isfinite(self.right)]
         return EXACT[self.trial.probe.dtype] * float(np.abs(finite).max(initial=0))
 
+    @property
+    def off(self) -> Array:
+        """Which elements differ by more than the tolerance."""
+        return np.abs(self.got - self.right) > self.tolerance
+
     def equals(self, other: Array) -> bool:
         """Whether the candidate's tensor is `other`, to rounding."""
         if other.shape != self.got.shape:
@@ -119,6 +124,14 @@ def recognise(evidence: Sequence[Evidence]) -> Form:
     broken = [e for e in wrong if not np.isfinite(e.got).all()]
     if broken:
         return _not_finite(broken, wrong)
+    unlike = [e for e in wrong if not np.isfinite(e.right).all()]
+    if unlike:
+        return Form(
+            "",
+            f"All its elements are finite; those of torch are not, on [{unlike[0].trial.probe.case}].",
+            "Which step overflows in torch, or has no answer there?",
+            f"on {len(unlike)} of {len(wrong)} inputs where it is wrong",
+        )
     if all(np.array_equal(e.got, e.right) for e in wrong):
         return Form(
             "", "It is missing, or differs in its type.", "Look at what is returned.", "the first row of the table"
@@ -159,12 +172,12 @@ def _narrow(wrong: Sequence[Evidence]) -> Found:
 
 def _close(wrong: Sequence[Evidence]) -> Found:
     """Off by so little that every form would hold that leaves the tensor nearly as it is."""
-    if all((np.abs(e.got - e.right) <= e.tolerance).all() for e in wrong):
+    if not any(e.off.any() for e in wrong):
         largest = max(float(np.abs(e.got - e.right).max() / np.abs(e.right).max()) for e in wrong if e.right.any())
         return (
             "",
-            f"It is off by no more than {largest:.2g} of the greatest: close, and more than rounding explains.",
-            "Look for a small number that is added, and for differences of numbers that are nearly equal.",
+            f"It is off by no more than {largest:.2g} of the largest element: close, but more than rounding explains.",
+            "Look for a small number that is added, such as eps, and for differences of nearly equal numbers.",
         )
     return None
 
@@ -338,8 +351,8 @@ def _of_one_image(wrong: Sequence[Evidence]) -> Found:
 
 
 def _partly_zero(wrong: Sequence[Evidence]) -> Found:
-    if all(np.all((np.abs(e.got - e.right) <= e.tolerance) | (e.got == 0)) for e in wrong):
-        where = _where([e for e in wrong if (np.abs(e.got - e.right) > e.tolerance).any()])
+    if not any((e.off & (e.got != 0)).any() for e in wrong):
+        where = _where([e for e in wrong if e.off.any()])
         return (
             "partly-zero",
             f"Some of its elements are zero where they should not be{where}; all others are right.",
@@ -379,7 +392,8 @@ def _residual(wrong: Sequence[Evidence]) -> Found:
             factors.append(c)
         else:
             said = _in_words(factors, [e.sizes() for e in wrong])
-            what = "a constant" if name == "one" else f"{said or 'a multiple'} times {name}" if said != "1" else name
+            times = f"a multiple of {name}" if said is None else name if said == "1" else f"{said} times {name}"
+            what = "a constant" if name == "one" else times
             return (
                 "plus-multiple",
                 f"It is the right tensor plus {what}{f' ({factors[0]:.4g})' if name == 'one' else ''}.",
@@ -449,7 +463,7 @@ def _where(wrong: Sequence[Evidence]) -> str:
 
     def masks() -> Iterator[tuple[Evidence, Array]]:
         for e in wrong:
-            yield e, np.abs(e.got - e.right) > e.tolerance
+            yield e, e.off
 
     tests: list[tuple[str, Callable[[Evidence, Array], bool]]] = [
         ("in the last image", lambda _, m: m.ndim > 1 and len(m) > 1 and not m[:-1].any()),
@@ -480,11 +494,10 @@ def _at(e: Evidence, mask: Array, condition: Callable[[Array], Array], *, gradie
 
 
 def _description(wrong: Sequence[Evidence], evidence: Sequence[Evidence]) -> Form:
-    shares = [float(np.mean(np.abs(e.got - e.right) > e.tolerance)) for e in wrong]
+    shares = [float(np.mean(e.off)) for e in wrong]
     scale = max(float(np.abs(e.got - e.right).max() / (np.abs(e.right).max() or 1.0)) for e in wrong)
-    first = next(e for e in wrong if (np.abs(e.got - e.right) > e.tolerance).any())
-    off = np.abs(first.got - first.right) > first.tolerance
-    at = [int(i) for i in np.unravel_index(int(off.argmax()), off.shape)]
+    first = next(e for e in wrong if e.off.any())
+    at = [int(i) for i in np.unravel_index(int(first.off.argmax()), first.off.shape)]
     where = _where(wrong)
     on = "every input" if len(wrong) == len(evidence) else f"{len(wrong)} of {len(evidence)} inputs"
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"

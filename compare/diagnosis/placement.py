@@ -81,7 +81,7 @@ class Placement:
         functions.arguments |= {word: self.own(name) for name, word in takes.items()}
         found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
         for name, buffer in self.buffers.items():
-            if buffer.data.dtype.kind == "i":  # nobody else counts batches
+            if name in takes or buffer.data.dtype.kind == "i":  # nobody else counts batches
                 continue
             functions.settings[name] = buffer.data.copy()
             found[name] = f"settings[{name!r}]"

@@ -85,7 +85,7 @@ def _first_fitting(
         if score > best[0]:
             best = score, variant
     if best[1] is None and undrivable is None:
-        raise UserError(f"{name}: {compared.pair.name} has no case of one image")
+        raise UserError(f"{name}: {compared.pair.name} has no case with a single image")
     return best[1], undrivable
 
 
