@@ -6,6 +6,9 @@ INSTALLED := .venv/.installed
 # How many processes "auto" is, tests/conftest.py says; ARGS="--numprocesses 0" runs all in one.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# The tests start many processes: without bytecode each would compile everything again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test test-all test-processors test-oldest quick whole cuda mutants lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
