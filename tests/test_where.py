@@ -22,7 +22,10 @@ class Seen:
     got: Array
     call: Call | None = None
     kind: str = "output"
-    tolerance: float = 1e-9
+
+    @property
+    def off(self) -> Array:
+        return self.got != self.right
 
 
 def evidence(shape: tuple[int, ...], wrong: Any, x: Array | None = None, g: Array | None = None) -> Any:
