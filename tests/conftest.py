@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import shutil
 import signal
@@ -141,3 +142,9 @@ def gradtwin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Outcome(left.value.code, captured.out, captured.err)
 
     return run
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: torch, and thousands of tests."""
+    gc.collect()
+    gc.freeze()
