@@ -22,7 +22,7 @@ class Reached:
     Attributes:
         seconds: of each test that passed, and of each shared fixture, by itself.
         uses: the shared fixtures of each test.
-        files: what has been looked up in `data` already.
+        files, texts: what has been looked up already in `data`, and in the files of tests.
     """
 
     root: Path
@@ -30,6 +30,7 @@ class Reached:
     seconds: dict[str, float]
     uses: dict[str, list[str]]
     files: dict[str, Contexts] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path, folder: Path) -> Reached:
@@ -61,17 +62,19 @@ class Reached:
     def choose(self, edit: Edit, limit: float) -> list[str]:
         """The tests to run against an edit, in this order, so that they take at most `limit` seconds.
 
-        First the tests that execute its statement, then those that execute anything else in its file: a result may
-        have been kept by an earlier test, and constants belong to no test. Within both, the cheapest first.
+        First the tests that execute its statement, then those that execute anything else in its file, as a result may
+        have been kept by an earlier test; last those of files that name its module, as constants belong to no test.
+        Of each, the cheapest first.
         """
         if edit.path not in self.files:
             self.files[edit.path] = self.data.contexts_by_lineno(str(self.root / edit.path))
         lines = self.files[edit.path]
         near = self.tests_of({c for n in range(edit.first, edit.last + 1) for c in lines.get(n, [])})
         far = self.tests_of({c for contexts in lines.values() for c in contexts}) - near
+        naming = self.naming(edit.path.removesuffix(".py").replace("/", ".")) - near - far
         chosen: list[str] = []
         paid, spent = set[str](), 0.0
-        for tests in (near, far):
+        for tests in (near, far, naming):
             for test in sorted(tests, key=lambda test: (self.cost(test, set()), test)):
                 cost = self.cost(test, paid)
                 if spent + cost <= limit:
@@ -79,6 +82,16 @@ class Reached:
                     spent += cost
                     paid.update(self.uses[test])
         return chosen
+
+    def naming(self, module: str) -> set[str]:
+        """The tests of files that name a module in full, as those that import it do."""
+        return {test for test in self.uses if module in self.text(test.partition("::")[0])}
+
+    def text(self, path: str) -> str:
+        if path not in self.texts:
+            file = self.root / path
+            self.texts[path] = file.read_text(encoding="utf-8") if file.is_file() else ""
+        return self.texts[path]
 
     def cost(self, test: str, paid: set[str]) -> float:
         """Seconds of a test with those of its fixtures that are not set up yet."""
