@@ -15,6 +15,8 @@ import pytest
 from compare import files
 from compare.errors import UserError
 
+LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux shows the open files here")
+
 
 def fails(number: int) -> Callable[..., Any]:
     def fail(*_: object, **__: object) -> Any:
@@ -39,6 +41,7 @@ def test_a_file_has_the_rights_of_any_new_file_and_the_mask_stays(tmp_path: Path
     assert os.umask(mask) == mask
 
 
+@LINUX
 def test_a_file_is_flushed_beside_its_place_and_then_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, path = tmp_path / "new" / "deep", tmp_path / "new" / "deep" / "a.bin"
     done: list[str] = []
@@ -65,6 +68,7 @@ def test_a_file_is_flushed_beside_its_place_and_then_renamed(tmp_path: Path, mon
     assert list(folder.iterdir()) == [path]
 
 
+@LINUX
 def test_no_file_stays_open(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
@@ -98,6 +102,7 @@ def test_an_interruption_is_passed_on_and_leaves_nothing(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@LINUX
 def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, fsync = os.open, os.fsync
 
