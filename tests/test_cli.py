@@ -101,6 +101,7 @@ def test_train_takes_every_setting(gradtwin: Run, tmp_path: Path) -> None:
     assert result["final_loss"]["scratch"] == pytest.approx(result["final_loss"]["torch"], rel=1e-12)
 
 
+@pytest.mark.long
 def test_check_compares_all_pairs(gradtwin: Run, tmp_path: Path) -> None:
     outcome = gradtwin("check", "--json", "check.json")
     assert (outcome.status, outcome.err) == (0, "")

@@ -116,13 +116,13 @@ def matrix() -> Matrix:
 
 def test_a_part_of_the_matrix() -> None:
     """The short form of what follows, with mistakes of every kind."""
-    faults = list(CATALOGUE.values())[::15]
-    *kills, result = kill_matrix(faults, configurations=150)
+    faults = list(CATALOGUE.values())[::37]
+    *kills, result = kill_matrix(faults, configurations=50)
     assert isinstance(result, Matrix)
     assert list(result.kills) == kills
     assert [kill.name for kill in result.kills] == [kill.diagnosed_as for kill in result.kills]
     assert [kill.name for kill in result.kills] == [fault.name for fault in faults]
-    assert result.correct_configurations == 150
+    assert result.correct_configurations == 50
     assert result.ok
     first = [[str(cell) for cell in column.cells] for column in result.table().columns]
     assert first[1] == ["yes"] * len(faults)

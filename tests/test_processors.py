@@ -74,6 +74,7 @@ def first() -> Setting:
     return setting
 
 
+@pytest.mark.long
 def test_only_marked_tests_run_and_a_failing_one_fails_the_process(tmp_path: Path) -> None:
     setting, path = first(), tmp_path / "test_it.py"
     path.write_text(
