@@ -356,6 +356,36 @@ def test_a_broken_layer_is_not_timed_by_itself_either(monkeypatch: pytest.Monkey
         list(layers.measure_layers("cnn", 2, 1, 0.001))
 
 
+def test_a_product_of_matrices_counts_a_multiplication_and_an_addition_for_each_triple(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = iter([1.0, 0.5, *[2.0] * (layers.REPEATS - 2)])
+    monkeypatch.setattr(layers, "MATRIX", 8)
+    monkeypatch.setattr(layers, "wall_clock", lambda *_: next(seconds))
+    assert layers._matrix_product_speed() == 2 * 8 * 8 * 8 / 0.5  # by the fastest
+
+
+def test_the_limit_of_a_layer_is_its_arithmetic_or_its_traffic_whichever_is_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = {layer.name.split()[0]: layer for layer in layers._layers("cnn", 2)}
+    speeds = {"copy": 1e30, "product": 10.0}
+    monkeypatch.setattr(layers, "copy_speed", lambda _: speeds["copy"])
+    monkeypatch.setattr(layers, "matrix_product_speed", lambda threads: speeds["product"] * threads)
+    conv1 = 2 * (2 * 8 * 26 * 26) * 3 * 3 / 10  # a multiplication and an addition for each weight that an output sums
+    fc1 = 2 * (2 * 10) * (8 * 13 * 13) / 10
+    assert layers._limit(made["conv1"], "forward", 1) == pytest.approx(conv1)
+    assert layers._limit(made["conv1"], "backward", 1) == pytest.approx(conv1)  # without the gradient of the images
+    assert layers._limit(made["fc1"], "forward", 1) == pytest.approx(fc1)
+    assert layers._limit(made["fc1"], "backward", 1) == pytest.approx(2 * fc1)
+    assert layers._limit(made["fc1"], "forward", 4) == pytest.approx(fc1 / 4)
+    speeds |= {"copy": 10.0, "product": 1e30}
+    weights = 10 * 8 * 13 * 13 + 10
+    assert layers._limit(made["fc1"], "backward", 1) == pytest.approx(4 * (2 * 8 * 13 * 13 + 2 * 10 + weights) / 10)
+    assert layers._limit(made["relu1"], "forward", 1) == pytest.approx(4 * 2 * (2 * 8 * 26 * 26) / 10)
+    assert layers._limit(made["flatten"], "forward", 1) == 0
+
+
 REFUSED = [
     ("--model vgg", "model 'vgg' is unknown; choose one of cnn, lenet5, wide"),
     ("--mode training", "mode 'training' is unknown; choose one of train, inference"),
@@ -493,6 +523,17 @@ def test_a_step_takes_memory_on_both_sides() -> None:
     least = 64 * 8 * 26 * 26 * 4  # the output of the convolution, which both keep
     assert min(peak.scratch, peak.torch) > least
     assert peak.ratio == peak.scratch / peak.torch
+
+
+@pytest.mark.parametrize(("told", "expected"), [((1000, 1400), 400), ((1000, 1000), 0), ((None, None), 0)])
+def test_the_rise_is_how_much_higher_the_peak_is_after_the_steps(
+    monkeypatch: pytest.MonkeyPatch, told: tuple[int | None, int | None], expected: int
+) -> None:
+    peaks = iter(told)
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: None)  # this process has other tests to run
+    monkeypatch.setattr(memory, "_forget_peak", lambda: None)
+    monkeypatch.setattr(memory, "peak_bytes", lambda: next(peaks))
+    assert memory.rise("scratch", "cnn", 1) == expected
 
 
 def test_a_process_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

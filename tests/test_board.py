@@ -16,7 +16,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from compare.data import Dataset
-from compare.training import logs
+from compare.training import logs, pictures
 from compare.training.lockstep import Epoch, Step
 from compare.training.projector import write_projector
 from compare.training.run import Result, run_twins
@@ -148,6 +148,21 @@ def test_pictures_have_the_twins_side_by_side(run: tuple[Path, Told]) -> None:
         shown = np.asarray(Image.open(io.BytesIO(events[-1].encoded_image_string)))
         assert shown.ndim == 3
         assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 3, tag
+
+
+def test_a_twin_alone_has_its_pictures_under_its_own_name(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[bool, bool]] = []
+    feature_maps = pictures.feature_maps
+
+    def watch(own: Any, twin: Any) -> Any:
+        drawn.append((own is None, twin is None))
+        return feature_maps(own, twin)
+
+    monkeypatch.setattr(pictures, "feature_maps", watch)
+    trained(few, tmp_path, epochs=1, only="torch")
+    assert set(drawn) == {(True, False)}
 
 
 def test_pictures_come_every_forty_points_at_the_least(few: Dataset, tmp_path: Path) -> None:

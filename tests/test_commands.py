@@ -168,12 +168,13 @@ def test_run_hands_on_its_settings(gradtwin: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_train_hands_on_every_setting(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(cli, "_train", calls.answering())
     gradtwin("train")
     options = {
         "model": "lenet5", "epochs": 3, "batch_size": 7, "optimizer": "sgd", "lr": 0.5, "schedule": "constant",
         "momentum": 0.25, "beta1": 0.5, "beta2": 0.75, "eps": 0.125, "weight_decay": 0.0625, "dtype": "float64",
-        "device": "cuda", "seed": 9, "threads": 1, "log_every": 4, "checkpoint_every": 6,
+        "device": "cuda", "seed": 9, "threads": 2, "log_every": 4, "checkpoint_every": 6,
     }  # fmt: skip
     given = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", value)]
     places = "--dataset qmnist --data-dir d --train-images 70 --test-images 8 --run-dir r --weights w --json j"

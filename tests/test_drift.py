@@ -19,14 +19,30 @@ from compare import data, weights
 from compare.conditions import equal_threads
 from compare.data import Dataset
 from compare.observe import Tensors, watch_scratch, watch_torch
-from compare.training.drift import Drift
-from compare.training.findings import Findings, Parting, distance
+from compare.training.drift import Drift, _Moment
+from compare.training.findings import Distance, Findings, Parting, distance
 from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.settings import Settings
 from compare.training.twins import PERTURBED, Twins
 from compare.verify.one_step import Start, run_step
 from compare.verify.ties import Flip, flips, impose
 from scratch import Array
+
+
+def test_the_suspect_is_the_step_in_which_the_distance_grew_most_times_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compare.training.drift._seen", lambda *_: {})
+    drift = Drift(Twins(Settings(model="cnn")))
+    name, one = next(iter(drift.now["torch"].items()))
+    drift.now[PERTURBED] = drift.now["torch"] | {name: 2 * one}  # far enough to explain everything
+    loss, both = {"scratch": 0.0, "torch": 0.0}, (one, torch.from_numpy(one))
+    batch = (both, both)
+    for number, apart in enumerate([0.00001, 0.002, 0.1, 0.3], 1):
+        drift.moment = _Moment(number, {}, {}, 0.1, batch)
+        drift.own = Distance({name: apart})
+        drift._hold_to_yardstick(loss)
+    assert drift.suspect is not None
+    assert drift.suspect.number == 2  # 200 times as far; the others at most 50 times
+    assert drift.suspect.growth == pytest.approx(200)
 
 
 def train(dataset: Dataset, stop: int | None = None, **settings: Any) -> tuple[Drift, list[Step | Epoch], Twins]:

@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,10 @@ from compare.lesson import (
 from compare.lesson.build import Lesson, build
 from compare.lesson.history import Curve, train_small
 from compare.lesson.layers import LAYERS, Layer
-from compare.lesson.scene import Scene
+from compare.lesson.scene import Scene, trained_rows
 from compare.lesson.verdict import NotAsShown
-from compare.observe import Call
-from compare.pairs import MODELS, REGISTRY, LayerPair
+from compare.observe import Call, Tensors
+from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
 from compare.training.findings import Findings, Parting
 from compare.verify.agreement import check
 from compare.verify.report import Report, Row
@@ -494,6 +495,16 @@ def test_bars_say_their_counts() -> None:
     assert "equal: 1,000, 5–10 %: 1" in drawn
 
 
+def test_bars_are_as_high_as_the_logarithm_of_their_counts() -> None:
+    drawn = chart.bars([("a", 999), ("b", 0), ("c", 9)], "t")  # one more than each: 3, 0 and 1 powers of ten
+    bars = re.findall(r'<rect class="bar" x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"/>', drawn)
+    width = (chart.WIDTH - chart.LEFT - chart.RIGHT) / 3
+    bottom, most = chart.HEIGHT - chart.BOTTOM, chart.HEIGHT - chart.BOTTOM - chart.TOP - 16  # 16 for the highest count
+    for place, (bar, height) in enumerate(zip(bars, [most, 0, most / 3], strict=True)):
+        expected = [chart.LEFT + place * width + 2, bottom - height, width - 4, height]
+        assert [float(number) for number in bar] == pytest.approx(expected, abs=0.05)
+
+
 @pytest.mark.computes
 def test_every_tensor_has_its_bar(lesson: Lesson) -> None:
     row = lesson.report.rows[0]
@@ -677,6 +688,30 @@ def test_a_run_without_logs_or_known_start_has_its_page(scene: Scene, monkeypatc
     page = build(bare)
     assert "This run has left no logs" in page.html
     assert "What they began with is not known of this run." in page.html
+
+
+def test_the_trained_twins_are_compared_with_every_label_moved_on(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def check_model(
+        pair: ModelPair, state: Tensors, images: scratch.Array, labels: scratch.Array, seed: int
+    ) -> list[Row]:
+        assert pair is MODELS["cnn"]
+        assert seed == 7
+        assert {array.dtype for array in state.values()} == {images.dtype}
+        assert state["conv1.bias"].tolist() == [2.0]
+        np.testing.assert_allclose(images, digits.test_images[:64] / 255, rtol=1e-6)
+        assert labels.tolist() == [{9: 0}.get(label, label + 1) for label in digits.test_labels[:64].tolist()]
+        seen.append(images.dtype.name)
+        return []
+
+    monkeypatch.setattr("compare.lesson.scene.check_model", check_model)
+    after = {"scratch": {"conv1.bias": np.ones(1)}, "torch": {"conv1.bias": np.full(1, 2.0)}}
+    history: Any = SimpleNamespace(dataset=digits, after=after)
+    assert trained_rows(MODELS["cnn"], history, 7) == []
+    assert seen == ["float64", "float32"]
 
 
 @pytest.mark.computes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from compare.data import Dataset
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
 from compare.lesson import gallery as module
-from compare.lesson.gallery import Mistake, count_ties, gallery
+from compare.lesson.gallery import Finding, Mistake, count_ties, gallery
 from compare.lesson.notes import note as note_of
 from compare.lesson.verdict import NotAsShown
 from compare.pairs import model_pair
@@ -229,6 +231,15 @@ def test_the_pictures_are_those_of_the_mistakes(galleries: Galleries, model: str
     assert (made["relu-mask-from-upstream"].right < 0).any()
 
 
+def test_of_a_dead_network_an_output_is_shown(states: dict[str, State], images: Array, labels: Array) -> None:
+    """Its first bias is so low that the ReLU lets nothing through: no gradient knows of the kernel."""
+    state = {**states["cnn"], "conv1.bias": np.full_like(states["cnn"]["conv1.bias"], -1000)}
+    stage = module._stage(model_pair("cnn"), state, images, labels)
+    trial = module._try(stage, find_fault("conv2d-kernel-turned"), "conv1")
+    assert trial.shows == ["output of conv1"]
+    assert module._in_picture(stage, trial) == "output of conv1"
+
+
 def test_of_many_maps_a_clear_one_is_shown() -> None:
     right, wrong = np.zeros((2, 3, 4, 5)), np.zeros((2, 3, 4, 5))
     right[0, 1], wrong[0, 1] = 9.0, 9.0  # no difference
@@ -319,6 +330,40 @@ def test_what_would_look_the_same_is_never_offered(states: dict[str, State], ima
     windows = module._try(stage, find_fault("conv2d-windows-overwritten"), "conv1")
     assert overlaps.findings != windows.findings
     assert overlaps.symptoms == windows.symptoms
+
+
+@pytest.mark.parametrize(
+    ("offered", "wrong", "tried"),
+    [
+        ("aaabab", "012", 3),  # the third that begins alike is enough
+        ("bbbbaba", "460", 7),  # all that begin alike come before others
+        ("bbabab", "240", 6),
+        ("bbbbb", "012", 5),
+        ("ab", "01", 2),
+    ],
+)
+def test_what_begins_to_show_alike_is_offered_first(
+    offered: str,
+    wrong: str,
+    tried: int,
+    states: dict[str, State],
+    images: Array,
+    labels: Array,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = module._stage(model_pair("cnn"), states["cnn"], images, labels)
+    right = module._Trial(find_fault("relu-no-mask"), "relu1", {}, (Finding("a", False, ""),))
+    asked: list[str] = []
+
+    def others(*_: object) -> Iterator[module._Trial]:
+        for at, tensor in enumerate(offered):
+            asked.append(tensor)
+            yield replace(right, fault=replace(right.fault, made=str(at)), findings=(Finding(tensor, False, ""),))
+
+    monkeypatch.setattr(module, "_others", others)
+    choices = module._choices(stage, right, {}, np.random.default_rng(0))
+    assert sorted(choices) == sorted([right.fault.made, *wrong])
+    assert len(asked) == tried
 
 
 def test_a_sentence_of_two_mistakes_is_not_offered(states: dict[str, State], images: Array, labels: Array) -> None:

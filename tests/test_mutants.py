@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,13 +111,14 @@ def test_the_tests_of_a_statement_come_first_the_cheapest_of_them_foremost(reach
     assert reached.choose(Edit("part/two.py", "", 2, 2, 0, 1, "a", "b"), 60) == []
 
 
-def test_tests_of_files_that_name_the_module_come_last(reached: Reached) -> None:
+def test_tests_of_files_that_name_the_module_come_last_or_first_for_its_constants(reached: Reached) -> None:
     """What is computed when a module is imported is reached by whichever test comes first."""
     (reached.root / "elsewhere").write_text("from part.one import CONSTANT\n")
     (reached.root / "far").write_text("import part.one\n")
-    assert reached.choose(Edit("part/one.py", "", 9, 9, 0, 1, "a", "b"), 60)[-1] == "elsewhere"
-    assert reached.choose(Edit("part/one.py", "", 9, 9, 0, 1, "a", "b"), 60).count("far") == 1
-    assert reached.choose(Edit("part/two.py", "", 9, 9, 0, 1, "a", "b"), 60) == []
+    inside, on_top = (Edit("part/one.py", scope, 9, 9, 0, 1, "a", "b") for scope in ("f", ""))
+    assert reached.choose(inside, 60) == ["far", "near", "again", "with", "slow", "elsewhere"]
+    assert reached.choose(on_top, 60) == ["elsewhere", "far", "near", "again", "with", "slow"]
+    assert reached.choose(replace(inside, path="part/two.py"), 60) == []
 
 
 def test_no_map_is_an_error(tmp_path: Path) -> None:

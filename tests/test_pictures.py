@@ -86,11 +86,12 @@ def test_the_largest_weight_is_the_only_full_red_and_lies_in_its_filter(place: i
     )
 
 
-def test_the_tiles_of_a_filter_of_several_channels_lie_in_its_row() -> None:
-    weights = np.zeros((2, 3, 5, 5))
+@pytest.mark.parametrize("channels", [2, 3])
+def test_the_tiles_of_a_filter_of_several_channels_lie_in_its_row(channels: int) -> None:
+    weights = np.zeros((2, channels, 5, 5))
     weights[1, :, 2, 2] = 1
     squares = where(bodies(filters(weights, None), columns=1)[0], RED)
-    assert len(np.unique(squares[:, 1])) == 3 * len(np.unique(squares[:, 0]))
+    assert len(np.unique(squares[:, 1])) == channels * len(np.unique(squares[:, 0]))
 
 
 # ---- the twins and their difference
@@ -265,6 +266,22 @@ def test_wrong_digits_come_in_the_order_of_the_greater_confidence(written: list[
     assert greys == [[191, 191, 191], [255, 255, 255], [128, 128, 128]]
     frames = where(picture, PARTED)[:, 1]
     assert sorted({int(n) for n in (frames - 12) // 222}) == [0, 1]
+
+
+def test_a_frame_of_three_pixels_is_around_each_digit_that_the_twins_answer_differently() -> None:
+    framed = where(wrong_digits(IMAGES, LABELS, OWN, TWIN, DIGITS[:3]), PARTED)
+    middle = framed[framed[:, 0] == framed[:, 0].min() + 20]
+    assert len(middle) == 2 * 2 * 3  # the left and the right sides of two frames; the third answer is that of both
+
+
+def test_a_wrong_answer_is_written_in_red() -> None:
+    said = pictures._Answers.of(probabilities((1, 0.9), (2, np.nan)))
+    lines = [said.line("torch", image, label, DIGITS[:3]) for image, label in ((0, 1), (0, 2), (1, 2))]
+    assert lines == [
+        ("torch 1 90.0%", canvas.INK),
+        ("torch 1 90.0%", canvas.WRONG),
+        ("torch: not finite", canvas.WRONG),
+    ]
 
 
 def test_as_many_wrong_digits_as_asked_for_and_equal_ones_in_their_order(written: list[str]) -> None:

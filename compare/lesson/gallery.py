@@ -47,7 +47,6 @@ CHOSEN = (
     "conv2d-grad-bias-mean",
 )
 CHOICES = 4  # sentences among which the reader guesses
-ALIKE = 3  # of the wrong ones among them, how many begin to show at the same tensor, if so many do
 LEARNING_RATE = 0.05  # of the mistake that updates the weights too early; training's default
 # Planted in the first layer of their kind, which has the largest maps; the others in the last, to be followed further.
 FIRST = ("conv2d-kernel-turned", "relu-", "maxpool2d-")
@@ -357,9 +356,9 @@ def _choices(stage: _Stage, trial: _Trial, tried: _Tried, rng: np.random.Generat
     more: list[str] = []
     for other in _others(stage, trial, tried, rng):
         (alike if other.shows[0] == trial.shows[0] else more).append(other.fault.made)
-        if len(alike) >= ALIKE and len(alike[:ALIKE] + more) >= CHOICES - 1:
+        if len(alike) == CHOICES - 1:
             break
-    wrong = [*alike[:ALIKE], *more, *alike[ALIKE:]][: CHOICES - 1]
+    wrong = [*alike, *more][: CHOICES - 1]
     return tuple(str(made) for made in rng.permutation([trial.fault.made, *wrong]))
 
 

@@ -41,7 +41,7 @@ OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
 }
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum", "maximum": "minimum"}
 # To these the order of their arguments is all the same.
-SYMMETRIC = {"max", "min", "np.maximum", "np.minimum", "np.array_equal", "math.isclose"}
+SYMMETRIC = {"max", "min", "np.maximum", "np.minimum", "np.array_equal", "np.may_share_memory", "math.isclose"}
 
 
 @dataclass(frozen=True)

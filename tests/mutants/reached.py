@@ -62,19 +62,20 @@ class Reached:
     def choose(self, edit: Edit, limit: float) -> list[str]:
         """The tests to run against an edit, in this order, so that they take at most `limit` seconds.
 
-        First the tests that execute its statement, then those that execute anything else in its file, as a result may
-        have been kept by an earlier test; last those of files that name its module, as constants belong to no test.
-        Of each, the cheapest first.
+        First the tests that execute its statement; for one at the top of a module, whose constants belong to no test,
+        all tests of files that name the module too. Then those that execute anything else in its file, as a result may
+        have been kept by an earlier test; last those of files that name it. Of each, the cheapest first.
         """
         if edit.path not in self.files:
             self.files[edit.path] = self.data.contexts_by_lineno(str(self.root / edit.path))
         lines = self.files[edit.path]
         near = self.tests_of({c for n in range(edit.first, edit.last + 1) for c in lines.get(n, [])})
+        naming = self.naming(edit.path.removesuffix(".py").replace("/", "."))
+        near |= set() if edit.scope else naming
         far = self.tests_of({c for contexts in lines.values() for c in contexts}) - near
-        naming = self.naming(edit.path.removesuffix(".py").replace("/", ".")) - near - far
         chosen: list[str] = []
         paid, spent = set[str](), 0.0
-        for tests in (near, far, naming):
+        for tests in (near, far, naming - near - far):
             for test in sorted(tests, key=lambda test: (self.cost(test, set()), test)):
                 cost = self.cost(test, paid)
                 if spent + cost <= limit:
