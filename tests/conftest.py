@@ -91,8 +91,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes for each core, as tests wait for processes and browsers too; at most 4, each takes 1 GB."""
-    return min(4, 2 * cores())
+    """Three processes for two cores, as tests wait for processes and browsers too; at most 4, each takes 1 GB."""
+    return min(4, cores() + cores() // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
