@@ -139,11 +139,11 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     "more",
     [
         {"optimizer": "adam"},
-        {"dtype": "float64", "nesterov": True},
+        pytest.param({"dtype": "float64", "nesterov": True}, marks=pytest.mark.long),
         {"only": "scratch"},
         {"only": "torch", "optimizer": "adam"},
-        {"yardstick": False, "schedule": "constant"},
-        {"resync": True},
+        pytest.param({"yardstick": False, "schedule": "constant"}, marks=pytest.mark.long),
+        pytest.param({"resync": True}, marks=pytest.mark.long),
     ],
     ids=str,
 )

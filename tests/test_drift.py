@@ -180,7 +180,14 @@ def test_findings_survive_json(parted: tuple[Drift, Twins]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("more", [{"weight_decay": 0.01}, {"optimizer": "adam"}, {"model": "lenet5", "nesterov": True}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"weight_decay": 0.01},
+        {"optimizer": "adam"},
+        pytest.param({"model": "lenet5", "nesterov": True}, marks=pytest.mark.long),
+    ],
+)
 def test_every_step_from_the_same_weights_is_within_its_bounds(few: Dataset, dtype: str, more: dict[str, Any]) -> None:
     drift, told, twins = train(few, epochs=2, resync=True, dtype=dtype, **more)
     reports = [event.checked for event in told if isinstance(event, Step)]

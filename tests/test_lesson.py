@@ -636,7 +636,15 @@ def in_float64(weights: dict[str, dict[str, scratch.Array]]) -> dict[str, dict[s
     return {twin: {name: array.astype(np.float64) for name, array in state.items()} for twin, state in weights.items()}
 
 
-@pytest.mark.parametrize("kind", ["adam in float64", "few images of few classes", "black images", "dead network"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("adam in float64", marks=pytest.mark.long),
+        "few images of few classes",
+        pytest.param("black images", marks=pytest.mark.long),
+        "dead network",
+    ],
+)
 def test_whatever_the_run_there_is_a_page(scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
     history, data = scene.history, scene.history.dataset
