@@ -16,7 +16,7 @@ from compare.verify.configurations import random_configurations
 
 
 class Ends:
-    """Draws the least (0) or the greatest (-1) of what is asked for: whole numbers, others, and choices."""
+    """Draws the smallest (0) or the largest (-1) of what is asked for: whole numbers, others, and choices."""
 
     def __init__(self, whole: int, real: int, chosen: int) -> None:
         self.whole, self.real, self.chosen = whole, real, chosen

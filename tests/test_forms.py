@@ -292,7 +292,7 @@ EDGE = 2.0**-17  # representable in float32, as is 1e5 times it
 @pytest.mark.parametrize(
     ("right", "got", "narrowed"),
     [
-        # What float32 can represent, up to 1e-5 of the greatest
+        # What float32 can represent, up to 1e-5 of the largest element
         ([0.0, 1000.0], [0.0, 1000.0 + 2.0**-8], True),
         ([0.0, 100000 * EDGE], [EDGE, 100000 * EDGE], True),
         ([0.0, 65536 * EDGE], [EDGE, 65536 * EDGE], False),

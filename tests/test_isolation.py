@@ -564,7 +564,7 @@ def test_an_error_is_one_line_with_the_last_place_in_their_code() -> None:
 @pytest.mark.parametrize(
     ("path", "theirs"),
     [
-        ("/home/me/layer.py", True),
+        ("/mine/layer.py", True),
         ("layer.py", True),
         ("<stdin>", True),
         (__file__, True),
@@ -573,9 +573,9 @@ def test_an_error_is_one_line_with_the_last_place_in_their_code() -> None:
         (os.path.dirname(scratch.__file__) + "_of_mine/layer.py", True),
         (os.__file__, False),
         (np.__file__, False),
-        ("/opt/site-packages/other/code.py", False),
-        ("/opt/dist-packages/other/code.py", False),
-        ("/opt/site-packages-of-mine/code.py", True),
+        ("/mine/site-packages/other/code.py", False),
+        ("/mine/dist-packages/other/code.py", False),
+        ("/mine/site-packages-of-mine/code.py", True),
         ("<frozen importlib._bootstrap>", False),
     ],
 )

@@ -187,7 +187,7 @@ NONE = np.zeros(())
         (arrays(0.0), None, NONE, 0.5, False),
         (arrays(1.0, 2.0), arrays(1.0, 2.0), NONE, 0.0, True),
         (arrays(1.0, 2.0), arrays(1.0), NONE, 9.0, False),
-        # The tolerance is a share of the greatest element of both.
+        # The tolerance is a share of the largest element of both.
         (arrays(3.0, 0.0), arrays(2.0, 0.0), NONE, 0.4, True),
         (arrays(2.0, 0.0), arrays(3.0, 0.0), NONE, 0.4, True),
         (arrays(3.0, 0.0), arrays(2.0, 0.0), NONE, 0.3, False),

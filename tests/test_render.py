@@ -281,7 +281,7 @@ def test_a_difference_is_one_beyond_rounding() -> None:
     assert first_difference(np.array([0.5]), np.array([0.25])) == (0,)
     assert first_difference(np.array([1.0, np.nan]), np.array([1.0, 2.0])) == (1,)
     assert first_difference(np.array([[0.0, 1.0], [5.0, 5.0]]), np.array([[0.0, 1.0], [2.0, 5.0]])) == (1, 0)
-    # One part in 1e9 of the greatest, or 1e-9 where all are zero.
+    # One part in 1e9 of the largest element, or 1e-9 where all are zero.
     assert first_difference(np.array([1e-9, 0.0]), np.zeros(2)) is None
     assert first_difference(np.array([0.0, 1.5e-9]), np.zeros(2)) == (1,)
     assert first_difference(np.array([0.0, 1e6]), np.array([9e-4, 1e6])) is None
