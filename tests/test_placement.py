@@ -137,6 +137,10 @@ def two_layers(x: Array, W1: Array, b1: Array, W2: Array, b2: Array) -> Array:  
     return (x @ W1.T + b1) @ W2.T + b2
 
 
+def scaled(x: Array, b: Array) -> Array:
+    return x @ b.T
+
+
 def no_bias(x: Array, w: Array) -> Array:
     return x @ w.T
 
@@ -198,6 +202,8 @@ def test_functions_that_take_no_weight_lack_it() -> None:
 def test_functions_that_take_a_bias_cannot_do_without() -> None:
     with pytest.raises(UnsupportedError, match=r"^bias=False$"):
         found(Functions(linear, None, {}), {"weight": W})
+    # An argument that is told to be something else is none.
+    assert found(Functions(scaled, None, {}), {"weight": W}, told={"b": "weight"})[0] == []
     # The bias of a layer is a bias, too.
     assert found(Functions(linear, None, {}), {"0.weight": W, "0.bias": B})[0] == []
 

@@ -71,12 +71,13 @@ class Placement:
                 there = ", ".join(wanted)
                 raise MistoldError(f"there is no argument {word}; there is {there}; correct --param {word}={name}")
         for name in [name for name in self.parameters if name not in named]:
-            left = [word for word in wanted if word not in takes.values()]
-            match = [word for word in left if names.same_thing(word, name.rpartition(".")[2])]
+            free = [word for word in wanted if word not in takes.values()]
+            match = [word for word in free if names.same_thing(word, name.rpartition(".")[2])]
             if match:
                 takes[name] = match[0]
         leaves = {name.rpartition(".")[2] for name in self.parameters}
-        if "bias" not in leaves and any(names.same_thing(word, "bias") for word in wanted):
+        free = [word for word in wanted if word not in takes.values()]
+        if "bias" not in leaves and any(names.same_thing(word, "bias") for word in free):
             raise UnsupportedError("bias=False")
         functions.arguments |= {word: self.own(name) for name, word in takes.items()}
         found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
