@@ -21,14 +21,14 @@ import typer
 from rich.console import Console
 
 from compare.bench.plan import BATCH_SIZES, Plan, parse_numbers
-from compare.errors import UserError
-from compare.files import require_writable, write_bytes, write_json
-from compare.package import own_version
+from compare.machine.errors import UserError
+from compare.machine.files import require_writable, write_bytes, write_json
+from compare.machine.package import own_version
 from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
 
 if TYPE_CHECKING:
-    from compare.data import Dataset
     from compare.lesson.build import Lesson
+    from compare.machine.data import Dataset
     from compare.training.checkpoint import Checkpoint
     from compare.training.twins import Twins
 
@@ -188,9 +188,9 @@ def check(
 
     Outputs, gradients and updates, in float64 and float32, each tensor against a bound that was derived.
     """
-    from compare.pairs import chosen_pairs
+    from compare.pairs.registry import chosen_pairs
+    from compare.pairs.report import overview
     from compare.verify.agreement import check as compare_pairs
-    from compare.verify.report import overview
 
     require_writable(json)
     report = compare_pairs(chosen_pairs(pair))
@@ -383,7 +383,7 @@ def board(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """TensorBoard, opened on the answer; Ctrl-C ends it."""
-    from compare.training.server import chosen_run, complaints, launch, require_free
+    from compare.training.board.server import chosen_run, complaints, launch, require_free
 
     folder = chosen_run(run)
     require_free(port)
@@ -418,7 +418,7 @@ def lesson(
 
     One HTML file that loads nothing from elsewhere. What it shows as equal is compared while it is built.
     """
-    from compare.training.server import require_free
+    from compare.training.board.server import require_free
 
     if run is not None:
         why = "the lesson shows the network of the run, and its data; leave it out"
@@ -447,7 +447,7 @@ def lesson(
 @app.command()
 def doctor(data_dir: DataDir = None, json: Json = None) -> None:
     """Say what is wrong with this machine."""
-    from compare.doctor import examine, findings_table
+    from compare.machine.doctor import examine, findings_table
 
     require_writable(json)
     findings = examine(data_dir)
@@ -492,7 +492,7 @@ def _train(
     settings: Settings, chosen: DataOptions, run_dir: Path | None, weights: Path | None, json: Path | None
 ) -> NoReturn:
     """What `run` and `train` have in common: everything after their options."""
-    from compare.data import data_folder
+    from compare.machine.data import data_folder
     from compare.training.run import new_folder, require_new
     from compare.training.twins import Twins
 
@@ -531,8 +531,8 @@ def _lesson(run: Path | None, model: str, chosen: DataOptions, seed: int, json: 
     with console.status("importing") as status:
         from compare.lesson.build import build
         from compare.lesson.history import read_run, train_small
-        from compare.lesson.verdict import NotAsShown
-        from compare.pairs import model_pair
+        from compare.lesson.not_as_shown import NotAsShown
+        from compare.pairs.registry import model_pair
 
         model_pair(model)
         status.update("training")
@@ -561,7 +561,7 @@ def _serve(page: Lesson, port: int, open_: bool) -> None:
 
 def _wait_at(address: str, open_: bool) -> None:
     """Say where a server is, open its page where that was asked for, and let it work until a KeyboardInterrupt."""
-    from compare.training.server import open_page, wait
+    from compare.training.board.server import open_page, wait
 
     _print(f"open:            {address}")
     _print("Ctrl-C ends it")
@@ -577,7 +577,7 @@ def _end_line() -> None:
 
 
 def _load(chosen: DataOptions) -> Dataset:
-    from compare.data import load
+    from compare.machine.data import load
 
     folder = None if chosen.data_dir is None else Path(chosen.data_dir)
     data = load(chosen.dataset, folder, _print).limited(chosen.train_images, chosen.test_images)

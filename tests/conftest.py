@@ -22,11 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from compare import cli, data
-from compare.data import Dataset
+from compare import cli
 from compare.lesson.build import Lesson, build
 from compare.lesson.history import train_small
-from compare.processor import cores
+from compare.machine import data
+from compare.machine.data import Dataset
+from compare.machine.processor import cores
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

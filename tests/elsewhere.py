@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import scratch
-from compare.pairs import OptimizerPair, Pair
+from compare.pairs.registry import OptimizerPair, Pair
 from scratch import Array
 from scratch.backend import to_host
 

@@ -23,8 +23,8 @@ import pytest
 import threadpoolctl
 import torch
 
-from compare.conditions import direct_convolutions
-from compare.processor import cores
+from compare.machine.conditions import direct_convolutions
+from compare.machine.processor import cores
 
 AT_ONCE = 2  # settings that run side by side
 CHOSEN = "computes and not long"  # the markers of the tests that run

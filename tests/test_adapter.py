@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.adapter import Adapted, adapt
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import Functions, MistoldError, UndrivableError
+from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
 from scratch import Array, BatchNorm2d, Linear
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

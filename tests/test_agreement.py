@@ -14,18 +14,15 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare import weights
-from compare.data import Dataset, batches
 from compare.diagnosis.examine import probes_of
 from compare.diagnosis.likeness import likeness
-from compare.errors import UserError
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
-from compare.observe import Call, observe_torch, record_calls
-from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
-from compare.verify.agreement import check, check_pair
-from compare.verify.models import check_model
-from compare.verify.probe import (
+from compare.machine.data import Dataset, batches
+from compare.machine.errors import UserError
+from compare.pairs import weights
+from compare.pairs.observe import Call, observe_torch, record_calls
+from compare.pairs.probe import (
     Probe,
     bounds,
     compare_probe,
@@ -36,7 +33,10 @@ from compare.verify.probe import (
     expected,
     reference_of,
 )
-from compare.verify.report import Report
+from compare.pairs.registry import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
+from compare.pairs.report import Report
+from compare.verify.agreement import check, check_pair
+from compare.verify.models import check_model
 from compare.verify.ties import decided
 from scratch import Array
 
@@ -425,7 +425,7 @@ def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
         drawn.append(dtype)
         return draw_probe(pair, case, dtype, rng)
 
-    monkeypatch.setattr("compare.verify.probe.draw_probe", draw)
+    monkeypatch.setattr("compare.pairs.probe.draw_probe", draw)
     probes = probes_of(likeness("linear"))
     next(probes)
     assert drawn == ["float64"]

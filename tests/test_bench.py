@@ -18,16 +18,16 @@ from threadpoolctl import threadpool_info
 
 import scratch
 import torch_ref
-from compare import conditions
 from compare.bench import cells, layers, loops, memory, models, plan, run, sides, timing
 from compare.bench.cells import Cell, Row
 from compare.bench.chart import HEIGHT, WIDTH, chart, chart_png
 from compare.bench.equality import NotEqualError, difference, require_equal
 from compare.bench.plan import Plan, parse_numbers
 from compare.bench.timing import Timed, interleaved, speed_ratio, spread, wall_clock
-from compare.conditions import equal_threads
-from compare.errors import UserError
-from compare.verify.report import Report
+from compare.machine import conditions
+from compare.machine.conditions import equal_threads
+from compare.machine.errors import UserError
+from compare.pairs.report import Report
 from scratch import Array, Conv2d, ReLU, naive
 from tests.conftest import Run
 

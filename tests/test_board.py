@@ -15,10 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from compare.data import Dataset
-from compare.training import logs, pictures
+from compare.machine.data import Dataset
+from compare.pictures import side_by_side
+from compare.training.board import logs
+from compare.training.board.projector import write_projector
 from compare.training.lockstep import Epoch, Step
-from compare.training.projector import write_projector
 from compare.training.run import Result, run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
@@ -154,13 +155,13 @@ def test_a_twin_alone_has_its_pictures_under_its_own_name(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[tuple[bool, bool]] = []
-    feature_maps = pictures.feature_maps
+    feature_maps = side_by_side.feature_maps
 
     def watch(own: Any, twin: Any) -> Any:
         drawn.append((own is None, twin is None))
         return feature_maps(own, twin)
 
-    monkeypatch.setattr(pictures, "feature_maps", watch)
+    monkeypatch.setattr(side_by_side, "feature_maps", watch)
     trained(few, tmp_path, epochs=1, only="torch")
     assert set(drawn) == {(True, False)}
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis import calling
-from compare.diagnosis.making import Functions, UndrivableError
+from compare.diagnosis.driving import calling
+from compare.diagnosis.driving.making import Functions, UndrivableError
 
 X, T, G, CACHE = "input", "targets", "gradient", "cache"  # what they are does not matter here
 

@@ -21,9 +21,10 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import SessionLog
 
-from compare import files, weights
-from compare.data import Dataset
-from compare.errors import UserError
+from compare.machine import files
+from compare.machine.data import Dataset
+from compare.machine.errors import UserError
+from compare.pairs import weights
 from compare.training import checkpoint, run
 from compare.training.checkpoint import BEST, LAST, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from compare.training.lockstep import Epoch, Step

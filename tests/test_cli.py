@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from compare import doctor, weights
-from compare.pairs import REGISTRY
+from compare.machine import doctor
+from compare.pairs import weights
+from compare.pairs.registry import REGISTRY
 from scratch import CNN, SGD, Array, ReLU
 from tests.conftest import Run
 from tests.test_data import write_mnist
@@ -278,7 +279,7 @@ def test_an_interruption_leaves_with_130(gradtwin: Run, monkeypatch: pytest.Monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("compare.data.load", interrupt)
+    monkeypatch.setattr("compare.machine.data.load", interrupt)
     outcome = gradtwin("run")
     assert (outcome.status, outcome.err) == (130, "gradtwin: interrupted\n")
 
@@ -287,7 +288,7 @@ def test_a_system_that_refuses_gets_one_line(gradtwin: Run, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "events.out")
 
-    monkeypatch.setattr("compare.data.load", full)
+    monkeypatch.setattr("compare.machine.data.load", full)
     outcome = gradtwin("run")
     assert outcome.status == 2
     assert outcome.err == "gradtwin: events.out: No space left on device; gradtwin doctor may know more\n"

@@ -19,14 +19,14 @@ from rich.console import Console
 from compare import cli
 from compare.bench.plan import BATCH_SIZES, Plan
 from compare.diagnosis.matrix import Kill, Matrix
-from compare.doctor import Finding
-from compare.errors import UserError
 from compare.faults.catalogue import chosen_faults
-from compare.lesson.verdict import NotAsShown
-from compare.package import own_version
+from compare.lesson.not_as_shown import NotAsShown
+from compare.machine.doctor import Finding
+from compare.machine.errors import UserError
+from compare.machine.package import own_version
+from compare.pairs.report import Report, Row, overview
 from compare.training.run import Interrupted
 from compare.training.settings import DataOptions, Settings
-from compare.verify.report import Report, Row, overview
 from tests.conftest import Run
 from tests.test_render import ONE, RIGHT
 
@@ -287,7 +287,7 @@ def test_the_data_are_loaded_cut_and_told(capsys: pytest.CaptureFixture[str], mo
         tell(LONG)
         return Data()
 
-    monkeypatch.setattr("compare.data.load", load)
+    monkeypatch.setattr("compare.machine.data.load", load)
     assert cli._load(DataOptions("qmnist", "d", 4, 5)) is DATA  # type: ignore[comparison-overlap]
     assert cli._load(DataOptions()) is DATA  # type: ignore[comparison-overlap]
     assert asked == [("qmnist", Path("d")), (4, 5), ("auto", None), (None, None)]
@@ -446,7 +446,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
         "faults.catalogue.chosen_faults",
         "bench.run.bench",
         "lesson.history.train_small",
-        "doctor.examine",
+        "machine.doctor.examine",
         "training.checkpoint.find_checkpoint",
     ):
         monkeypatch.setattr(f"compare.{work}", lambda *_, **__: pytest.fail("it works already"))
@@ -461,7 +461,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 def test_check_tells_what_is_wrong_or_everything(
     gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("compare.pairs.chosen_pairs", lambda names: ("pairs", names))
+    monkeypatch.setattr("compare.pairs.registry.chosen_pairs", lambda names: ("pairs", names))
     monkeypatch.setattr("compare.verify.agreement.check", calls.answering(WRONG))
     outcome = gradtwin("check", "--pair", "relu", "--pair", "adam", "--json", "j")
     text = io.StringIO()
@@ -647,7 +647,7 @@ def server(monkeypatch: pytest.MonkeyPatch, calls: Calls) -> Calls:
         "wait": KeyboardInterrupt(),
     }
     for name, answer in answers.items():
-        monkeypatch.setattr(f"compare.training.server.{name}", calls.answering(answer, name=name))
+        monkeypatch.setattr(f"compare.training.board.server.{name}", calls.answering(answer, name=name))
     monkeypatch.setattr("compare.lesson.server.launch", calls.answering("http://page", name="serve"))
     monkeypatch.setattr(cli, "_end_line", calls.answering(name="end"))
     return calls
@@ -787,7 +787,7 @@ def test_no_page_is_written_where_something_is_not_as_shown(
 
 def test_doctor_tells_what_is_to_mend(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
     findings = [Finding("numpy", "2.4"), Finding("torch", "missing", LONG), Finding("CUDA", "odd", "mend it")]
-    monkeypatch.setattr("compare.doctor.examine", calls.answering(findings))
+    monkeypatch.setattr("compare.machine.doctor.examine", calls.answering(findings))
     outcome = gradtwin("doctor", "--data-dir", "d", "--json", "j")
     assert outcome.status == 1
     assert outcome.out.endswith(f"\ntorch: {LONG}\nCUDA: mend it\n2 to mend, see above\n")
@@ -800,7 +800,7 @@ def test_doctor_tells_what_is_to_mend(gradtwin: Run, monkeypatch: pytest.MonkeyP
             {"name": "CUDA", "value": "odd", "problem": "mend it"},
         ],
     }
-    monkeypatch.setattr("compare.doctor.examine", calls.answering(findings[:1]))
+    monkeypatch.setattr("compare.machine.doctor.examine", calls.answering(findings[:1]))
     outcome = gradtwin("doctor", "--json", "j")
     assert (outcome.status, json.loads(Path("j").read_text())["ok"]) == (0, True)
     assert outcome.out.endswith("\nall is well\n")

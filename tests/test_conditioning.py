@@ -16,8 +16,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from compare import conditioning, conditions, processor
-from compare.observe import Call, observe_torch
+from compare.machine import conditions, processor
+from compare.pairs import measured
+from compare.pairs.observe import Call, observe_torch
 from scratch import Array
 
 X, G = np.array([[1.0, -2.0, 3.0]]), np.array([[1.0, 0.5]])
@@ -32,7 +33,7 @@ def linear() -> nn.Linear:
 Moves = list[tuple[float, list[int]]]
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, module: nn.Module, moves: Moves, dtype: str = "float32") -> Any:
+def bounds_by_hand(monkeypatch: pytest.MonkeyPatch, module: nn.Module, moves: Moves, dtype: str = "float32") -> Any:
     """The bounds with perturbations that are known; and what they were asked with."""
     asked, left = [], iter(moves)
 
@@ -44,8 +45,8 @@ def measured(monkeypatch: pytest.MonkeyPatch, module: nn.Module, moves: Moves, d
             dict(other.named_parameters())["0.bias" if len(list(other.children())) else "bias"].add_(change)
         return other, sizes
 
-    monkeypatch.setattr(conditioning, "_moved", moved)
-    return conditioning.measured(module, [Call((X.astype(dtype),), G.astype(dtype))], dtype), asked
+    monkeypatch.setattr(measured, "_moved", moved)
+    return measured.measured(module, [Call((X.astype(dtype),), G.astype(dtype))], dtype), asked
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -54,7 +55,7 @@ def test_a_bound_is_the_worst_of_eight_times_the_roundings_of_the_longest_sum(
 ) -> None:
     moves: Moves = [(1, [3]), (-5, [9]), (2, []), (3, [4, 2]), (0, [3]), (1, [3]), (1, [3]), (4, [3]), (999, [999])]
     module = linear().to(getattr(torch, dtype))
-    found, asked = measured(monkeypatch, module, moves, dtype)
+    found, asked = bounds_by_hand(monkeypatch, module, moves, dtype)
     # 2·4·√1 for one layer, √9 for its longest sum, and 5 for the largest move.
     np.testing.assert_allclose(found["output"], np.full((1, 2), 8 * 3 * 5.0), rtol=1e-12)
     assert {name for name, bound in found.items() if bound.any()} == {"output"}
@@ -66,7 +67,7 @@ def test_a_bound_is_the_worst_of_eight_times_the_roundings_of_the_longest_sum(
 
 def test_the_layers_of_a_chain_count_and_a_sum_has_one_term_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = nn.Sequential(linear(), nn.Identity(), nn.Identity(), nn.Identity())
-    found, _ = measured(monkeypatch, chain, [(0.5, [])] * 8)
+    found, _ = bounds_by_hand(monkeypatch, chain, [(0.5, [])] * 8)
     np.testing.assert_allclose(found["output"], np.full((1, 2), 8 * 2 * 0.5), rtol=1e-6)
     # The weights themselves must stay as they were, to the bit.
     assert not found["0.bias after use"].any()
@@ -74,7 +75,7 @@ def test_the_layers_of_a_chain_count_and_a_sum_has_one_term_at_least(monkeypatch
 
 def test_an_input_without_numbers_is_measured_too() -> None:
     call = Call((np.zeros((0, 3), np.float32),), np.zeros((0, 2), np.float32))
-    found = conditioning.measured(linear(), [call], "float32")
+    found = measured.measured(linear(), [call], "float32")
     assert found["output"].shape == (0, 2)
     assert not found["grad_weight"].any()
 
@@ -84,12 +85,12 @@ def test_what_is_measured_is_the_same_in_every_run_and_that_of_eight_repetitions
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(conditioning.measured(module, [call], "float64"))
+        found.append(measured.measured(module, [call], "float64"))
     for name, bound in found[0].items():
         np.testing.assert_array_equal(bound, found[1][name])
     generator, base, worst = torch.Generator().manual_seed(0), observe_torch(module, [call])["output"], 0.0
     for _ in range(8):
-        moved, _ = conditioning._moved(module, 2.0**-53, generator)
+        moved, _ = measured._moved(module, 2.0**-53, generator)
         worst = max(worst, float(np.abs(observe_torch(moved, [call])["output"] - base).max()))
     np.testing.assert_allclose(found[0]["output"], 8 * 3**0.5 * worst, rtol=1e-12)
     assert worst > 0
@@ -110,7 +111,7 @@ def test_the_targets_of_a_loss_are_not_moved(loss: nn.Module, target: Array) -> 
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return self.loss(x, y)
 
-    moved, sizes = conditioning._moved(Look().double(), 0.25, torch.Generator().manual_seed(0))
+    moved, sizes = measured._moved(Look().double(), 0.25, torch.Generator().manual_seed(0))
     moved.get_submodule("loss").register_forward_pre_hook(lambda _, args: given.extend(args))
     x = torch.tensor(X)
     moved(x, torch.tensor(target))
@@ -122,7 +123,7 @@ def test_the_targets_of_a_loss_are_not_moved(loss: nn.Module, target: Array) -> 
 def test_every_number_is_moved_up_or_down_by_chance_of_its_own() -> None:
     torch.manual_seed(0)
     before = nn.Linear(40, 50).double()  # none of these weights is 0
-    moved, _ = conditioning._moved(before, 0.25, torch.Generator().manual_seed(0))
+    moved, _ = measured._moved(before, 0.25, torch.Generator().manual_seed(0))
     factors = moved.get_parameter("weight").detach().numpy() / before.get_parameter("weight").detach().numpy()
     np.testing.assert_allclose(np.unique(factors.round(12)), [0.75, 1.25])
     assert np.mean(factors > 1) == pytest.approx(0.5, abs=0.05)
@@ -130,8 +131,8 @@ def test_every_number_is_moved_up_or_down_by_chance_of_its_own() -> None:
 
 def test_only_what_computes_is_told_apart_from_what_passes_on() -> None:
     passing = [nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Identity(), nn.Unflatten(1, (1, 1))]
-    assert all(map(conditioning._passes_on, passing))
-    assert not any(map(conditioning._passes_on, [nn.Linear(1, 1), nn.Sigmoid(), nn.AvgPool2d(2)]))
+    assert all(map(measured._passes_on, passing))
+    assert not any(map(measured._passes_on, [nn.Linear(1, 1), nn.Sigmoid(), nn.AvgPool2d(2)]))
 
 
 # Conditions

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import probes
-from compare.pairs import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
+from compare.pairs import values
+from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
 from compare.verify import configurations
 from compare.verify.configurations import random_configurations
 
@@ -174,8 +174,8 @@ def test_every_layer_is_drawn_in_every_layout_with_every_kind_of_value_that_suit
     for name, pair in REGISTRY.items():
         if isinstance(pair, LayerPair):
             mine = [case for other, _, case in cases if other == name]
-            assert {case.layout for case in mine} == set(probes.LAYOUTS)
-            assert {case.values for case in mine} == set(configurations._LAYERS[name][1]) <= set(probes.VALUES)
+            assert {case.layout for case in mine} == set(values.LAYOUTS)
+            assert {case.values for case in mine} == set(configurations._LAYERS[name][1]) <= set(values.VALUES)
         elif isinstance(pair, OptimizerPair):
             assert all(isinstance(options, dict) for other, _, options in cases if other == name)
 

@@ -16,17 +16,17 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare import weights
-from compare.data import Dataset
-from compare.devices import Device
-from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.machine.data import Dataset
+from compare.machine.devices import Device
+from compare.pairs import weights
+from compare.pairs.probe import compare_probe, draw_probes, drive
+from compare.pairs.registry import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.pairs.report import Report
 from compare.training.checkpoint import LAST, load_checkpoint
 from compare.training.lockstep import Epoch, Step
 from compare.training.run import run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
-from compare.verify.probe import compare_probe, draw_probes, drive
-from compare.verify.report import Report
 from scratch import Array, backend
 from scratch.backend import to_host
 from tests.elsewhere import maker

@@ -21,8 +21,8 @@ import pytest
 from torchvision import datasets
 
 import torch_ref
-from compare import data
-from compare.errors import UserError
+from compare.machine import data
+from compare.machine.errors import UserError
 from scratch import Array, IDXError, load_mnist, read_idx
 from scratch.data import NAMES, QMNIST_NAMES
 from tests.conftest import Run

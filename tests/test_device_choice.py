@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from compare.devices import REPEATABLE_CUBLAS, open_device
-from compare.errors import UserError
+from compare.machine.devices import REPEATABLE_CUBLAS, open_device
+from compare.machine.errors import UserError
 from scratch import Array
 
 
@@ -25,7 +25,7 @@ def _cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for name in ("CUPY_TF32", "CUBLAS_WORKSPACE_CONFIG"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr("compare.devices.open_cupy", lambda: SimpleNamespace(asarray=lambda array: 2 * array))
+    monkeypatch.setattr("compare.machine.devices.open_cupy", lambda: SimpleNamespace(asarray=lambda array: 2 * array))
     yield
     convolution.fp32_precision, product.fp32_precision = before[:2]
     torch.use_deterministic_algorithms(before[2])
@@ -58,7 +58,7 @@ def test_a_cupy_that_gives_no_reason_is_refused_all_the_same(monkeypatch: pytest
     def missing() -> Array:
         raise ImportError(said)
 
-    monkeypatch.setattr("compare.devices.open_cupy", missing)
+    monkeypatch.setattr("compare.machine.devices.open_cupy", missing)
     with pytest.raises(UserError, match=r"^device cuda: CuPy cannot be imported \(no reason given\); pip install"):
         open_device("cuda")
 

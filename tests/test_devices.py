@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from compare.devices import open_device
-from compare.errors import UserError
+from compare.machine.devices import open_device
+from compare.machine.errors import UserError
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_cuda_without_cupy_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatc
         raise ImportError(reason)
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("compare.devices.open_cupy", missing)
+    monkeypatch.setattr("compare.machine.devices.open_cupy", missing)
     for name in ("CUPY_TF32", "CUBLAS_WORKSPACE_CONFIG"):
         monkeypatch.setenv(name, "")
     with pytest.raises(UserError) as refused:

@@ -17,8 +17,8 @@ from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.render.grading import as_gradescope, as_junit, marks, read_points
 from compare.diagnosis.render.page import as_html
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
 from compare.faults.catalogue import CATALOGUE
+from compare.machine.errors import UserError
 from scratch import Array
 from tests.conftest import Run
 

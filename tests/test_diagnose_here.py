@@ -25,15 +25,15 @@ from compare.diagnosis.diagnose import (
     _plain,
     diagnose,
 )
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.making import UndrivableError, UnsupportedError
+from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.examine import probes_of
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.isolation import Limits, Session
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.making import UndrivableError, UnsupportedError
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
-from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.probe import Probe
+from compare.machine.errors import UserError
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY, Case, LayerPair
 from scratch import Array
 from tests.foreign import right
 

@@ -16,18 +16,18 @@ from torch import nn
 
 import compare
 import scratch
-from compare.diagnosis import naming
 from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.explaining import replay
 from compare.diagnosis.trial import _normwise
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
-from compare.observe import Call
-from compare.pairs import REGISTRY, LayerPair
+from compare.machine.errors import UserError
+from compare.pairs.observe import Call
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY, LayerPair
+from compare.pairs.report import Row
 from compare.testing import assert_twin
-from compare.verify.probe import Probe
-from compare.verify.report import Row
 from scratch import Array
 from tests.foreign import notebook_style, right
 from tests.recorded import assert_recorded, said
@@ -666,7 +666,7 @@ def test_where_our_own_layer_is_wrong_no_catalogued_mistake_is_named(monkeypatch
     pair = REGISTRY["conv2d"]
     assert isinstance(pair, LayerPair)
     monkeypatch.setitem(REGISTRY, "conv2d", replace(pair, scratch=broken))
-    monkeypatch.setattr(naming, "plant", lambda *_: pytest.fail("nothing may be planted in wrong source"))
+    monkeypatch.setattr(replay, "plant", lambda *_: pytest.fail("nothing may be planted in wrong source"))
     described = diagnose(broken, like="conv2d", with_example=False)
     assert described.findings[0].kinds == ("grad_weight",)
     assert (described.name, described.findings[0].made) == ("factor", "It is -1 times what it should be.")

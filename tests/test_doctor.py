@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from compare import doctor
-from compare.doctor import Finding
+from compare.machine import doctor
+from compare.machine.doctor import Finding
 from tests.test_data import write_mnist
 
 

@@ -15,10 +15,11 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare import data, weights
-from compare.conditions import equal_threads
-from compare.data import Dataset
-from compare.observe import Tensors, watch_scratch, watch_torch
+from compare.machine import data
+from compare.machine.conditions import equal_threads
+from compare.machine.data import Dataset
+from compare.pairs import weights
+from compare.pairs.observe import Tensors, watch_scratch, watch_torch
 from compare.training.drift import Drift, _Moment
 from compare.training.findings import Distance, Findings, Parting, distance
 from compare.training.lockstep import Epoch, Progress, Step, lockstep

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.adapter import Adapted, adapt
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import Making, MistoldError, UndrivableError, UnsupportedError, construct
+from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.making import Making, MistoldError, UndrivableError, UnsupportedError, construct
 from scratch import Array
 from tests.foreign.linear_styles import (
     Adds,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import Functions, Making, UndrivableError, UnsupportedError, construct
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.making import Functions, Making, UndrivableError, UnsupportedError, construct
 from scratch import Array
 from tests.foreign.linear_styles import ReturnsAll
 from tests.test_driving import RIGHT, X, adapted, driven

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import scratch
-from compare.diagnosis.making import Making, UndrivableError, UnsupportedError
-from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
+from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from scratch import Array, Parameter
 
 pytestmark = pytest.mark.computes

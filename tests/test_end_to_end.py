@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 import scratch
-from compare import tolerance, weights
-from compare.observe import Call, Tensors, record_calls
-from compare.pairs import REGISTRY, LayerPair, ModelPair
-from compare.tolerance import conditioning_factor
-from compare.verify import end_to_end, models
-from compare.verify.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs import models, tolerance, weights
+from compare.pairs.models import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.observe import Call, Tensors, record_calls
+from compare.pairs.registry import REGISTRY, LayerPair, ModelPair
+from compare.pairs.report import Row
+from compare.pairs.tolerance import conditioning_factor
+from compare.verify import models as checking
 from compare.verify.models import check_layers, check_model
-from compare.verify.report import Row
 from scratch import Array
 
 
@@ -171,14 +171,14 @@ def test_what_parameters_were_before_has_their_names_after() -> None:
 
 
 def test_how_many_perturbations_the_roundings_amount_to() -> None:
-    assert end_to_end.roundings_of(torch_model()) == conditioning_factor(3) == 8 * 3**0.5
-    assert end_to_end.roundings_of(nn.Sequential(nn.ReLU())) == 8
+    assert models.roundings_of(torch_model()) == conditioning_factor(3) == 8 * 3**0.5
+    assert models.roundings_of(nn.Sequential(nn.ReLU())) == 8
 
 
 def test_the_rounding_of_the_layers_by_the_rules_of_their_kinds() -> None:
     reference = torch_model()
     calls = record_calls(reference, IMAGES, LABELS)
-    own = end_to_end.own_rounding_of_gradients(reference, IMAGES, LABELS)
+    own = models.own_rounding_of_gradients(reference, IMAGES, LABELS)
     first, last = (tolerance.sum_of_products(reference[n], [calls[str(n)]], "float64") for n in (0, 3))
     loss = tolerance.cross_entropy(nn.CrossEntropyLoss(), [calls["loss"]], "float64")
     right = {
@@ -199,11 +199,11 @@ def test_the_rounding_of_the_layers_by_the_rules_of_their_kinds() -> None:
 def test_without_perturbations_only_the_last_rounding_of_each_tensor_is_left(
     monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr(end_to_end, "one_ulp_away", lambda x, _: x)
-    monkeypatch.setattr(end_to_end, "moved_reference", lambda reference, *_: reference)
+    monkeypatch.setattr(models, "one_ulp_away", lambda x, _: x)
+    monkeypatch.setattr(models, "moved_reference", lambda reference, *_: reference)
     reference, images = torch_model(getattr(torch, dtype)), IMAGES.astype(dtype)
     found = bounds_end_to_end(reference, images, LABELS, seed=0)
-    own = end_to_end.own_rounding_of_gradients(reference, images, LABELS)
+    own = models.own_rounding_of_gradients(reference, images, LABELS)
     assert found.keys() == run_torch(reference, images, LABELS).keys()
     for name, bound in own.items():
         np.testing.assert_array_equal(found[name], bound)
@@ -239,11 +239,9 @@ def test_the_bounds_have_the_worst_of_eight_perturbations(monkeypatch: pytest.Mo
         change = next(changes)
         return {name: array + change + 0.25 * ("after" in name) * (len(given) > 1) for name, array in expected.items()}
 
-    monkeypatch.setattr(end_to_end, "moved_reference", moved)
-    monkeypatch.setattr(end_to_end, "run_torch", run)
-    monkeypatch.setattr(
-        end_to_end, "one_ulp_away", lambda x, rng: x + 1 if isinstance(rng, np.random.Generator) else rng
-    )
+    monkeypatch.setattr(models, "moved_reference", moved)
+    monkeypatch.setattr(models, "run_torch", run)
+    monkeypatch.setattr(models, "one_ulp_away", lambda x, rng: x + 1 if isinstance(rng, np.random.Generator) else rng)
     found = bounds_end_to_end(reference, IMAGES, LABELS, seed=0, blank_free=False)
     assert found.keys() == expected.keys()
     # The convolution, the linear layer and the loss. Weights count by how far they are moved anew.
@@ -317,7 +315,7 @@ def test_the_seed_of_a_model_check_draws_its_perturbations() -> None:
             used.append((given[3], more))
             return bounds_end_to_end(*given, **more)
 
-        patch.setattr(models, "bounds_end_to_end", bounds)
+        patch.setattr(checking, "bounds_end_to_end", bounds)
         check_model(SMALL, STATE, images, LABELS[:2], 7, blank_free=True)
         check_model(SMALL, STATE, images, LABELS[:2])
     assert used == [(7, {"blank_free": True}), (0, {"blank_free": False})]
@@ -368,8 +366,8 @@ def test_what_the_layers_saw_one_by_one_is_forgotten_before_both_run_end_to_end(
         return {name: np.full(array.shape, 1e-12) for name, array in right.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "run_scratch", run)
-        patch.setattr(models, "bounds_end_to_end", loose)
+        patch.setattr(checking, "run_scratch", run)
+        patch.setattr(checking, "bounds_end_to_end", loose)
         rows = check_model(pair, state, images, LABELS[:4], blank_free=True)
     assert "end to end, 4 images" in {row.case for row in rows}
     assert not [case for case, _ in wrong(rows) if case.startswith("end")]
@@ -406,7 +404,7 @@ def test_an_update_that_is_not_made_is_told_by_its_size() -> None:
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "compare", compare)
+        patch.setattr(checking, "compare", compare)
         assert check_model(SMALL, STATE, IMAGES, LABELS) == []
     (given, more) = seen[-1]
     assert given[:2] == ("small", "end to end, 5 images")
@@ -465,11 +463,11 @@ def test_the_calls_of_a_layer_are_compared_whole() -> None:
     assert isinstance(pair, LayerPair)
     x = np.array([[1.0, -2.0]])
     calls = [Call((x,), np.ones((1, 2))), Call((x + 1,), np.ones((1, 2)))]
-    rows = models.check_calls(pair, "name", "case", scratch.ReLU(), nn.ReLU(), calls, "float64")
+    rows = checking.check_calls(pair, "name", "case", scratch.ReLU(), nn.ReLU(), calls, "float64")
     assert wrong(rows) == []
     assert {(row.pair, row.case, row.dtype) for row in rows} == {("name", "case", "float64")}
     assert "grad_input of call 2" in {row.tensor for row in rows}
-    (row,) = models.check_calls(pair, "name", "case", Raises(), nn.ReLU(), calls, "float32")
+    (row,) = checking.check_calls(pair, "name", "case", Raises(), nn.ReLU(), calls, "float32")
     assert (row.pair, row.case, row.dtype, row.problem) == ("name", "case", "float32", "raised SystemExit: no")
 
 

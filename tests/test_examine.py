@@ -11,15 +11,15 @@ import pytest
 
 import scratch
 from compare.diagnosis import examine as module
+from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.examine import Answer, examine, own_answer, probes_of
-from compare.diagnosis.isolation import Outcome
+from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.naming import RAISED
 from compare.diagnosis.trial import NORMWISE, Driven, Trial
-from compare.observe import Tensors
-from compare.pairs import Case, LayerPair
-from compare.verify.probe import Probe, bounds, draw_images, draw_probe, draw_steps, expected
-from compare.verify.report import Row
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe, bounds, draw_images, draw_probe, draw_steps, expected
+from compare.pairs.registry import Case, LayerPair
+from compare.pairs.report import Row
 
 OPTIONS = {"in_features": 3, "out_features": 2}
 CASES = (

@@ -13,17 +13,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-import compare.verify.report as verifier
+import compare.pairs.report as verifier
 import scratch
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.matrix import Kill, Matrix, false_alarms, kill_matrix
-from compare.errors import UserError
 from compare.faults import catalogue
 from compare.faults.catalogue import CATALOGUE, catalogue_table, chosen_faults, faults_of, find_fault
 from compare.faults.exercise import write_exercise
 from compare.faults.fault import Fault, as_json, broken_source, plant
 from compare.faults.program import PROGRAM
-from compare.pairs import REGISTRY
+from compare.machine.errors import UserError
+from compare.pairs.registry import REGISTRY
 from compare.verify import canaries
 from compare.verify.configurations import random_configurations
 

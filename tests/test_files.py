@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from compare import files
-from compare.errors import UserError
+from compare.machine import files
+from compare.machine.errors import UserError
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux shows the open files here")
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis import patterns
-from compare.diagnosis.patterns import Evidence, Form, recognise
+from compare.diagnosis.explaining import forms
+from compare.diagnosis.explaining.forms import Evidence, Form, recognise
 from compare.diagnosis.trial import Trial
-from compare.observe import Call, Tensors
-from compare.verify.probe import Probe
-from compare.verify.report import Row
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe
+from compare.pairs.report import Row
 from scratch import Array
 
 Found = tuple[str, str, str] | None
@@ -276,9 +276,9 @@ def test_what_overflows_is_described_without_a_warning() -> None:
 
 def test_zero_is_zero_everywhere_on_every_input() -> None:
     zero, half = evidence(numbers(2, 3), np.zeros((2, 3))), evidence(numbers(2, 3), [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    assert patterns._zero([zero, zero])
-    assert patterns._zero([half]) is None
-    assert patterns._zero([zero, half]) is None
+    assert forms._zero([zero, zero])
+    assert forms._zero([half]) is None
+    assert forms._zero([zero, half]) is None
 
 
 NARROWED = (
@@ -307,22 +307,22 @@ EDGE = 2.0**-17  # representable in float32, as is 1e5 times it
     ],
 )
 def test_the_errors_of_float32_are_known_by_their_size(right: list[float], got: list[float], narrowed: bool) -> None:
-    assert patterns._narrow([evidence(right, got)]) == (NARROWED if narrowed else None)
-    assert patterns._narrow([evidence(right, got, dtype="float32")]) is None
+    assert forms._narrow([evidence(right, got)]) == (NARROWED if narrowed else None)
+    assert forms._narrow([evidence(right, got, dtype="float32")]) is None
 
 
 def test_the_errors_of_float32_are_there_on_every_input() -> None:
     def seen(error: float) -> Evidence:
         return evidence([0.0, 1.0], [error, 1.0])
 
-    assert patterns._narrow([seen(1e-7), seen(1e-6)]) == NARROWED
-    assert patterns._narrow([seen(1e-12), seen(1e-6)]) == NARROWED
-    assert patterns._narrow([seen(1e-7), seen(3e-6)]) is None
-    assert patterns._narrow([seen(3e-6), seen(1e-7)]) is None
-    assert patterns._narrow([seen(2.0**-18), seen(3e-6)]) is None
-    assert patterns._narrow([seen(2.0**-18), seen(2.0**-18)]) == NARROWED
-    assert patterns._narrow([seen(1e-7), seen(0.5)]) is None
-    assert patterns._narrow([seen(2.0**-18), seen(0.5)]) is None
+    assert forms._narrow([seen(1e-7), seen(1e-6)]) == NARROWED
+    assert forms._narrow([seen(1e-12), seen(1e-6)]) == NARROWED
+    assert forms._narrow([seen(1e-7), seen(3e-6)]) is None
+    assert forms._narrow([seen(3e-6), seen(1e-7)]) is None
+    assert forms._narrow([seen(2.0**-18), seen(3e-6)]) is None
+    assert forms._narrow([seen(2.0**-18), seen(2.0**-18)]) == NARROWED
+    assert forms._narrow([seen(1e-7), seen(0.5)]) is None
+    assert forms._narrow([seen(2.0**-18), seen(0.5)]) is None
 
 
 def test_what_is_off_by_no_more_than_the_tolerance_fits_no_form() -> None:
@@ -347,9 +347,9 @@ def test_close_is_close_everywhere_on_every_input() -> None:
     def seen(error: float) -> Evidence:
         return evidence([0.0, 4.0, 2.0], [error, 4.0, 2.0])
 
-    assert patterns._close([seen(4e-9)])
-    assert patterns._close([seen(4.1e-9)]) is None
-    assert patterns._close([seen(4e-9), seen(4.1e-9)]) is None
+    assert forms._close([seen(4e-9)])
+    assert forms._close([seen(4.1e-9)]) is None
+    assert forms._close([seen(4e-9), seen(4.1e-9)]) is None
 
 
 # A factor
@@ -358,20 +358,20 @@ def test_close_is_close_everywhere_on_every_input() -> None:
 def test_a_factor_is_that_of_the_tensors() -> None:
     right = np.array([0.0, 1.0, -3.0, 2.0])
     hint = "Compare the sizes of a few numbers with the right ones."
-    assert patterns._factor([evidence(right, 4 * right)]) == ("factor", "It is 4 times what it should be.", hint)
-    assert patterns._factor([evidence(right, 2 * right)]) == ("factor", "It is 2 times what it should be.", hint)
-    assert patterns._factor([evidence(right, -right / 8)]) == ("factor", "It is -1/8 times what it should be.", hint)
-    assert patterns._factor([evidence(right, right * [1, 2, 1, 1])]) is None
-    assert patterns._factor([evidence(right, 2 * right), evidence(right, right + 1)]) is None
-    assert patterns._factor([evidence(0 * right, right)]) is None
-    assert patterns._factor([evidence(right, 2 * right), evidence(0 * right, right)]) is None
+    assert forms._factor([evidence(right, 4 * right)]) == ("factor", "It is 4 times what it should be.", hint)
+    assert forms._factor([evidence(right, 2 * right)]) == ("factor", "It is 2 times what it should be.", hint)
+    assert forms._factor([evidence(right, -right / 8)]) == ("factor", "It is -1/8 times what it should be.", hint)
+    assert forms._factor([evidence(right, right * [1, 2, 1, 1])]) is None
+    assert forms._factor([evidence(right, 2 * right), evidence(right, right + 1)]) is None
+    assert forms._factor([evidence(0 * right, right)]) is None
+    assert forms._factor([evidence(right, 2 * right), evidence(0 * right, right)]) is None
 
 
 def test_a_factor_beside_1_is_none() -> None:
     right = np.array([0.0, 1.0, -3.0, 2.0])
-    assert patterns._factor([evidence(right, (1 + 0.5e-6) * right)]) is None
-    assert patterns._factor([evidence(right, (1 + 1.5e-6) * right)])
-    assert patterns._factor([evidence(right, right), evidence(right, 3 * right)])
+    assert forms._factor([evidence(right, (1 + 0.5e-6) * right)]) is None
+    assert forms._factor([evidence(right, (1 + 1.5e-6) * right)])
+    assert forms._factor([evidence(right, right), evidence(right, 3 * right)])
 
 
 def test_a_factor_that_changes_is_a_length_or_varying() -> None:
@@ -379,10 +379,10 @@ def test_a_factor_that_changes_is_a_length_or_varying() -> None:
         right = numbers(n, 3, seed=n)
         return evidence(right, c * right, calls=call_of(right, right))
 
-    found = patterns._factor([seen(2, 1 / 2), seen(5, 1 / 5)])
+    found = forms._factor([seen(2, 1 / 2), seen(5, 1 / 5)])
     assert found is not None
     assert found[:2] == ("factor", "It is 1/N times what it should be.")
-    assert patterns._factor([seen(2, 1.23456), seen(5, 3), seen(4, 0.25), seen(3, 7)]) == (
+    assert forms._factor([seen(2, 1.23456), seen(5, 3), seen(4, 0.25), seen(3, 7)]) == (
         "factor-varying",
         "It is a multiple of what it should be, by a factor that changes from input to input (1.235, 3, 0.25 ...).",
         "What do you multiply or divide by, and where does that number come from?",
@@ -419,26 +419,26 @@ SIZES = [{"N": 2.0, "C": 3.0, "K": 5.0, "F": 7.0}, {"C": 11.0, "N": 13.0, "K": 1
     ],
 )
 def test_factors_in_words(factors: list[float], words: str | None) -> None:
-    assert patterns._in_words(factors, SIZES) == words
+    assert forms._in_words(factors, SIZES) == words
 
 
 def test_of_one_size_no_expression_is_guessed() -> None:
     same = [{"N": 2.0, "C": 3.0}] * 2
-    assert patterns._in_words([2.0], same[:1]) == "2"
-    assert patterns._in_words([2.0, 2.0], same) == "2"
-    assert patterns._in_words([2.0, 3.0], same) is None
+    assert forms._in_words([2.0], same[:1]) == "2"
+    assert forms._in_words([2.0, 2.0], same) == "2"
+    assert forms._in_words([2.0, 3.0], same) is None
 
 
 def test_a_length_that_an_input_lacks_says_nothing() -> None:
-    assert patterns._in_words([3, 5], [{"N": 2.0, "C": 3.0}, {"N": 5.0}]) is None
-    assert patterns._in_words([2, 5], [{"C": 3.0, "N": 2.0}, {"N": 5.0}]) == "N"
+    assert forms._in_words([3, 5], [{"N": 2.0, "C": 3.0}, {"N": 5.0}]) is None
+    assert forms._in_words([2, 5], [{"C": 3.0, "N": 2.0}, {"N": 5.0}]) == "N"
 
 
 def test_a_length_of_1_is_no_expression() -> None:
     """All lengths are 1, and the factors are so near that they might be: nothing varies with it."""
     sizes = [{"N": 1.0, "C": 1.0}, {"N": 1.0, "K": 1.0}]
     for sign in (1, -1):
-        assert patterns._in_words([sign * (1 + 0.9e-6), sign * (1 - 0.9e-6)], sizes) is None
+        assert forms._in_words([sign * (1 + 0.9e-6), sign * (1 - 0.9e-6)], sizes) is None
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_length_of_1_is_no_expression() -> None:
     ],
 )
 def test_a_constant_is_a_fraction_or_a_number(c: float, words: str) -> None:
-    assert patterns._constant(c) == words
+    assert forms._constant(c) == words
 
 
 # One number
@@ -472,14 +472,14 @@ def test_a_constant_is_a_fraction_or_a_number(c: float, words: str) -> None:
 )
 def test_one_number_is_known_by_what_it_is_of_the_right_ones(value: float, word: str) -> None:
     seen = evidence([[0.0, -1.0], [3.0, 4.0]], np.full((2, 2), value))
-    assert patterns._one_value([seen]) == (
+    assert forms._one_value([seen]) == (
         "one-value",
         f"All its elements are one number, the {word} of the right ones.",
         "Over which axes do you sum?",
     )
     another = evidence([[0.0, -1.0], [3.0, 4.0]], np.full((2, 2), 17.0))
     for both in ([another], [seen, another], [another, seen]):
-        assert patterns._one_value(both) == (
+        assert forms._one_value(both) == (
             "one-value",
             "All its elements are one and the same number.",
             "Over which axes do you sum?",
@@ -487,10 +487,10 @@ def test_one_number_is_known_by_what_it_is_of_the_right_ones(value: float, word:
 
 
 def test_one_number_is_the_same_everywhere_to_rounding() -> None:
-    assert patterns._one_value([evidence([0.0, 1.0], [0.0, 1e-9])])
-    assert patterns._one_value([evidence([0.0, 1.0], [0.0, 1.1e-9])]) is None
-    assert patterns._one_value([evidence([1.0], [2.0])]) is None
-    assert patterns._one_value([evidence([0.0, 1.0], [2.0, 2.0]), evidence([0.0, 1.0], [2.0, 3.0])]) is None
+    assert forms._one_value([evidence([0.0, 1.0], [0.0, 1e-9])])
+    assert forms._one_value([evidence([0.0, 1.0], [0.0, 1.1e-9])]) is None
+    assert forms._one_value([evidence([1.0], [2.0])]) is None
+    assert forms._one_value([evidence([0.0, 1.0], [2.0, 2.0]), evidence([0.0, 1.0], [2.0, 3.0])]) is None
 
 
 # Axes
@@ -520,11 +520,11 @@ def test_what_is_reversed_is_reversed_along_axes_with_names(
     right = random(*shape)
     seen = evidence(right, np.flip(right, axes), kind)
     said = "flipped", f"It is reversed along {which}.", "Read one small example backwards."
-    assert patterns._turned([seen]) == said
-    assert patterns._turned([seen, seen]) == said
-    assert patterns._turned([seen, evidence(right, right + 1, kind)]) is None
-    assert patterns._turned([seen, evidence(np.ones(1), np.zeros(1), kind)]) is None
-    assert patterns._turned([evidence(np.ones(1), np.zeros(1), kind), seen]) is None
+    assert forms._turned([seen]) == said
+    assert forms._turned([seen, seen]) == said
+    assert forms._turned([seen, evidence(right, right + 1, kind)]) is None
+    assert forms._turned([seen, evidence(np.ones(1), np.zeros(1), kind)]) is None
+    assert forms._turned([evidence(np.ones(1), np.zeros(1), kind), seen]) is None
 
 
 @pytest.mark.parametrize(
@@ -544,16 +544,16 @@ def test_axes_that_are_exchanged_have_names(kind: str, order: tuple[int, ...], n
     right = random(*(3,) * len(order))
     seen = evidence(right, right.transpose(order), kind)
     said = "transposed", f"Its axes are exchanged: they come as ({names}).", "Compare one element off the diagonal."
-    assert patterns._turned([seen]) == said
-    assert patterns._turned([seen, seen]) == said
-    assert patterns._turned([seen, evidence(right, right + 1, kind)]) is None
-    assert patterns._turned([seen, evidence(np.ones(1), np.zeros(1), kind)]) is None
+    assert forms._turned([seen]) == said
+    assert forms._turned([seen, seen]) == said
+    assert forms._turned([seen, evidence(right, right + 1, kind)]) is None
+    assert forms._turned([seen, evidence(np.ones(1), np.zeros(1), kind)]) is None
 
 
 def test_axes_in_their_own_order_are_not_exchanged() -> None:
     for shape in ((2, 2), (3, 3, 3), (4,)):
-        assert patterns._turned([evidence(random(*shape), random(*shape))]) is None
-        assert patterns._turned([evidence(random(*shape), random(*shape, seed=1))]) is None
+        assert forms._turned([evidence(random(*shape), random(*shape))]) is None
+        assert forms._turned([evidence(random(*shape), random(*shape, seed=1))]) is None
 
 
 # A shift
@@ -573,7 +573,7 @@ def test_a_shift_by_up_to_three_rows_and_columns(dy: int) -> None:
     for dx in range(-4, 5):
         seen = evidence(numbers(1, 2, 7, 6), shifted(numbers(1, 2, 7, 6), dy, dx))
         rows, columns = "row" if abs(dy) == 1 else "rows", "column" if abs(dx) == 1 else "columns"
-        found = patterns._shifted([seen])
+        found = forms._shifted([seen])
         if (dy, dx) == (0, 0) or 4 in (abs(dy), abs(dx)):
             assert found is None
         else:
@@ -587,13 +587,13 @@ def test_a_shift_by_up_to_three_rows_and_columns(dy: int) -> None:
 def test_a_shift_is_the_same_on_every_input() -> None:
     large, small = numbers(2, 1, 6, 7), numbers(1, 3, 5, 4, seed=1)
     one = evidence(large, shifted(large, 1, -2))
-    assert patterns._shifted([one, evidence(small, shifted(small, 1, -2))])
-    assert patterns._shifted([one, evidence(small, shifted(small, 1, 2))]) is None
-    assert patterns._shifted([one, evidence(small, small)]) is None
-    assert patterns._shifted([one, evidence(np.ones((2, 3)), np.zeros((2, 3)))]) is None
-    assert patterns._shifted([evidence(np.ones((2, 3)), np.zeros((2, 3)))]) is None
+    assert forms._shifted([one, evidence(small, shifted(small, 1, -2))])
+    assert forms._shifted([one, evidence(small, shifted(small, 1, 2))]) is None
+    assert forms._shifted([one, evidence(small, small)]) is None
+    assert forms._shifted([one, evidence(np.ones((2, 3)), np.zeros((2, 3)))]) is None
+    assert forms._shifted([evidence(np.ones((2, 3)), np.zeros((2, 3)))]) is None
     nothing = np.zeros((0, 1, 5, 5))
-    assert patterns._shifted([evidence(nothing, nothing), one])
+    assert forms._shifted([evidence(nothing, nothing), one])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 9), (1, 1, 2, 9), (1, 1, 9, 3), (1, 1, 9, 2)])
@@ -602,15 +602,15 @@ def test_an_image_that_a_shift_leaves_nothing_of_does_not_confirm_it(shape: tupl
     large = numbers(1, 1, 9, 9)
     one = evidence(large, shifted(large, dy, dx))
     tiny = evidence(numbers(*shape), random(*shape))
-    assert patterns._shifted([one])
-    assert patterns._shifted([one, tiny]) is None
-    assert patterns._shifted([tiny, one]) is None
+    assert forms._shifted([one])
+    assert forms._shifted([one, tiny]) is None
+    assert forms._shifted([tiny, one]) is None
 
 
 def test_zeros_that_cover_zeros_are_no_shift() -> None:
     right = np.zeros((1, 1, 5, 5))
     right[0, 0, 0, 0] = 1
-    assert patterns._shifted([evidence(right, 0 * right)]) is None
+    assert forms._shifted([evidence(right, 0 * right)]) is None
 
 
 def test_a_shift_is_exact_to_rounding() -> None:
@@ -619,7 +619,7 @@ def test_a_shift_is_exact_to_rounding() -> None:
     for error, fits in ((1e-9, True), (1.1e-9, False)):
         got = shifted(right, 0, 1)
         got[0, 0, 1, 3] += error
-        assert bool(patterns._shifted([evidence(right, got)])) is fits
+        assert bool(forms._shifted([evidence(right, got)])) is fits
 
 
 # A border
@@ -633,7 +633,7 @@ def test_a_border_is_up_to_three_wide_with_something_inside(ring: int, more: int
     right = numbers(*shape)
     got = np.zeros(shape) if edge == "zero" else right + 1
     got[:, :, ring:-ring, ring:-ring] = right[:, :, ring:-ring, ring:-ring]
-    found = patterns._border([evidence(right, got)])
+    found = forms._border([evidence(right, got)])
     if ring == 4 or not more:
         assert found is None
     else:
@@ -643,7 +643,7 @@ def test_a_border_is_up_to_three_wide_with_something_inside(ring: int, more: int
             "Look at what happens to the windows at the edge, and to the padding.",
         )
     turned = evidence(right.swapaxes(2, 3), got.swapaxes(2, 3))
-    assert patterns._border([turned]) == found
+    assert forms._border([turned]) == found
 
 
 def bordered(fill: float, *, inside: float = 0.0) -> Evidence:
@@ -656,7 +656,7 @@ def bordered(fill: float, *, inside: float = 0.0) -> Evidence:
 
 def test_a_border_is_there_on_every_input() -> None:
     def made(*wrong: Evidence) -> str | None:
-        found = patterns._border(wrong)
+        found = forms._border(wrong)
         return None if found is None else found[1]
 
     assert made(bordered(0), bordered(0)) == "It is right inside, and zero in a border of 1."
@@ -680,7 +680,7 @@ def test_images_that_are_one_or_in_another_order(shape: tuple[int, ...], kind: s
     right = random(*shape)
 
     def found(got: Array) -> Found:
-        return patterns._of_one_image([evidence(right, got, kind)])
+        return forms._of_one_image([evidence(right, got, kind)])
 
     batch = kind != "grad_weight"
     hint = "What does the loop over images change?"
@@ -701,22 +701,22 @@ def test_images_are_one_or_in_another_order_on_every_input() -> None:
     a, b = random(3, 2), random(2, 4, seed=1)
     order = [evidence(a, a[[1, 2, 0]]), evidence(b, b[::-1])]
     one = [evidence(a, a[[0, 0, 0]]), evidence(b, b[[0, 0]])]
-    assert patterns._of_one_image(order) == ORDER
-    assert patterns._of_one_image(one)
-    assert patterns._of_one_image([order[0], one[1]]) is None
-    assert patterns._of_one_image([one[0], order[1]]) is None
-    assert patterns._of_one_image([one[0], evidence(b, b[[1, 1]])]) is None
-    assert patterns._of_one_image([evidence(array(1.0), array(2.0))]) is None
-    assert patterns._of_one_image([one[0], evidence(array(1.0), array(2.0))]) is None
+    assert forms._of_one_image(order) == ORDER
+    assert forms._of_one_image(one)
+    assert forms._of_one_image([order[0], one[1]]) is None
+    assert forms._of_one_image([one[0], order[1]]) is None
+    assert forms._of_one_image([one[0], evidence(b, b[[1, 1]])]) is None
+    assert forms._of_one_image([evidence(array(1.0), array(2.0))]) is None
+    assert forms._of_one_image([one[0], evidence(array(1.0), array(2.0))]) is None
 
 
 @pytest.mark.parametrize("got", [lambda y: np.repeat(y[:1], len(y), axis=0), lambda y: y[::-1]])
 def test_one_image_alone_that_is_wrong_is_not_explained_by_the_others(got: Callable[[Array], Array]) -> None:
     right = random(3, 2)
     alone = evidence(right[:1], right[:1] + 1)
-    assert patterns._of_one_image([evidence(right, got(right))])
-    assert patterns._of_one_image([evidence(right, got(right)), alone]) is None
-    assert patterns._of_one_image([alone]) is None
+    assert forms._of_one_image([evidence(right, got(right))])
+    assert forms._of_one_image([evidence(right, got(right)), alone]) is None
+    assert forms._of_one_image([alone]) is None
 
 
 def test_images_are_known_to_rounding() -> None:
@@ -724,14 +724,14 @@ def test_images_are_known_to_rounding() -> None:
     for error, fits in ((1e-9, True), (1.1e-9, False)):
         got = right[[2, 0, 1]]
         got[1, 1] += error
-        assert bool(patterns._of_one_image([evidence(right, got)])) is fits
+        assert bool(forms._of_one_image([evidence(right, got)])) is fits
 
 
 # Some zeros, another order
 
 
 def partly(right: Any, got: Any) -> str | None:
-    found = patterns._partly_zero([evidence(array(right), array(got))])
+    found = forms._partly_zero([evidence(array(right), array(got))])
     return None if found is None else found[1]
 
 
@@ -755,15 +755,15 @@ def test_where_they_are_zero_is_read_from_the_inputs_where_some_are() -> None:
     right = evidence([[0.0, 1.0]], [[0.0, 1.0]])
     none = evidence([[0.0, 0.0]], [[0.0, 0.0]])
     for other in (close, right, none):
-        found = patterns._partly_zero([other, last])
+        found = forms._partly_zero([other, last])
         assert found is not None
         assert "(only in the last image)" in found[1]
-    assert patterns._partly_zero([last, evidence([1.0, 2.0], [3.0, 2.0])]) is None
+    assert forms._partly_zero([last, evidence([1.0, 2.0], [3.0, 2.0])]) is None
 
 
 def test_the_right_numbers_in_another_order() -> None:
     def found(right: Any, got: Any) -> bool:
-        return patterns._reordered([evidence(array(right), array(got))]) is not None
+        return forms._reordered([evidence(array(right), array(got))]) is not None
 
     right = [[1.0, 2.0, 0.0], [4.0, 5.0, 6.0]]
     assert found(right, [[5.0, 0.0, 4.0], [6.0, 1.0, 2.0]])
@@ -775,15 +775,15 @@ def test_the_right_numbers_in_another_order() -> None:
     assert not found([1.0], [1.0])
     assert not found([], [])
     both = [evidence([1.0, 2.0], [2.0, 1.0]), evidence([1.0, 2.0], [2.0, 3.0])]
-    assert patterns._reordered(both[:1])
-    assert patterns._reordered(both) is None
+    assert forms._reordered(both[:1])
+    assert forms._reordered(both) is None
 
 
 # Something added
 
 
 def residual(*wrong: Evidence) -> str | None:
-    found = patterns._residual(wrong)
+    found = forms._residual(wrong)
     assert found is None or (found[0], found[2]) == (
         "plus-multiple",
         "What is added to it that does not belong there?",
@@ -879,7 +879,7 @@ def test_what_is_added_is_a_multiple_to_rounding(rest: list[float], fits: bool) 
 def test_one_number_for_each_channel_is_spread(
     other: tuple[int, ...], shape: tuple[int, ...], over: tuple[int, ...] | None
 ) -> None:
-    found = patterns._spread(np.arange(float(np.prod(other))).reshape(other), shape)
+    found = forms._spread(np.arange(float(np.prod(other))).reshape(other), shape)
     if over is None:
         assert found is None
     else:
@@ -910,32 +910,32 @@ def test_one_number_is_added_to_each_channel(shape: tuple[int, ...], fits: bool)
         "It is off by one number for each channel.",
         "What is added once for each channel?",
     )
-    assert patterns._per_channel([seen]) == (expected if fits else None)
-    assert patterns._per_channel([seen, evidence(right, right * 2)]) is None
-    assert patterns._per_channel([evidence(right, right * 2)]) is None
+    assert forms._per_channel([seen]) == (expected if fits else None)
+    assert forms._per_channel([seen, evidence(right, right * 2)]) is None
+    assert forms._per_channel([evidence(right, right * 2)]) is None
     one = evidence(random(1, 3, 1, 1), random(1, 3, 1, 1) + 1)
-    assert patterns._per_channel([seen, one]) is None
+    assert forms._per_channel([seen, one]) is None
 
 
 def test_every_channel_has_one_number_added() -> None:
     right = random(2, 3, 4, 5)
     got = right + 1
     got[:, 2] *= 2
-    assert patterns._per_channel([evidence(right, got)]) is None
+    assert forms._per_channel([evidence(right, got)]) is None
 
 
 def test_one_number_for_each_image_row_or_column_is_none_for_each_channel() -> None:
     right = random(2, 2, 2, 2)
     for axis in (0, 2, 3):
         offset = np.array([1.0, 3.0]).reshape([2 if n == axis else 1 for n in range(4)])
-        assert patterns._per_channel([evidence(right, right + offset)]) is None
+        assert forms._per_channel([evidence(right, right + offset)]) is None
 
 
 @pytest.mark.parametrize(("error", "fits"), [(2e-9, True), (2.1e-9, False)])
 def test_one_number_for_each_channel_is_one_to_rounding(error: float, fits: bool) -> None:
     right = array([[[[1.0, 0.0, 0.0]]]])
     seen = evidence(right, right + array([0.0, 0.0, error]))
-    assert bool(patterns._per_channel([seen])) is fits
+    assert bool(forms._per_channel([seen])) is fits
 
 
 # Where the differences are
@@ -949,7 +949,7 @@ def mask_of(shape: tuple[int, ...], place: Any) -> Array:
 
 def where(*masks: Array, x: Array | None = None, g: Array | None = None) -> str:
     calls = () if x is None else call_of(x, g if g is not None else np.zeros(1))
-    return patterns._where([evidence(np.zeros(m.shape), m.astype(float), calls=calls) for m in masks])
+    return forms._where([evidence(np.zeros(m.shape), m.astype(float), calls=calls) for m in masks])
 
 
 AXES = ["image", "channel", "row", "column"]
@@ -1021,14 +1021,14 @@ def test_the_sign_of_what_the_call_was_given_is_named(words: str | None, mask: A
 def test_a_difference_beyond_the_tolerance_counts() -> None:
     right = array([[4.0, 0.0], [1.0, 4.0]])
     for error, words in ((4e-9, " (only in the last image)"), (4.1e-9, "")):
-        assert patterns._where([evidence(right, right + array([[0.0, error], [1.0, 1.0]]))]) == words
+        assert forms._where([evidence(right, right + array([[0.0, error], [1.0, 1.0]]))]) == words
 
 
 # What fits no form
 
 
 def described(*seen: Evidence) -> Form:
-    return patterns._description([e for e in seen if e.wrong], seen)
+    return forms._description([e for e in seen if e.wrong], seen)
 
 
 def test_what_fits_no_form_is_described() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.gradients import Gradients, Resetting, _place, collect
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.making import Functions, MistoldError
-from compare.diagnosis.placement import Placement
+from compare.diagnosis.driving.gradients import Gradients, Resetting, _place, collect
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.making import Functions, MistoldError
+from compare.diagnosis.driving.placement import Placement
 from scratch import Array, Parameter
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_info
 
 import compare
 import scratch
-from compare.diagnosis import isolation
-from compare.diagnosis.isolation import (
+from compare.diagnosis.driving import sandbox
+from compare.diagnosis.driving.sandbox import (
     LARGEST_FILE,
     Limits,
     MiB,
@@ -335,7 +335,7 @@ def test_the_process_answers_until_its_parent_is_gone_and_never_outlives_a_call_
     monkeypatch.setattr(signal, "alarm", alarms.append)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(faulthandler, "disable", lambda: None)
-    monkeypatch.setattr(isolation, "_limit_memory", memory.append)
+    monkeypatch.setattr(sandbox, "_limit_memory", memory.append)
     pipe, parents = Pipe(("divided", (4,)), ("divided", (5,))), Pipe()
     connection: Any = pipe
     parents_end: Any = parents
@@ -354,7 +354,7 @@ def test_memory_is_limited_beside_what_is_there_and_no_core_is_written(monkeypat
         pytest.skip("needs Linux")
     limits: dict[int, tuple[int, int]] = {}
     names = {name: getattr(resource, name) for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_FSIZE", "getpagesize")}
-    monkeypatch.setattr(isolation, "resource", SimpleNamespace(setrlimit=limits.__setitem__, **names))
+    monkeypatch.setattr(sandbox, "resource", SimpleNamespace(setrlimit=limits.__setitem__, **names))
     _limit_memory(1024)
     with open("/proc/self/statm") as file:
         there = int(file.read().split()[0]) * resource.getpagesize()
@@ -366,11 +366,11 @@ def test_memory_is_limited_beside_what_is_there_and_no_core_is_written(monkeypat
 
 def test_where_memory_cannot_be_limited_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[Any] = []
-    monkeypatch.setattr(isolation, "resource", SimpleNamespace(setrlimit=lambda *limit: limits.append(limit)))
+    monkeypatch.setattr(sandbox, "resource", SimpleNamespace(setrlimit=lambda *limit: limits.append(limit)))
     with monkeypatch.context() as patch:
         patch.setattr(os.path, "exists", lambda _: False)
         _limit_memory(64)
-    monkeypatch.setattr(isolation, "resource", None)
+    monkeypatch.setattr(sandbox, "resource", None)
     _limit_memory(64)
     assert limits == []
 

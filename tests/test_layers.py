@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare.pairs import REGISTRY, Case, LayerPair
+from compare.pairs.probe import draw_probe
+from compare.pairs.registry import REGISTRY, Case, LayerPair
 from compare.verify.agreement import DTYPES, check_probe
-from compare.verify.probe import draw_probe
 from scratch import (
     Array,
     BatchNorm2d,

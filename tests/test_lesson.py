@@ -31,35 +31,25 @@ from torch import nn
 
 import scratch
 from compare import cli
-from compare.data import Dataset
-from compare.errors import UserError
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
-from compare.lesson import (
-    agreement,
-    chapters,
-    chart,
-    close,
-    examples,
-    learnt,
-    pixels,
-    server,
-    source,
-    why,
-    windows,
-    with_torch,
-)
+from compare.lesson import agreement, examples, server, with_torch
 from compare.lesson.build import Lesson, build
+from compare.lesson.chapters import close, contents, learnt, why, windows
 from compare.lesson.history import Curve, train_small
 from compare.lesson.layers import LAYERS, Layer
+from compare.lesson.not_as_shown import NotAsShown
 from compare.lesson.scene import Scene, trained_rows
-from compare.lesson.verdict import NotAsShown
-from compare.observe import Call, Tensors
-from compare.pairs import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.lesson.showing import chart, source
+from compare.machine.data import Dataset
+from compare.machine.errors import UserError
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.registry import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.pairs.report import Report, Row
+from compare.pairs.weights import scratch_state
+from compare.pictures import inline
 from compare.training.findings import Findings, Parting
 from compare.verify.agreement import check
-from compare.verify.report import Report, Row
-from compare.weights import scratch_state
 from scratch import naive
 from tests.conftest import Run
 from tests.test_lesson_history import begin
@@ -434,20 +424,20 @@ def test_a_shift_moves_the_map_along(ten: scratch.Array) -> None:
 # ---- pictures and curves
 
 
-def decoded(picture: pixels.Pixels) -> scratch.Array:
+def decoded(picture: inline.Pixels) -> scratch.Array:
     image = Image.open(io.BytesIO(base64.b64decode(picture.address.partition(",")[2])))
     assert image.size == (picture.width, picture.height)
     return np.asarray(image)
 
 
 def test_pictures_have_a_pixel_for_each_number() -> None:
-    assert decoded(pixels.grey(np.array([[0.0, 1.0, 2.0]]))).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
-    assert decoded(pixels.grey(np.array([[-1.0, 300.0]]), 255)).tolist() == [[[0] * 3, [255] * 3]]
-    (negative, zero, positive) = decoded(pixels.signed(np.array([[-1.0, 0.0, 5.0]]), 1.0))[0].tolist()
+    assert decoded(inline.grey(np.array([[0.0, 1.0, 2.0]]))).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    assert decoded(inline.grey(np.array([[-1.0, 300.0]]), 255)).tolist() == [[[0] * 3, [255] * 3]]
+    (negative, zero, positive) = decoded(inline.signed(np.array([[-1.0, 0.0, 5.0]]), 1.0))[0].tolist()
     assert negative[2] > negative[0]
     assert zero == [247] * 3
     assert positive == [202, 0, 32]
-    assert decoded(pixels.signed(np.ones((5, 3, 2)))).shape == (2 * 4 + 1, 3 * 3 + 1, 3)
+    assert decoded(inline.signed(np.ones((5, 3, 2)))).shape == (2 * 4 + 1, 3 * 3 + 1, 3)
 
 
 def test_curves_are_drawn_where_their_points_are() -> None:
@@ -509,7 +499,7 @@ def test_bars_are_as_high_as_the_logarithm_of_their_counts() -> None:
 def test_every_tensor_has_its_bar(lesson: Lesson) -> None:
     row = lesson.report.rows[0]
     rows = [replace(row, budget=share) for share in (0.0, 0.02, 0.05, 0.97, 1.0)]
-    drawn = chapters._histogram(tuple(rows))
+    drawn = contents._histogram(tuple(rows))
     assert "exact: 1, up to 5 %: 1, up to 10 %: 1, up to 100 %: 2" in drawn
 
 
@@ -568,7 +558,7 @@ def scene(lesson: Lesson, digits: Dataset) -> Scene:
 
 @pytest.mark.computes
 def test_the_ties_that_are_explained_are_torchs(scene: Scene) -> None:
-    tie = chapters.layers(scene)["tie"]
+    tie = contents.layers(scene)["tie"]
     x = torch.tensor([[[[1.0, 5.0], [5.0, 2.0]]]], requires_grad=True)
     nn.MaxPool2d(2)(x).backward(torch.tensor([[[[6.0]]]]))
     assert x.grad is not None
@@ -580,14 +570,14 @@ def test_the_ties_that_are_explained_are_torchs(scene: Scene) -> None:
 
 @pytest.mark.computes
 def test_a_convolution_is_the_product_that_is_shown(scene: Scene) -> None:
-    shown = chapters.convolution(scene)["columns"]
+    shown = contents.convolution(scene)["columns"]
     assert np.array_equal(shown["matrix"], [[1, 2, 3, 4, 0.5]])
     assert np.array_equal(shown["columns"], [[0, 1, 3, 4], [1, 2, 4, 5], [3, 4, 6, 7], [4, 5, 7, 8], [1, 1, 1, 1]])
     assert np.array_equal(shown["product"], [[27.5, 37.5, 57.5, 67.5]])
 
 
 def test_autograds_chain_is_ours(scene: Scene) -> None:
-    assert chapters.convolution(scene)["chain"] == [
+    assert contents.convolution(scene)["chain"] == [
         ("the loss", "criterion.backward()", ["NllLossBackward0", "LogSoftmaxBackward0"]),
         ("fc1", "fc1.backward(g)", ["AddmmBackward0"]),
         ("flatten", "flatten.backward(g)", ["ViewBackward0"]),
@@ -598,7 +588,7 @@ def test_autograds_chain_is_ours(scene: Scene) -> None:
 
 
 def test_the_answer_shows_whole_lines(scene: Scene) -> None:
-    shown = {mistake["name"]: mistake for mistake in chapters.mistakes(scene)["mistakes"]}
+    shown = {mistake["name"]: mistake for mistake in contents.mistakes(scene)["mistakes"]}
     edit = [(sign, text_of(line)) for sign, line in shown["maxpool2d-all-ties-win"]["edit"]]
     assert edit == [("-", "wins &= undecided")]
     edit = [(sign, text_of(line)) for sign, line in shown["conv2d-overlaps-overwritten"]["edit"]]

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import scratch
-from compare.lesson.formula import Equation, equations, to_mathml
+from compare.lesson.showing.formula import Equation, equations, to_mathml
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

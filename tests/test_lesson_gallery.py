@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 import scratch
-from compare.data import Dataset
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
-from compare.lesson import gallery as module
-from compare.lesson.gallery import Finding, Mistake, count_ties, gallery
-from compare.lesson.notes import note as note_of
-from compare.lesson.verdict import NotAsShown
-from compare.pairs import model_pair
-from compare.weights import State
+from compare.lesson.chapters import gallery as module
+from compare.lesson.chapters.gallery import Finding, Mistake, count_ties, gallery
+from compare.lesson.chapters.notes import note as note_of
+from compare.lesson.not_as_shown import NotAsShown
+from compare.machine.data import Dataset
+from compare.pairs.registry import model_pair
+from compare.pairs.weights import State
 from scratch import Array
 
 Galleries = dict[str, dict[str, Mistake]]

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from compare import data, weights
-from compare.conditions import equal_threads
-from compare.data import Dataset
-from compare.errors import UserError
 from compare.lesson.history import Curve, History, _apart, read_run, train_small
-from compare.observe import Tensors
+from compare.machine import data
+from compare.machine.conditions import equal_threads
+from compare.machine.data import Dataset
+from compare.machine.errors import UserError
+from compare.pairs import weights
+from compare.pairs.observe import Tensors
 from compare.training import run as training
 from compare.training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from compare.training.drift import Drift

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import scratch
-from compare.conditioning import measured
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, options_of, parse_like, takes
-from compare.errors import UserError
-from compare.pairs import REGISTRY, Case, LayerPair
+from compare.machine.errors import UserError
+from compare.pairs.measured import measured
+from compare.pairs.registry import REGISTRY, Case, LayerPair
 
 NAMES = (
     "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam, "

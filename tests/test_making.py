@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.making import (
+from compare.diagnosis.driving.making import (
     Functions,
     Making,
     Settings,

@@ -18,8 +18,8 @@ from compare.diagnosis.trial import Trial
 from compare.diagnosis.verdict import Diagnosis
 from compare.faults.catalogue import CATALOGUE, faults_of, find_fault
 from compare.faults.fault import Fault
-from compare.verify.probe import Probe
-from compare.verify.report import Row
+from compare.pairs.probe import Probe
+from compare.pairs.report import Row
 
 GOOD = Kill("a", True, "a", "case", "output")
 UNNAMED = Kill("a", True, "described", "case", "output")

@@ -13,10 +13,9 @@ import pytest
 from torch import nn
 
 import scratch
-from compare.diagnosis import naming
 from compare.diagnosis.examine import own_answer
-from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.naming import (
+from compare.diagnosis.explaining import replay
+from compare.diagnosis.explaining.replay import (
     RAISED,
     Finding,
     _choose,
@@ -39,13 +38,14 @@ from compare.diagnosis.naming import (
     name_mistakes,
     planted,
 )
+from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Trial, try_probe
 from compare.faults.catalogue import faults_of, find_fault
 from compare.faults.fault import Fault, plant
-from compare.observe import Call, Tensors
-from compare.pairs import Pair
-from compare.verify.probe import Probe, TrainingStep, draw_probes, drive, expected, shares
-from compare.verify.report import Row
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe, TrainingStep, draw_probes, drive, expected, shares
+from compare.pairs.registry import Pair
+from compare.pairs.report import Row
 from scratch import Array
 
 pytestmark = pytest.mark.timeout(60)  # a choice that is never content would go on for ever
@@ -593,7 +593,7 @@ def test_what_only_follows_from_a_wrong_tensor_of_a_model_is_left_out() -> None:
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Replay no more than these: the whole catalogue takes seconds."""
     chosen = [find_fault(name) for name in names]
-    monkeypatch.setattr(naming, "faults_of", lambda pair: [fault for fault in chosen if fault.pair == pair])
+    monkeypatch.setattr(replay, "faults_of", lambda pair: [fault for fault in chosen if fault.pair == pair])
 
 
 def without_twin(pair: str) -> Likeness:
@@ -705,6 +705,6 @@ def test_an_update_inside_backward_is_named_at_whatever_rate(linear: Likeness, m
 
 
 def test_without_a_twin_nothing_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming, "plant", lambda *_: pytest.fail("nothing can be replayed"))
+    monkeypatch.setattr(replay, "plant", lambda *_: pytest.fail("nothing can be replayed"))
     like = without_twin("relu")
     assert said(like, [trial(RIGHT | {"output": WRONG["output"]}, RIGHT)]) == [(("output",), ZERO)]

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 import scratch
-from compare import dropout, observe, probes
-from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY
-from compare.verify.probe import compare_probe, draw_probe, drive
+from compare.pairs import observe, values
+from compare.pairs.layers import dropout
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import compare_probe, draw_probe, drive
+from compare.pairs.registry import REGISTRY
 from scratch import Array
 
 X = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
@@ -349,12 +350,12 @@ def test_a_model_that_raises_while_it_is_watched_is_left_as_it_was() -> None:
 
 
 def draw(name: str, shape: tuple[int, ...]) -> Array:
-    return probes.VALUES[name](np.random.default_rng(0), shape)
+    return values.VALUES[name](np.random.default_rng(0), shape)
 
 
 def test_the_kinds_of_values() -> None:
     shape = (40, 5, 4, 3)
-    drawn = {name: draw(name, shape) for name in probes.VALUES}
+    drawn = {name: draw(name, shape) for name in values.VALUES}
     assert all(array.shape == shape and array.dtype == np.float64 for array in drawn.values())
     assert drawn["normal"].mean() == pytest.approx(0, abs=0.1)
     assert drawn["normal"].std() == pytest.approx(1, abs=0.1)
@@ -381,7 +382,7 @@ def test_magnitudes_go_from_a_billionth_to_a_thousand() -> None:
             return np.linspace(low, high, int(np.prod(shape))).reshape(shape)
 
     even: Any = Even()
-    drawn = probes.VALUES["magnitudes"](even, (1, 5, 1))
+    drawn = values.VALUES["magnitudes"](even, (1, 5, 1))
     np.testing.assert_allclose(drawn[0, :, 0], [2e-9, 2e-6, 2e-3, 2, 2e3], rtol=1e-12)
 
 
@@ -402,10 +403,10 @@ def _last(axis: int, ndim: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 4)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", list(probes.LAYOUTS))
+@pytest.mark.parametrize("name", list(values.LAYOUTS))
 def test_a_layout_changes_the_memory_and_no_number(name: str, dtype: str, shape: tuple[int, ...]) -> None:
     x = draw("normal", shape).astype(dtype)
-    laid = probes.LAYOUTS[name](x)
+    laid = values.LAYOUTS[name](x)
     np.testing.assert_array_equal(laid, x)
     assert laid.dtype == dtype
     size = x.itemsize

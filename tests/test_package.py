@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from compare import package
-from compare.doctor import examine
+from compare.machine import package
+from compare.machine.doctor import examine
 from compare.training.checkpoint import versions
 from tests.conftest import Run
 

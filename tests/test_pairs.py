@@ -10,10 +10,10 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare import pairs, tolerance
-from compare.dropout import choose_dropout, dropout_given, dropout_shares
-from compare.errors import UserError
-from compare.pairs import MODELS, REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
+from compare.machine.errors import UserError
+from compare.pairs import registry, tolerance
+from compare.pairs.layers.dropout import choose_dropout, dropout_given, dropout_shares
+from compare.pairs.registry import MODELS, REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
 
 PLAIN = ["normal", "integers", "zeros", "post-relu", "magnitudes"]
 SCORES = ["normal", "zeros", "large", "uneven"]
@@ -143,7 +143,7 @@ def test_every_geometry_meets_every_kind_of_values_and_the_first_one_every_layou
 
 
 def test_a_grid_without_layouts_has_the_values_and_the_three_calls() -> None:
-    cases = pairs._grid([((1, 2), {"dim": 1}), ((3,), {})], ("normal", "zeros"), layouts=False)
+    cases = registry._grid([((1, 2), {"dim": 1}), ((3,), {})], ("normal", "zeros"), layouts=False)
     names = ["dim=1 | 1x2 normal", "dim=1 | 1x2 zeros", "3 normal", "3 zeros", "dim=1 | 1x2 normal, 3 calls"]
     assert [case.name for case in cases] == names
 
@@ -191,7 +191,7 @@ def test_a_model_takes_images_like_mnists_and_gives_ten_scores(name: str) -> Non
     )
     assert isinstance(pair, ModelPair)
     assert (pair.scratch, pair.torch, pair.image_shape, pair.num_classes) == (own, twin, (1, 28, 28), 10)
-    assert pairs.model_pair(name) is MODELS[name] is pair
+    assert registry.model_pair(name) is MODELS[name] is pair
     assert list(MODELS) == ["cnn", "lenet5"]
 
 
@@ -222,11 +222,11 @@ def test_a_case_is_one_call_without_options() -> None:
 
 @pytest.mark.parametrize("nothing", [None, []])
 def test_where_no_pair_is_named_all_are_chosen(nothing: list[str] | None) -> None:
-    assert pairs.chosen_pairs(nothing) == list(REGISTRY.values())
+    assert registry.chosen_pairs(nothing) == list(REGISTRY.values())
 
 
 def test_named_pairs_come_in_the_order_of_the_registry() -> None:
-    assert pairs.chosen_pairs(["lenet5", "sgd", "relu"]) == [REGISTRY["relu"], REGISTRY["sgd"], REGISTRY["lenet5"]]
+    assert registry.chosen_pairs(["lenet5", "sgd", "relu"]) == [REGISTRY["relu"], REGISTRY["sgd"], REGISTRY["lenet5"]]
 
 
 NAMES = "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam"
@@ -234,10 +234,10 @@ NAMES = "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax
 
 def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
     with pytest.raises(UserError) as refused:
-        pairs.chosen_pairs(["relu", "conv3d"])
+        registry.chosen_pairs(["relu", "conv3d"])
     assert str(refused.value) == f"pair 'conv3d' is unknown; choose among {NAMES}, cnn, lenet5"
     with pytest.raises(UserError) as refused:
-        pairs.model_pair("relu")
+        registry.model_pair("relu")
     assert str(refused.value) == "model 'relu' is unknown; choose one of cnn, lenet5"
 
 
@@ -245,10 +245,10 @@ def test_a_layer_belongs_to_the_pair_of_its_class_and_of_no_other() -> None:
     class Own(nn.ReLU):
         pass
 
-    assert pairs.layer_pair_of(nn.Linear(1, 2)) is REGISTRY["linear"]
-    assert pairs.layer_pair_of(nn.Conv2d(1, 2, 3)) is REGISTRY["conv2d"]
+    assert registry.layer_pair_of(nn.Linear(1, 2)) is REGISTRY["linear"]
+    assert registry.layer_pair_of(nn.Conv2d(1, 2, 3)) is REGISTRY["conv2d"]
     for unknown in (Own(), torch_ref.CNN()):
         with pytest.raises(UserError) as refused:
-            pairs.layer_pair_of(unknown)
+            registry.layer_pair_of(unknown)
         name = type(unknown).__name__
         assert str(refused.value) == f"{name} has no registered pair; announce it in the registry of pairs"

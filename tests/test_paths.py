@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis import layouts, paths
-from compare.diagnosis.layouts import LayoutError, for_axes, from_own, to_own
+from compare.diagnosis.driving import layouts, paths
+from compare.diagnosis.driving.layouts import LayoutError, for_axes, from_own, to_own
 from scratch import Array
 
 

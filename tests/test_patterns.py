@@ -10,13 +10,13 @@ import pytest
 from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.examine import probes_of
-from compare.diagnosis.isolation import Outcome
+from compare.diagnosis.explaining.forms import Evidence, _in_words
+from compare.diagnosis.explaining.replay import name_mistakes
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.naming import name_mistakes
-from compare.diagnosis.patterns import Evidence, _in_words
 from compare.diagnosis.trial import Driven, Trial, kind_of, try_probe
-from compare.verify.probe import Probe, compare_probe, expected
+from compare.pairs.probe import Probe, compare_probe, expected
 from scratch import Array
 
 Change = Callable[[Array, Array], Array]

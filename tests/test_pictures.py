@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.training import canvas, pictures
-from compare.training.canvas import GREY, NEUTRAL, NOT_FINITE, PARTED, SIGNED, Picture
-from compare.training.pictures import confusion, feature_maps, filters, wrong_digits
+from compare.pictures import canvas, side_by_side
+from compare.pictures.canvas import GREY, NEUTRAL, NOT_FINITE, PARTED, SIGNED, Picture
+from compare.pictures.side_by_side import confusion, feature_maps, filters, wrong_digits
 from scratch import Array
 
 RNG = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def test_twins_that_are_equal_have_equal_colours_and_a_neutral_difference(values
     colours = {tuple(colour) for colour in difference.reshape(-1, 3).tolist()}
     assert colours == {canvas.PAPER, canvas.LINE, NEUTRAL}
     assert "no difference" in written
-    assert pictures.DIFFERENCE not in written
+    assert side_by_side.DIFFERENCE not in written
 
 
 def test_both_twins_are_on_the_scale_of_the_greater_and_the_difference_on_its_own(written: list[str]) -> None:
@@ -114,14 +114,14 @@ def test_both_twins_are_on_the_scale_of_the_greater_and_the_difference_on_its_ow
     np.testing.assert_array_equal(left, [SIGNED[255 + 128], SIGNED[255 + 64]])
     np.testing.assert_array_equal(right, [SIGNED[255 + 64], BLUE])
     np.testing.assert_array_equal(difference, [SIGNED[255 + 51], RED])  # 0.5 and 2.5
-    assert written == ["scratch", "-2", "+2", "torch", "-2", "+2", pictures.DIFFERENCE, "-2.5", "+2.5"]
+    assert written == ["scratch", "-2", "+2", "torch", "-2", "+2", side_by_side.DIFFERENCE, "-2.5", "+2.5"]
 
 
 def test_a_difference_is_taken_in_float64(written: list[str]) -> None:
     own = np.full((1, 2, 2), 1, np.uint8)
     feature_maps(own, own + 1)
     feature_maps(own, own * (1 + 3.1e-12))
-    assert written[-6:] == ["torch", "0", "1", pictures.DIFFERENCE, "-3.1e-12", "+3.1e-12"]
+    assert written[-6:] == ["torch", "0", "1", side_by_side.DIFFERENCE, "-3.1e-12", "+3.1e-12"]
     assert written[-10] == "+1"  # not 255, as in uint8
 
 
@@ -220,7 +220,7 @@ def test_a_confusion_matrix_has_every_count_and_the_names_at_its_edges(written: 
     head = ["answer", "true", "cat", "cat"]
     scratch = ["scratch: 98 of 100 right", *[*head, "8", "2", "hors", "hors", "0", "90"]]
     torch = ["torch: 99 of 100 right", *[*head, "9", "1", "hors", "hors", "0", "90"]]
-    change = [pictures.DIFFERENCE, "-1", "+1", *[*head, "-1", "+1", "hors", "hors", "0", "0"]]
+    change = [side_by_side.DIFFERENCE, "-1", "+1", *[*head, "-1", "+1", "hors", "hors", "0", "0"]]
     assert sorted(written) == sorted(scratch + torch + change)
 
 
@@ -275,7 +275,7 @@ def test_a_frame_of_three_pixels_is_around_each_digit_that_the_twins_answer_diff
 
 
 def test_a_wrong_answer_is_written_in_red() -> None:
-    said = pictures._Answers.of(probabilities((1, 0.9), (2, np.nan)))
+    said = side_by_side._Answers.of(probabilities((1, 0.9), (2, np.nan)))
     lines = [said.line("torch", image, label, DIGITS[:3]) for image, label in ((0, 1), (0, 2), (1, 2))]
     assert lines == [
         ("torch 1 90.0%", canvas.INK),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.layouts import LayoutError
-from compare.diagnosis.making import Functions, MistoldError, UnsupportedError
-from compare.diagnosis.placement import Placement, gradient_word, last_word
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.layouts import LayoutError
+from compare.diagnosis.driving.making import Functions, MistoldError, UnsupportedError
+from compare.diagnosis.driving.placement import Placement, gradient_word, last_word
 from scratch import Array, Buffer, Parameter
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

@@ -14,9 +14,9 @@ import torch
 
 import scratch
 import torch_ref
-from compare import weights
-from compare.pairs import MODELS, REGISTRY
-from compare.verify.probe import draw_probes, drive
+from compare.pairs import weights
+from compare.pairs.probe import draw_probes, drive
+from compare.pairs.registry import MODELS, REGISTRY
 from scratch import Array, backend, windows
 from tests import stand_in
 from tests.elsewhere import maker

@@ -13,11 +13,9 @@ import torch
 from torch import nn
 
 import scratch
-from compare import probes, weights
-from compare.observe import Call, Tensors, observe_torch
-from compare.pairs import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
-from compare.verify import agreement, probe
-from compare.verify.probe import (
+from compare.pairs import probe, values, weights
+from compare.pairs.observe import Call, Tensors, observe_torch
+from compare.pairs.probe import (
     Probe,
     TrainingStep,
     compare_probe,
@@ -29,7 +27,9 @@ from compare.verify.probe import (
     drive,
     reference_of,
 )
-from compare.verify.report import Row
+from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
+from compare.pairs.report import Row
+from compare.verify import agreement
 from scratch import Array
 
 
@@ -258,7 +258,7 @@ def test_what_is_right_for_a_model_goes_from_its_images_to_the_updates() -> None
     loss = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, labels, strict=True)])
     np.testing.assert_allclose(found["loss"], loss, rtol=1e-13)
     assert allowed.keys() == found.keys() >= {"grad_input", "2.weight after 3 steps"}
-    from compare.verify.end_to_end import bounds_end_to_end
+    from compare.pairs.models import bounds_end_to_end
 
     again = bounds_end_to_end(reference_of(SMALL, drawn), images, labels, seed=0)
     for name, bound in again.items():
@@ -415,7 +415,7 @@ def curious_probe(layout: str, *targets: Array, grad_output: Array | None = None
 PAIR = LayerPair("curious", Curious, nn.Identity, lambda *_: {}, ())
 
 
-@pytest.mark.parametrize("layout", list(probes.LAYOUTS))
+@pytest.mark.parametrize("layout", list(values.LAYOUTS))
 def test_a_candidate_is_given_copies_that_lie_in_memory_as_the_probe_says(layout: str) -> None:
     made: list[Curious] = []
 
@@ -433,7 +433,7 @@ def test_a_candidate_is_given_copies_that_lie_in_memory_as_the_probe_says(layout
     assert own.count.data.dtype == np.int64
     assert own.count.data == 7
     for given, array in zip(own.seen, (call.inputs[0], call.grad_output), strict=True):
-        expected = probes.LAYOUTS[layout](array)
+        expected = values.LAYOUTS[layout](array)
         np.testing.assert_array_equal(given, array)
         assert given.strides == expected.strides
         assert given.flags.writeable == expected.flags.writeable

@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from compare.diagnosis.naming import RAISED, Finding
+from compare.diagnosis.explaining.replay import RAISED, Finding
+from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.render.formats import FORMATS, check_format, parse_map, parse_shape, render
 from compare.diagnosis.render.grading import Mark, as_gradescope, as_junit, marks, read_points
 from compare.diagnosis.render.numbers import FEW, brief, listed, number, options_text, rows, tables
 from compare.diagnosis.render.page import CELLS, MAPS, as_html, heatmaps, maps
 from compare.diagnosis.render.terminal import first_difference, show
-from compare.diagnosis.shrink import Example
 from compare.diagnosis.trial import Trial
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
-from compare.observe import Tensors
+from compare.machine.errors import UserError
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe
+from compare.pairs.report import Row
 from compare.testing import assert_twin
-from compare.verify.probe import Probe
-from compare.verify.report import Row
 from scratch import Array
 
 A, B = "2x3 normal", "5x1 huge"

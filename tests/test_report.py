@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.render.terminal import first_difference
-from compare.observe import Tensors
+from compare.pairs.observe import Tensors
+from compare.pairs.report import Report, Row, compare, failure, nothing_compared, overview
 from compare.verify.canaries import BOUND as CANARY_BOUND
 from compare.verify.canaries import CANARIES, Canary, misjudged
-from compare.verify.report import Report, Row, compare, failure, nothing_compared, overview
 from scratch import Array
 
 EXPECTED = np.array([[1.0, -2.0], [3.0, 4.0]])

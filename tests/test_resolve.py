@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from compare.diagnosis.examine import probes_of
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.isolation import Outcome, Session
-from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.resolve import (
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.resolve import (
     _first_supported,
     _in_words,
     _score,
@@ -27,11 +24,14 @@ from compare.diagnosis.resolve import (
     resolve,
     takes_pairs,
 )
+from compare.diagnosis.driving.sandbox import Outcome, Session
+from compare.diagnosis.examine import probes_of
+from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Driven
-from compare.errors import UserError
-from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.probe import Probe, expected
+from compare.machine.errors import UserError
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe, expected
+from compare.pairs.registry import REGISTRY, Case, LayerPair
 
 Answer = Callable[[Interface, Probe], Outcome]
 

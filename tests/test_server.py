@@ -29,9 +29,9 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from compare import cli
-from compare.data import Dataset
-from compare.errors import UserError
-from compare.training import server
+from compare.machine.data import Dataset
+from compare.machine.errors import UserError
+from compare.training.board import server
 from compare.training.run import run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins

@@ -12,16 +12,16 @@ import pytest
 from torch import nn
 
 import scratch
-from compare import tolerance
-from compare.diagnosis import shrink
 from compare.diagnosis.examine import own_answer
+from compare.diagnosis.explaining import shrink
+from compare.diagnosis.explaining.shrink import Example, smallest
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.shrink import Example, smallest
 from compare.diagnosis.trial import Trial, try_probe
-from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.probe import Probe
-from compare.verify.report import Row
+from compare.pairs import tolerance
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.report import Row
 from scratch import Array
 
 SIZES = ("in_channels", "out_channels", "in_features", "out_features", "num_features")  # shapes tell them

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from compare import probes
+from compare.pairs import values
 from scratch import (
     Array,
     BatchNorm2d,
@@ -496,7 +496,7 @@ MAKES: dict[str, Callable[[int], Module]] = {
 }
 
 
-@pytest.mark.parametrize("layout", [*probes.LAYOUTS, "channels last"])
+@pytest.mark.parametrize("layout", [*values.LAYOUTS, "channels last"])
 @pytest.mark.parametrize("shape", [(1, 1, 4, 5), (1, 2, 4, 5), (3, 1, 4, 5), (3, 2, 4, 5)])
 @pytest.mark.parametrize("kind", MAKES)
 def test_however_an_image_lies_in_memory_the_answer_is_the_same(kind: str, shape: tuple[int, ...], layout: str) -> None:
@@ -505,7 +505,7 @@ def test_however_an_image_lies_in_memory_the_answer_is_the_same(kind: str, shape
     def laid_out(array: Array) -> Array:
         if layout == "channels last":
             return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        return probes.LAYOUTS[layout](array)
+        return values.LAYOUTS[layout](array)
 
     x, results = whole(*shape), []
     for lay in (np.ascontiguousarray, laid_out):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import scratch
-from compare.pairs import REGISTRY, OptimizerPair
+from compare.pairs.registry import REGISTRY, OptimizerPair
 from scratch import (
     CNN,
     SGD,

@@ -5,90 +5,24 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# Each module may import only from floors below its own.
-FLOORS = [
-    {"__main__"},
-    {"cli"},
-    {"doctor", "testing", "__init__", "lesson.build"},
-    {"lesson.chapters", "lesson.learnt"},
-    {"lesson.scene"},
-    {"lesson.windows"},
-    {"lesson.agreement", "lesson.history"},
-    {"bench.run"},
-    {"bench.chart", "bench.layers", "bench.loops", "bench.memory"},
-    {"bench.cells"},
-    {"bench.equality"},
-    {"bench.sides"},
-    {"bench.models"},
-    {"training.run", "training.console"},
-    {"training.board"},
-    {"training.lockstep"},
-    {"training.drift"},
-    {"training.findings", "training.twins"},
-    {"diagnosis.diagnose", "diagnosis.matrix", "diagnosis.render.formats"},
-    {"diagnosis.resolve"},
-    {"diagnosis.examine", "diagnosis.render.grading", "diagnosis.render.page", "diagnosis.render.terminal"},
-    {"diagnosis.verdict"},
-    {"diagnosis.naming", "diagnosis.shrink"},
-    {"diagnosis.patterns"},
-    {"diagnosis.trial"},
-    {"diagnosis.adapter", "diagnosis.likeness", "diagnosis.optimizers"},
-    {"diagnosis.gradients"},
-    {"diagnosis.placement"},
-    {"diagnosis.calling"},
-    {"diagnosis.interface", "diagnosis.making"},
-    {"diagnosis.layouts"},
-    {"diagnosis.signatures"},
-    {"diagnosis.isolation", "diagnosis.names", "diagnosis.paths", "diagnosis.target", "diagnosis.render.numbers"},
-    {"verify.agreement", "verify.configurations", "faults.exercise", "lesson.gallery"},
-    {"faults.catalogue", "verify.canaries", "verify.models", "verify.one_step", "verify.probe"},
-    {
-        "faults.activation",
-        "faults.convolution",
-        "faults.linear",
-        "faults.loss",
-        "faults.normalisation",
-        "faults.optimizer",
-        "faults.pooling",
-        "faults.program",
-        "faults.verifier",
-    },
-    {"faults.fault"},
-    {"verify.end_to_end", "verify.ties", "lesson.notes"},
-    {"verify.report"},
-    {"lesson.close"},
-    {"pairs", "weights"},
-    {"conditioning", "dropout", "lesson.render"},
-    {"tolerance", "devices", "conditions", "lesson.examples"},
-    {"bench.machine", "observe", "probes", "data", "training.checkpoint", "training.logs", "training.projector"},
-    {"lesson.layers", "lesson.server"},
-    {"bench.plan", "files", "training.pictures", "training.settings", "training.server", "lesson.pixels", "lesson.why"},
-    {
-        "bench.__init__",
-        "bench.timing",
-        "errors",
-        "processor",
-        "package",
-        "diagnosis.__init__",
-        "diagnosis.render.__init__",
-        "faults.__init__",
-        "lesson.__init__",
-        "lesson.chart",
-        "lesson.formula",
-        "lesson.source",
-        "lesson.verdict",
-        "lesson.with_scratch",
-        "lesson.with_torch",
-        "training.__init__",
-        "training.canvas",
-        "verify.__init__",
-    },
-]
+# Which packages of `compare` a package may import, besides the two twins. None imports what stands above it.
+MAY_IMPORT: dict[str, set[str]] = {
+    "machine": set(),
+    "pictures": set(),
+    "pairs": {"machine"},
+    "faults": {"machine"},
+    "verify": {"pairs", "machine"},
+    "diagnosis": {"verify", "faults", "pairs", "machine"},
+    "training": {"verify", "pairs", "pictures", "machine"},
+    "bench": {"verify", "pairs", "pictures", "machine"},
+    "lesson": {"training", "diagnosis", "verify", "faults", "pairs", "pictures", "machine"},
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -115,10 +49,8 @@ def test_scratch_imports_numpy_and_the_standard_library_only() -> None:
 def test_cupy_is_imported_in_one_place_when_it_is_asked_for() -> None:
     paths = [path for folder in ("scratch", "torch_ref", "compare") for path in (ROOT / folder).rglob("*.py")]
     importing = {str(path.relative_to(ROOT)) for path in paths if "cupy" in imports(path)}
-    assert importing == {"scratch/backend.py", "compare/doctor.py"}
-    code = (
-        "import sys; sys.modules['cupy'] = None; import scratch, compare, compare.cli, compare.devices, compare.doctor"
-    )
+    assert importing == {"scratch/backend.py", "compare/machine/doctor.py"}
+    code = "import sys; sys.modules['cupy'] = None; import compare.cli; from compare.machine import devices, doctor"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -167,8 +99,8 @@ def test_a_command_loads_nothing_heavy_that_it_does_not_need(heavy: set[str], co
 @pytest.mark.parametrize(
     ("modules", "needed"),
     [
-        ("compare.pairs, compare.data, compare.weights, torch_ref", ""),
-        ("compare.training.server, compare.training.logs", ""),
+        ("compare.pairs.registry, compare.machine.data, compare.pairs.weights, torch_ref", ""),
+        ("compare.training.board.server, compare.training.board.logs", ""),
         ("compare.lesson.build", "PIL jinja2 pygments safetensors"),
         ("compare.training.run", "PIL safetensors sklearn scipy tensorboard google"),
     ],
@@ -177,19 +109,35 @@ def test_a_module_loads_nothing_heavy_that_few_of_its_users_need(heavy: set[str]
     assert loaded(f"import {modules}") & heavy <= set(needed.split())
 
 
-def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT / "compare").with_suffix("").parts)
+def modules() -> dict[str, Path]:
+    """Every module of `compare` by its dotted name."""
+    paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "compare").rglob("*.py"))
+    return {".".join(path.parts).removesuffix(".__init__"): ROOT / path.with_suffix(".py") for path in paths}
 
 
-def test_compare_imports_downwards_only() -> None:
-    paths = {module_name(path): path for path in (ROOT / "compare").rglob("*.py")}
-    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
-    assert floor.keys() == paths.keys(), "a module has no floor"
-    for name, path in paths.items():
+def package(module: str) -> str:
+    """The package right below `compare` that a module lies in; empty for one of no package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (ROOT / "compare" / parts[1]).is_dir() else ""
+
+
+def test_each_package_imports_from_those_below_only() -> None:
+    found = {name: path for name, path in modules().items() if package(name)}
+    assert {package(name) for name in found} == MAY_IMPORT.keys()
+    for name, path in found.items():
+        below = MAY_IMPORT[package(name)] | {package(name)}
         for imported in imports(path):
-            below = imported.removeprefix("compare.")
-            if imported.startswith("compare.") and below in floor:
-                assert floor[below] > floor[name], f"{name} imports {below}"
+            if imported.startswith("compare."):
+                assert package(imported) in below, f"{name} imports {imported}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = modules()
+    graph = {
+        name: {other for other in imports(path) & known.keys() if not name.startswith(f"{other}.")}
+        for name, path in known.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 
 
 def test_the_top_level_is_as_agreed() -> None:

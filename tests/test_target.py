@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compare.diagnosis.target import TargetError, name_of, source_of
-from compare.errors import UserError
+from compare.diagnosis.driving.candidate import TargetError, name_of, source_of
+from compare.machine.errors import UserError
 
 FORM = "write FILE.py:Class, FILE.py:Class(arguments) or FILE.py:forward_function,backward_function"
 SOURCE = """

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import scratch
-from compare import tolerance
-from compare.observe import Call, observe_torch, observe_torch_optimizer
-from compare.pairs import REGISTRY, Case, LayerPair, OptimizerPair
+from compare.pairs import tolerance
+from compare.pairs.observe import Call, observe_torch, observe_torch_optimizer
+from compare.pairs.probe import draw_probe, drive, reference_of
+from compare.pairs.registry import REGISTRY, Case, LayerPair, OptimizerPair
+from compare.pairs.report import LOOSEST, compare
 from compare.verify.agreement import check
-from compare.verify.probe import draw_probe, drive, reference_of
-from compare.verify.report import LOOSEST, compare
 from scratch import Array
 
 pytestmark = pytest.mark.computes

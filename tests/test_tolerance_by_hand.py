@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from compare import tolerance
-from compare.observe import Call, Tensors, observe_torch
+from compare.pairs import tolerance
+from compare.pairs.observe import Call, Tensors, observe_torch
 from scratch import Array
 
 pytestmark = pytest.mark.computes

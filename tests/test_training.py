@@ -15,11 +15,12 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
-from compare import data, weights
-from compare.conditions import direct_convolutions, equal_threads
-from compare.data import Dataset
-from compare.devices import open_device
-from compare.errors import UserError
+from compare.machine import data
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.machine.data import Dataset
+from compare.machine.devices import open_device
+from compare.machine.errors import UserError
+from compare.pairs import weights
 from compare.training.console import Display, summary
 from compare.training.drift import Drift
 from compare.training.lockstep import Epoch, Progress, Step, lockstep

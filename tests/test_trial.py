@@ -13,13 +13,13 @@ from torch import nn
 
 import scratch
 from compare.diagnosis import trial as module
-from compare.diagnosis.isolation import Outcome
+from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.trial import NORMWISE, Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
-from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY, Case, LayerPair
-from compare.verify.probe import Probe, bounds, draw_probe, drive, expected
-from compare.verify.report import Row
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe, bounds, draw_probe, drive, expected
+from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.report import Row
 from scratch import Array
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compare.diagnosis.naming import RAISED, Finding
-from compare.diagnosis.shrink import Example
+from compare.diagnosis.explaining.replay import RAISED, Finding
+from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.trial import Trial
 from compare.diagnosis.verdict import Diagnosis, missing_of
-from compare.observe import Tensors
-from compare.verify.probe import Probe
-from compare.verify.report import Row
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe
+from compare.pairs.report import Row
 
 
 def row(tensor: str, budget: float = 0.5, problem: str = "") -> Row:

@@ -13,8 +13,9 @@ import torch
 
 import scratch
 import torch_ref
-from compare import files, weights
-from compare.errors import UserError
+from compare.machine import files
+from compare.machine.errors import UserError
+from compare.pairs import weights
 from scratch import Array
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.patterns import _where
+from compare.diagnosis.explaining.forms import _where
 from compare.diagnosis.render.page import maps
-from compare.observe import Call
+from compare.pairs.observe import Call
 from scratch import Array
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scratch
-from compare.pairs import REGISTRY, LayerPair
+from compare.pairs.probe import Probe, draw_probe
+from compare.pairs.registry import REGISTRY, LayerPair
 from compare.verify.agreement import DTYPES, check_probe
-from compare.verify.probe import Probe, draw_probe
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
 from scratch.windows import pieces, sliding_windows, small_buffers
 

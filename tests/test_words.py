@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from compare.diagnosis import names, signatures
-from compare.diagnosis.interface import Interface
-from compare.errors import UserError
+from compare.diagnosis.driving import signatures, vocabulary
+from compare.diagnosis.driving.interface import Interface
+from compare.machine.errors import UserError
 
 CONV = {"in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias"}
 POOL = {"kernel_size", "kernel_height", "kernel_width", "stride", "padding"}
@@ -26,15 +26,15 @@ NORM = {"num_features", "eps", "momentum", "affine"}
     [("learning_rate", "learningrate"), ("W1", "w"), ("_x", "x"), ("dL/dW", "dldw"), ("layer_2_out", "layerout")],
 )
 def test_case_digits_and_punctuation_are_not_part_of_a_word(name: str, word: str) -> None:
-    assert names.plain(name) == word
+    assert vocabulary.plain(name) == word
 
 
 @pytest.mark.parametrize(
     ("words", "usual"),
     [
-        (names.INPUT_WORDS, ("x", "inputs", "images", "pred", "yhat", "batch")),
-        (names.GRADIENT_WORDS, ("dout", "delta", "upstream", "gradoutput", "err")),
-        (names.SETTINGS_WORDS, ("convparam", "config", "hparameters", "hparams", "kwargs")),
+        (vocabulary.INPUT_WORDS, ("x", "inputs", "images", "pred", "yhat", "batch")),
+        (vocabulary.GRADIENT_WORDS, ("dout", "delta", "upstream", "gradoutput", "err")),
+        (vocabulary.SETTINGS_WORDS, ("convparam", "config", "hparameters", "hparams", "kwargs")),
     ],
 )
 def test_usual_words_are_known(words: set[str], usual: tuple[str, ...]) -> None:
@@ -81,7 +81,7 @@ def test_usual_words_are_known(words: set[str], usual: tuple[str, ...]) -> None:
 def test_an_argument_stands_for_the_one_option_that_it_names(
     argument: str, options: set[str], expected: str | None
 ) -> None:
-    assert names.option_of(argument, options) == expected
+    assert vocabulary.option_of(argument, options) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_argument_stands_for_the_one_option_that_it_names(
     ],
 )
 def test_two_names_mean_the_same_thing(own: str, parameter: str, same: bool) -> None:
-    assert names.same_thing(own, parameter) is same
+    assert vocabulary.same_thing(own, parameter) is same
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_two_names_mean_the_same_thing(own: str, parameter: str, same: bool) -> 
     ],
 )
 def test_a_gradient_is_told_by_the_form_of_its_name(own: str, thing: str | None) -> None:
-    assert names.gradient_of(own) == thing
+    assert vocabulary.gradient_of(own) == thing
 
 
 # Arguments of functions

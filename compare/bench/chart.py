@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from compare.bench.cells import Row, plural
-from compare.training import canvas
-from compare.training.canvas import INK, LINE, PAPER, Colour, Picture
+from compare.pictures import canvas
+from compare.pictures.canvas import INK, LINE, PAPER, Colour, Picture
 
 WIDTH, HEIGHT = 900, 460  # pixels of one panel
 LEFT, RIGHT, TOP, BOTTOM = 70, 170, 50, 60  # around the axes; the legend is on the right

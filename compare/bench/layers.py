@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 import scratch
-from compare import weights
 from compare.bench.equality import NotEqualError, difference
 from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.timing import SETTLE, Timed, interleaved, speed_ratio, wall_clock
-from compare.observe import Tensors, gradient_name
+from compare.pairs import weights
+from compare.pairs.observe import Tensors, gradient_name
 from scratch import Array
 
 MATRIX = 1024  # side of the matrices whose product shows the peak

@@ -11,8 +11,8 @@ from compare.bench.equality import require_equal
 from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.sides import ScratchSide
 from compare.bench.timing import wall_clock
-from compare.devices import open_device
-from compare.pairs import ModelPair
+from compare.machine.devices import open_device
+from compare.pairs.registry import ModelPair
 from scratch import Array, naive
 
 MODEL, IMAGES, STEPS = "cnn", 1, 3

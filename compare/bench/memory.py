@@ -23,9 +23,9 @@ from typing import Any
 
 from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.sides import ScratchSide, TorchSide
-from compare.conditions import equal_threads, keep_freed_memory
-from compare.devices import open_device
-from compare.errors import UserError
+from compare.machine.conditions import equal_threads, keep_freed_memory
+from compare.machine.devices import open_device
+from compare.machine.errors import UserError
 
 BATCH, FEW, STEPS = 256, 8, 3
 SIDES: dict[str, type[ScratchSide | TorchSide]] = {"scratch": ScratchSide, "torch": TorchSide}

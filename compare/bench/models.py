@@ -9,8 +9,8 @@ from torch import nn
 
 import scratch
 from compare.bench.plan import MODELS as NAMES
-from compare.pairs import MODELS, ModelPair
-from compare.weights import State
+from compare.pairs.registry import MODELS, ModelPair
+from compare.pairs.weights import State
 from scratch import Array
 
 SEED = 0

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
-from compare.errors import UserError
-from compare.processor import cores
+from compare.machine.errors import UserError
+from compare.machine.processor import cores
 
 MODELS = ("cnn", "lenet5", "wide")
 MODES = ("train", "inference")

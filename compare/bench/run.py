@@ -13,14 +13,14 @@ from compare.bench.equality import NotEqualError
 from compare.bench.layers import LayerRow, layers_table, measure_layers
 from compare.bench.loops import MODEL as LOOPED
 from compare.bench.loops import Loops, measure_loops
-from compare.bench.machine import machine
 from compare.bench.memory import BATCH, Peak, measure_peak
 from compare.bench.models import LEAST, PAIRS
 from compare.bench.plan import BATCH_SIZES, LAYERS_BATCH, Plan
 from compare.bench.sides import require_compiler
-from compare.conditions import equal_threads, keep_freed_memory
-from compare.devices import open_device
-from compare.errors import UserError
+from compare.machine.conditions import equal_threads, keep_freed_memory
+from compare.machine.description import machine
+from compare.machine.devices import open_device
+from compare.machine.errors import UserError
 from compare.verify.agreement import check
 
 MIB = 1 << 20

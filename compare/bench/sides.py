@@ -17,14 +17,14 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare import weights
 from compare.bench.models import LEAST
 from compare.bench.timing import Stopwatch, Timed, wall_clock
-from compare.devices import Device, open_device
-from compare.errors import UserError
-from compare.observe import Tensors, gradient_name
-from compare.pairs import ModelPair
-from compare.weights import State
+from compare.machine.devices import Device, open_device
+from compare.machine.errors import UserError
+from compare.pairs import weights
+from compare.pairs.observe import Tensors, gradient_name
+from compare.pairs.registry import ModelPair
+from compare.pairs.weights import State
 from scratch import Array, backend
 
 SGD: dict[str, Any] = {"lr": 0.001, "momentum": 0.9}

@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from compare.conditions import direct_convolutions, equal_threads
-from compare.diagnosis.adapter import Adapted, adapt
+from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.candidate import Source, name_of, source_of
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.layouts import WEIGHTS, LayoutError, to_own
+from compare.diagnosis.driving.making import Functions, Making, construct
+from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.diagnosis.driving.resolve import has_pairs, one_image, resolve, takes_pairs
+from compare.diagnosis.driving.sandbox import Limits, Session, random_state_kept
 from compare.diagnosis.examine import Answer, examine, probes_of
-from compare.diagnosis.interface import Interface
-from compare.diagnosis.isolation import Limits, Session, random_state_kept
-from compare.diagnosis.layouts import WEIGHTS, LayoutError, to_own
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness
-from compare.diagnosis.making import Functions, Making, construct
-from compare.diagnosis.optimizers import AdaptedOptimizer, adapt_optimizer
-from compare.diagnosis.resolve import has_pairs, one_image, resolve, takes_pairs
-from compare.diagnosis.target import Source, name_of, source_of
 from compare.diagnosis.trial import Driven
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
-from compare.observe import Tensors
-from compare.pairs import LayerPair, OptimizerPair
-from compare.verify.probe import Probe, drive
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.machine.errors import UserError
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe, drive
+from compare.pairs.registry import LayerPair, OptimizerPair
 from scratch import Module, Optimizer, Parameter
 
 
@@ -57,7 +57,7 @@ def diagnose(
             a pair of functions (forward, backward), or "FILE.py:Class".
         like: what it should be: a registered name ("conv2d") or a torch module, a `Sequential` too.
         forward, backward, parameters, gradients, layout, output_layout, output_from, targets: see
-            `compare.diagnosis.interface.Interface`.
+            `compare.diagnosis.driving.interface.Interface`.
         input_shape: the shape of one input without the batch, where it cannot be found by trying.
         seconds, memory: the limits of one call, in seconds and MiB.
         seed: draws weights and inputs.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from compare.diagnosis.isolation import Outcome
+from compare.diagnosis.driving.sandbox import Outcome
+from compare.diagnosis.explaining.replay import RAISED, name_mistakes
+from compare.diagnosis.explaining.shrink import smallest
 from compare.diagnosis.likeness import Likeness
-from compare.diagnosis.naming import RAISED, name_mistakes
-from compare.diagnosis.shrink import smallest
 from compare.diagnosis.trial import Driven, Trial, remarks_on_rows, try_probe
 from compare.diagnosis.verdict import Diagnosis, missing_of
-from compare.pairs import LayerPair, ModelPair
-from compare.verify.probe import Probe, draw_probes, drive
+from compare.pairs.probe import Probe, draw_probes, drive
+from compare.pairs.registry import LayerPair, ModelPair
 
 Answer = Callable[[Probe], Outcome]
 

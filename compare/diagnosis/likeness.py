@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 import scratch
-from compare.conditioning import measured
-from compare.errors import UserError
-from compare.pairs import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
-from compare.verify.probe import Make
+from compare.machine.errors import UserError
+from compare.pairs.measured import measured
+from compare.pairs.probe import Make
+from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
 
 SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64), (224, 224)]
 CONTINUOUS = ("normal", "per-channel")  # no ties, whose winner rounding would choose

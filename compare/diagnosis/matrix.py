@@ -13,16 +13,16 @@ from typing import Any
 
 from rich.table import Table
 
-from compare.conditions import direct_convolutions, equal_threads
 from compare.diagnosis.examine import examine, own_answer, probes_of
+from compare.diagnosis.explaining.replay import planted
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.naming import planted
 from compare.faults.catalogue import CATALOGUE, faults_of
 from compare.faults.fault import Fault, planted_module
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.pairs.probe import Probe
 from compare.verify.agreement import check_probe
 from compare.verify.canaries import misjudged
 from compare.verify.configurations import random_configurations
-from compare.verify.probe import Probe
 
 CONFIGURATIONS = 2000
 UNNAMED = "described"  # what a mistake is diagnosed as that has no name

@@ -10,15 +10,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from compare import tolerance
-from compare.conditioning import measured
-from compare.diagnosis.calling import RATE
-from compare.diagnosis.isolation import Outcome
-from compare.observe import Tensors
-from compare.pairs import LayerPair, Pair
-from compare.tolerance import LAMBDA, unit_roundoff
-from compare.verify.probe import Probe, bounds, compare_probe, expected, shares
-from compare.verify.report import Row, nothing_compared
+from compare.diagnosis.driving.calling import RATE
+from compare.diagnosis.driving.sandbox import Outcome
+from compare.pairs import tolerance
+from compare.pairs.measured import measured
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe, bounds, compare_probe, expected, shares
+from compare.pairs.registry import LayerPair, Pair
+from compare.pairs.report import Row, nothing_compared
+from compare.pairs.tolerance import LAMBDA, unit_roundoff
 
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 NORMWISE = "normwise accurate: another algorithm than the definition (FFT or Winograd, perhaps)"

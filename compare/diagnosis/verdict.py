@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compare.diagnosis.naming import RAISED, Finding
-from compare.diagnosis.shrink import Example
+from compare.diagnosis.explaining.replay import RAISED, Finding
+from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.trial import Trial, in_order, kind_of
-from compare.verify.report import Report
+from compare.pairs.report import Report
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from compare.errors import UserError
 from compare.faults.activation import LOG_SOFTMAX, RELU, SOFTMAX
 from compare.faults.convolution import CONVOLUTION
 from compare.faults.fault import Fault
@@ -19,6 +18,7 @@ from compare.faults.optimizer import ADAM, SGD
 from compare.faults.pooling import POOLING
 from compare.faults.program import PROGRAM
 from compare.faults.verifier import VERIFIER
+from compare.machine.errors import UserError
 
 _ALL = (
     *CONVOLUTION,

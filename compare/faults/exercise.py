@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from compare.errors import UserError
 from compare.faults.catalogue import faults_of, find_fault
 from compare.faults.fault import LEARNING_RATE, Fault, broken_source
-from compare.files import write_bytes
+from compare.machine.errors import UserError
+from compare.machine.files import write_bytes
 
 NO_EXERCISE = ("verifier", "training")  # no class that `diagnose` could be pointed at
 

@@ -6,7 +6,7 @@ from compare.faults.fault import Fault
 
 
 def _verifier(name: str, function: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -> Fault:
-    return Fault(f"verifier-{name}", "verifier", f"compare.verify.report.{function}", made, hint, shows, edits)
+    return Fault(f"verifier-{name}", "verifier", f"compare.pairs.report.{function}", made, hint, shows, edits)
 
 
 _OVER = "if not problem and budget[at] > 1:"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compare.conditions import direct_convolutions
 from compare.diagnosis.diagnose import diagnose
 from compare.lesson.layers import Layer
-from compare.lesson.verdict import NotAsShown
-from compare.pairs import REGISTRY, LayerPair, OptimizerPair
+from compare.lesson.not_as_shown import NotAsShown
+from compare.machine.conditions import direct_convolutions
+from compare.pairs.registry import REGISTRY, LayerPair, OptimizerPair
+from compare.pairs.report import Report, Row
 from compare.verify.agreement import check
-from compare.verify.report import Report, Row
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compare.lesson import chapters, learnt
 from compare.lesson.agreement import checked, require
+from compare.lesson.chapters import contents, learnt
 from compare.lesson.history import History
 from compare.lesson.layers import LAYERS
-from compare.lesson.render import render
+from compare.lesson.not_as_shown import NotAsShown
 from compare.lesson.scene import Scene, trained_rows
-from compare.lesson.verdict import NotAsShown
-from compare.pairs import model_pair
+from compare.lesson.showing.render import render
+from compare.pairs.registry import model_pair
+from compare.pairs.report import Report
 from compare.training.checkpoint import versions
-from compare.verify.report import Report
 
 TITLES = (
     ("why", "Why convolutions"),
@@ -62,12 +62,12 @@ def build(history: History, seed: int = 0) -> Lesson:
         "trained": {"compared": trained.compared, "share": f"{max(row.budget for row in trained.rows):.0%}"},
     }
     for chapter in (
-        chapters.why,
-        chapters.convolution,
-        chapters.layers,
+        contents.why,
+        contents.convolution,
+        contents.layers,
         learnt.training,
-        chapters.mistakes,
-        chapters.close,
+        contents.mistakes,
+        contents.close,
     ):
         context |= chapter(scene)
     return Lesson(render(context), report)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from compare.lesson import with_scratch, with_torch
-from compare.lesson.verdict import NotAsShown
-from compare.observe import Tensors
+from compare.lesson.not_as_shown import NotAsShown
+from compare.pairs.observe import Tensors
 from scratch import Array
 
 SLACK = 1e-6  # by which float32 may be off what was computed by hand, relative to the greatest number of the tensor

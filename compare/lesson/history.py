@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from compare.conditions import equal_threads, keep_freed_memory
-from compare.data import KIN, MNIST, Dataset, load
-from compare.errors import UserError
-from compare.observe import Tensors
+from compare.machine.conditions import equal_threads, keep_freed_memory
+from compare.machine.data import KIN, MNIST, Dataset, load
+from compare.machine.errors import UserError
+from compare.pairs.observe import Tensors
+from compare.training.board.logs import require_logs
+from compare.training.board.server import APART
 from compare.training.checkpoint import find_checkpoint, load_checkpoint
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
-from compare.training.logs import require_logs
-from compare.training.server import APART
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import PERTURBED, Twins
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import scratch
 from compare.lesson import with_scratch, with_torch
-from compare.lesson.formula import Equation, equations
-from compare.lesson.source import Listing, beside, listing
+from compare.lesson.showing.formula import Equation, equations
+from compare.lesson.showing.source import Listing, beside, listing
 from scratch import naive
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from compare.conditions import direct_convolutions, equal_threads
-from compare.lesson import windows
+from compare.lesson.chapters import windows
 from compare.lesson.history import History
-from compare.observe import Tensors
-from compare.pairs import ModelPair
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.pairs.observe import Tensors
+from compare.pairs.registry import ModelPair
+from compare.pairs.report import Report, Row
 from compare.verify.agreement import DTYPES
 from compare.verify.models import check_model
-from compare.verify.report import Report, Row
 from scratch import Array
 
 PROOF_IMAGES = 64  # test images on which the trained twins are compared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from compare.training.server import HOST, refused
+from compare.training.board.server import HOST, refused
 
 
 def launch(html: str, port: int) -> str:

@@ -20,9 +20,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from compare.errors import UserError
-from compare.files import write_bytes
-from compare.package import own_version
+from compare.machine.errors import UserError
+from compare.machine.files import write_bytes
+from compare.machine.package import own_version
 from scratch import Array
 
 FOLDER = "checkpoints"

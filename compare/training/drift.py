@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from compare import weights
-from compare.conditions import direct_convolutions
-from compare.observe import Tensors, Values, watch_scratch, watch_torch
+from compare.machine.conditions import direct_convolutions
+from compare.pairs import weights
+from compare.pairs.observe import Tensors, Values, watch_scratch, watch_torch
+from compare.pairs.report import Report, Row
 from compare.training.findings import Distance, Findings, Parting, distance
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins
 from compare.verify.models import check_layers
 from compare.verify.one_step import Start, check_step, updated_name
-from compare.verify.report import Report, Row
 from compare.verify.ties import Flip, flips
 from scratch.backend import to_host
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from compare.data import Dataset, batches
-from compare.errors import UserError
+from compare.machine.data import Dataset, batches
+from compare.machine.errors import UserError
+from compare.pairs.report import Report
 from compare.training.drift import Drift
 from compare.training.twins import Both, Evaluation, Twins
-from compare.verify.report import Report
 from scratch import Array
 
 EVALUATION_BATCH = 250

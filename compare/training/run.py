@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from compare import weights
-from compare.conditions import direct_convolutions, equal_threads, keep_freed_memory
-from compare.data import Dataset, batches
-from compare.errors import UserError
-from compare.files import LOCK, locked, make_folder, remove_leftovers
-from compare.training.board import Board
+from compare.machine.conditions import direct_convolutions, equal_threads, keep_freed_memory
+from compare.machine.data import Dataset, batches
+from compare.machine.errors import UserError
+from compare.machine.files import LOCK, locked, make_folder, remove_leftovers
+from compare.pairs import weights
+from compare.pairs.report import Report, Row
+from compare.training.board.board import Board
+from compare.training.board.logs import quiet_writers, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
-from compare.training.logs import quiet_writers, require_logs
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Both, Twins
 from compare.verify.agreement import DTYPES
 from compare.verify.models import check_model
-from compare.verify.report import Report, Row
 
 PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
 

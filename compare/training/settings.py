@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from compare.errors import UserError
+from compare.machine.errors import UserError
 
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 import scratch
 import torch_ref
-from compare import weights
-from compare.devices import Device, open_device
-from compare.errors import UserError
-from compare.observe import Tensors, gradient_name
-from compare.pairs import ModelPair, model_pair
+from compare.machine.devices import Device, open_device
+from compare.machine.errors import UserError
+from compare.pairs import weights
+from compare.pairs.models import one_ulp_away
+from compare.pairs.observe import Tensors, gradient_name
+from compare.pairs.registry import ModelPair, model_pair
+from compare.pairs.weights import State
 from compare.training.settings import Settings
-from compare.verify.end_to_end import one_ulp_away
-from compare.weights import State
 from scratch import Array, backend
 
 PERTURBED = "perturbed"  # torch again, started one ulp away: the yardstick

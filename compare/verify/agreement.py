@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from compare.conditions import direct_convolutions, equal_threads
-from compare.pairs import REGISTRY, ModelPair, Pair
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.pairs.probe import Probe, compare_probe, draw_probes, drive
+from compare.pairs.registry import REGISTRY, ModelPair, Pair
+from compare.pairs.report import CANDIDATE_ERRORS, Report, Row, failure
 from compare.verify.models import check_model
-from compare.verify.probe import Probe, compare_probe, draw_probes, drive
-from compare.verify.report import CANDIDATE_ERRORS, Report, Row, failure
 
 DTYPES = ("float64", "float32")
 

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
-from compare.observe import Tensors
-from compare.verify import report as verifier
+from compare.pairs import report as verifier
+from compare.pairs.observe import Tensors
 from scratch import Array
 
 BOUND = 1e-14
@@ -104,7 +104,7 @@ CANARIES = _canaries()
 
 
 def misjudged(judge: ModuleType = verifier) -> list[str]:
-    """The canaries that a verifier (a module like `compare.verify.report`) misjudges; an exception misjudges too."""
+    """The canaries that a verifier (a module like `compare.pairs.report`) misjudges; an exception misjudges too."""
     return [canary.name for canary in CANARIES if _accepts(judge, canary) != canary.right]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from compare import probes
-from compare.pairs import REGISTRY, Case, LayerPair, OptimizerPair, Pair
-from compare.verify.probe import Probe, draw_probe, draw_steps
+from compare.pairs.probe import Probe, draw_probe, draw_steps
+from compare.pairs.registry import REGISTRY, Case, LayerPair, OptimizerPair, Pair
+from compare.pairs.values import LAYOUTS
 
 Rng = np.random.Generator
 
@@ -131,5 +131,5 @@ def random_configurations(count: int, seed: int = 0) -> Iterator[tuple[Pair, Pro
         assert isinstance(pair, LayerPair)
         draw, values = _LAYERS[name]
         shape, options = draw(rng)
-        layout, calls = str(rng.choice(list(probes.LAYOUTS))), 1 + int(rng.integers(4) == 0)
+        layout, calls = str(rng.choice(list(LAYOUTS))), 1 + int(rng.integers(4) == 0)
         yield pair, draw_probe(pair, Case(shape, options, str(rng.choice(values)), layout, calls), dtype, rng)

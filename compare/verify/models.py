@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import scratch
-from compare import weights
-from compare.observe import Call, observe_scratch, observe_torch, record_calls
-from compare.pairs import LayerPair, ModelPair, layer_pair_of
-from compare.verify.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
-from compare.verify.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
+from compare.pairs import weights
+from compare.pairs.models import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.observe import Call, observe_scratch, observe_torch, record_calls
+from compare.pairs.registry import LayerPair, ModelPair, layer_pair_of
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
 from compare.verify.ties import decided
 from scratch import Array
 

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 import torch_ref
-from compare import tolerance, weights
-from compare.observe import Tensors, Values, gradient_name, watch_torch
-from compare.verify.end_to_end import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
-from compare.verify.report import Row, compare, nothing_compared
+from compare.pairs import tolerance, weights
+from compare.pairs.models import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
+from compare.pairs.observe import Tensors, Values, gradient_name, watch_torch
+from compare.pairs.report import Row, compare, nothing_compared
 from compare.verify.ties import Flip, flips, impose
 from scratch import Array
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from compare.observe import Values, leaves
+from compare.pairs.observe import Values, leaves
 from scratch import Array
 
 CLEARANCE = 32  # ulps of a layer's greatest input by which a decision must stand clear of a tie

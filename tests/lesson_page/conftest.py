@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from compare.data import Dataset
 from compare.lesson.build import Lesson
+from compare.machine.data import Dataset
 from scratch import Array
 from tests.lesson_page.reading import between, disallowed, opened, watched, written
 

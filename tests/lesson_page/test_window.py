@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from compare.lesson.windows import certain
+from compare.lesson.chapters.windows import certain
 from scratch import Array
 from tests.lesson_page.expected import (
     all_kernels,

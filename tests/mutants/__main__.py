@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from compare.processor import cores
+from compare.machine.processor import cores
 from tests.mutants.edits import Edit, draw, edits_of
 from tests.mutants.reached import Reached
 from tests.mutants.trial import attempt
@@ -62,7 +62,7 @@ def main() -> int:
     drawn = draw([edit for edit in edits if options.only in edit.key], options.count, options.seed)
     if not drawn:
         console.print(
-            f"no edit's name holds {options.only!r}; an edit is named like compare/pairs.py::_brief: 1 -> 2",
+            f"no edit's name holds {options.only!r}; an edit is named like compare/pairs/registry.py::_brief: 1 -> 2",
             soft_wrap=True,
         )
         return 2

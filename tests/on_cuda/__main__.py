@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from compare.processor import cores
+from compare.machine.processor import cores
 from tests.on_cuda.steps import QUICK, QUICK_CUDA, ROOT, Done, doctor, measurements, run, tests
 from tests.on_cuda.summary import summary
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from compare.devices import Device
-from compare.pairs import LayerPair
-from compare.verify.probe import Probe, bounds, compare_probe, draw_probes, drive, reference_of
-from compare.verify.report import Report, Row, compare
+from compare.machine.devices import Device
+from compare.pairs.probe import Probe, bounds, compare_probe, draw_probes, drive, reference_of
+from compare.pairs.registry import LayerPair
+from compare.pairs.report import Report, Row, compare
 from scratch import Array
 from tests.elsewhere import maker
 

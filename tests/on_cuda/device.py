@@ -17,7 +17,7 @@ import torch
 import compare.bench.run
 import compare.bench.sides
 import compare.training.twins
-from compare.devices import Device, open_device
+from compare.machine.devices import Device, open_device
 from scratch import Array, backend
 from tests import stand_in
 

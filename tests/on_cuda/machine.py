@@ -7,7 +7,7 @@ import platform
 from importlib import import_module
 from typing import Any
 
-from compare.processor import cores, processor
+from compare.machine.processor import cores, processor
 
 
 def machine() -> dict[str, Any]:

@@ -23,9 +23,9 @@ import torch
 
 from compare.bench.cells import Cell, measure_cell
 from compare.bench.plan import MODELS, Plan
-from compare.conditions import equal_threads, keep_freed_memory
-from compare.devices import Device, open_device
-from compare.processor import cores
+from compare.machine.conditions import equal_threads, keep_freed_memory
+from compare.machine.devices import Device, open_device
+from compare.machine.processor import cores
 from scratch import backend
 from tests.on_cuda.device import chosen_device, rehearsing, wait
 

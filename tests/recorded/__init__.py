@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from compare import conditioning, weights
-from compare.conditions import direct_convolutions, equal_threads
 from compare.diagnosis.examine import examine, own_answer, probes_of
+from compare.diagnosis.explaining.forms import Evidence, recognise
+from compare.diagnosis.explaining.replay import planted
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.naming import planted
-from compare.diagnosis.patterns import Evidence, recognise
 from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from compare.faults.catalogue import CATALOGUE
-from compare.observe import Call, Tensors
-from compare.pairs import REGISTRY, LayerPair, ModelPair
+from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.pairs import measured, weights
+from compare.pairs.observe import Call, Tensors
+from compare.pairs.probe import Probe, bounds, draw_probes, draw_state, expected
+from compare.pairs.registry import REGISTRY, LayerPair, ModelPair
 from compare.verify.configurations import random_configurations
-from compare.verify.probe import Probe, bounds, draw_probes, draw_state, expected
 from scratch import Array
 
 FOLDER = Path(__file__).parent
@@ -150,7 +150,7 @@ def measured_bounds(name: str) -> dict[str, Any]:
     x = rng.standard_normal(shape).astype(np.float32)
     output = module(torch.tensor(x)).shape
     call = Call((x,), rng.standard_normal(tuple(output)).astype(np.float32))
-    return _sums(conditioning.measured(module, [call], "float32"))
+    return _sums(measured.measured(module, [call], "float32"))
 
 
 def configurations(seed: str) -> list[str]:

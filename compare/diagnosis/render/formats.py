@@ -11,7 +11,7 @@ from rich.console import Console
 from compare.diagnosis.render.grading import as_gradescope, as_junit, marks, read_points
 from compare.diagnosis.render.terminal import show
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
+from compare.machine.errors import UserError
 
 FORMATS = ("text", "json", "html", "junit", "gradescope")
 GRADESCOPE_POINTS = 100.0  # where none are given

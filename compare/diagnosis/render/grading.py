@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compare.diagnosis.verdict import Diagnosis
-from compare.errors import UserError
+from compare.machine.errors import UserError
 
 
 @dataclass(frozen=True)

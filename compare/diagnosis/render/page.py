@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from compare.diagnosis.naming import RAISED
+from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.render.numbers import number, tables
 from compare.diagnosis.trial import Trial, kind_of
 from compare.diagnosis.verdict import Diagnosis

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compare.diagnosis.naming import RAISED
+from compare.diagnosis.explaining.replay import RAISED
+from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.render.numbers import brief, listed, options_text
-from compare.diagnosis.shrink import Example
 from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from scratch import Array

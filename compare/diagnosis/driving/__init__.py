@@ -1,0 +1,1 @@
+"""Somebody's own code, made and driven as it is."""

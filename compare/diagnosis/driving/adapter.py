@@ -1,0 +1,233 @@
+"""Anybody's class, object or functions, presented as a `scratch.Module`.
+
+With it, one and the same observation serves our layers, their layers and the catalogued mistakes. In their code nothing
+is changed: weights are put into it before a forward, gradients are taken out after a backward, axes are reordered on
+the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis.driving import calling, paths, vocabulary
+from compare.diagnosis.driving.gradients import Resetting, collect
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_own, to_own
+from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
+from compare.diagnosis.driving.placement import Placement
+from compare.pairs.observe import Tensors
+from scratch import Array, Buffer, Module, Parameter
+
+
+def adapt(subject: Any, interface: Interface, state: Tensors, buffers: frozenset[str], dtype: str) -> Module:
+    """`subject` as a `scratch.Module` with parameters and buffers of these names and shapes; a Module stays what it is.
+
+    Raises:
+        UndrivableError: if a method or a parameter cannot be found.
+    """
+    if isinstance(subject, Module):
+        return subject.to(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+    return Adapted(subject, interface, state, buffers)
+
+
+class Adapted(Module):
+    """Drives `subject` as `interface` says, and by the usual names where it says nothing.
+
+    Attributes:
+        recovered: the parameters that it updates itself.
+        exact: those of them whose gradient it shows all the same.
+    """
+
+    def __init__(self, subject: Any, interface: Interface, state: Tensors, buffers: frozenset[str]) -> None:
+        super().__init__()
+        self.subject, self.interface = subject, interface
+        self.placement = Placement(
+            subject,
+            interface,
+            {name: Parameter(array.copy()) for name, array in state.items() if name not in buffers},
+            {name: Buffer(array.copy()) for name, array in state.items() if name in buffers},
+        )
+        self.functions = subject if isinstance(subject, Functions) else None
+        self.forward_call = self._method(interface.forward, vocabulary.FORWARD, "forward")
+        self.backward_call = self._method(interface.backward, vocabulary.BACKWARD, "backward")
+        self.resetting = Resetting(subject)
+        self.recovered: set[str] = set()
+        self.exact: set[str] = set()
+        self.inputs: tuple[Any, ...] = ()
+        self.cache: Any = None
+        self.loss_gradient: Array | None = None
+
+    def _method(self, given: str, usual: tuple[str, ...], what: str) -> Any:
+        if self.functions is not None:
+            return self.functions.forward_function if what == "forward" else self.functions.backward_function
+        for name in (given,) if given else usual:
+            method = getattr(self.subject, name, None)
+            if callable(method):
+                return method
+        kind = type(self.subject).__name__
+        if given:
+            raise MistoldError(f"{kind} has no method {given}")
+        raise UndrivableError(
+            f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--{what} NAME)"
+        )
+
+    def _named(self, kinds: tuple[type[Any], ...], prefix: str) -> Iterator[tuple[str, Any]]:
+        # Once their code is known, of the buffers only what it has: running statistics may lie where nobody finds them.
+        known = self.placement.paths or self.placement.buffers
+        buffers = {name: buffer for name, buffer in self.placement.buffers.items() if name in known}
+        for name, held in (self.placement.parameters | buffers).items():
+            if isinstance(held, kinds):
+                yield prefix + name, held
+
+    def train(self, mode: bool = True) -> Adapted:
+        self.training = mode
+        switch = getattr(self.subject, "train" if mode else "eval", None)
+        if callable(switch) and callable(getattr(self.subject, "eval", None)):
+            switch()
+        for name, value in list(getattr(self.subject, "__dict__", {}).items()):
+            if vocabulary.plain(name) in vocabulary.MODE_WORDS and isinstance(value, bool | str):
+                setattr(self.subject, name, mode if isinstance(value, bool) else "train" if mode else "test")
+        if self.functions is not None:
+            self.functions.settings["mode"] = "train" if mode else "test"
+        return self
+
+    def forward(self, *inputs: Array) -> Array:
+        first, *rest = inputs
+        canonical = IMAGES[first.ndim]
+        self.input_layout = canonical, for_axes(self.interface.layout, canonical)
+        self.inputs = (to_own(first, *self.input_layout), *(self._targets(array, first) for array in rest))
+        if not self.placement.paths:
+            self._find()
+        self.placement.push()
+        returned = calling.call_forward(self.forward_call, self.inputs, self.training, self.functions)
+        output = self._output(returned)
+        self.placement.read_back(self.recovered)
+        return output
+
+    def _find(self) -> None:
+        missing = self.placement.find()
+        if missing:  # perhaps weights are made when the first input is seen
+            calling.call_forward(self.forward_call, self.inputs, self.training, self.functions)
+            missing = self.placement.find()
+        if missing:
+            shapes = ", ".join(f"{name} {list(self.placement.data(name).shape)}" for name in missing)
+            arrays = () if self.functions is not None else paths.arrays(self.subject)
+            there = ", ".join(f"{path} {list(array.shape)}" for path, array in arrays) or "none"
+            raise UndrivableError(f"cannot find {shapes}; arrays there: {there}; name it (--param NAME=weight)")
+
+    def _targets(self, targets: Array, scores: Array) -> Array:
+        """The second input of a loss: classes as whole numbers or one-hot rows, or numbers like the first input."""
+        if targets.ndim == scores.ndim:
+            return to_own(targets, *self.input_layout)
+        if self.interface.targets == "one-hot":
+            targets = np.eye(scores.shape[1], dtype=scores.dtype)[targets]
+        return targets if "N" in self.input_layout[1] else targets[0]
+
+    def _output(self, returned: Any) -> Array:
+        """The output in torch's layout; the rest of what forward returned is kept for backward."""
+        self.cache = self.loss_gradient = None
+        if isinstance(returned, tuple) and len(returned) >= 2 and not np.isscalar(returned[-1]):
+            returned, *rest = returned
+            self.cache = rest[0] if len(rest) == 1 else tuple(rest)
+            if len(self.inputs) == 2 and isinstance(self.cache, np.ndarray):
+                self.loss_gradient = self.cache  # (loss, gradient), both of one function
+        if self.interface.output_from:
+            try:
+                returned = paths.get(self.subject, self.interface.output_from)
+            except (AttributeError, KeyError, IndexError):
+                given = self.interface.output_from
+                raise MistoldError(f"there is no {given} after forward; correct --output-from {given}") from None
+        elif returned is None:
+            held = (getattr(self.subject, name, None) for name in vocabulary.OUTPUTS)
+            returned = next((value for value in held if value is not None), None)
+        if returned is None:
+            raise UndrivableError("forward returns nothing, and no attribute is called output; name it (--output-from)")
+        y = np.asarray(returned)
+        if y.dtype.kind not in "fiub":
+            raise TypeError(f"forward returned {type(returned).__name__} of {y.dtype}: no array of real numbers")
+        if len(self.inputs) == 2:
+            return y.reshape(()) if y.size == 1 else y
+        self.output_layout = self._layout_of_output(y.ndim)
+        try:
+            return from_own(y, *reversed(self.output_layout))
+        except LayoutError:
+            return y
+
+    def _layout_of_output(self, ndim: int) -> tuple[str, str]:
+        """Which axes an output of so many has: those of the layout if it has as many, else batch and features."""
+        own, batch = self.interface.output_layout or self.interface.layout, "N" in self.input_layout[1]
+        canonical = IMAGES.get(ndim + (not batch), "")
+        if own and len(own) == ndim:
+            if own == "N":  # one number for each image
+                return "NF", own
+            return ("NCHW" if set(own) <= set("NCHW") else canonical), own
+        return canonical, canonical if batch else canonical.replace("N", "")
+
+    def backward(self, grad_output: Array | float = 1.0) -> Any:
+        """The gradient of the input; None if they provide none."""
+        if self.backward_call is None:
+            returned, took_gradient, updates = self.loss_gradient, False, False
+        else:
+            updates = calling.asks_for_rate(self.backward_call) or self._sets_rate()
+            try:
+                returned, took_gradient = self._call_backward(grad_output)
+            except Exception as error:
+                if self.training:
+                    error.in_backward = True  # type: ignore[attr-defined]
+                    raise
+                return None  # much code has no backward in evaluation, and needs none
+        found = collect(returned, self.placement, np.shape(self.inputs[0]), updates=updates)
+        self.recovered |= found.recovered
+        if updates:  # weights that it changes itself are its own affair, also where it shows the gradients
+            self.recovered |= self.placement.changed()
+        self.exact |= found.of_parameters.keys() - found.recovered
+        for name, gradient in found.of_parameters.items():
+            # A copy: theirs may be the array that the next backward adds to.
+            self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
+        self.placement.read_back(self.recovered)
+        if found.of_input is None:
+            return None
+        grad_input = np.asarray(found.of_input)
+        if grad_input.dtype.kind not in "fiub":
+            raise TypeError(f"backward gave {type(found.of_input).__name__} of {grad_input.dtype}: no real numbers")
+        if not took_gradient:
+            grad_input = grad_input * np.asarray(grad_output, grad_input.dtype)
+        try:
+            return from_own(grad_input, *reversed(self.input_layout))
+        except LayoutError:
+            return grad_input
+
+    def _call_backward(self, grad_output: Array | float) -> tuple[Any, bool]:
+        if self.functions is None:
+            self.resetting.reset()
+        return calling.call_backward(
+            self.backward_call,
+            self._own_gradient(grad_output),
+            self.inputs,
+            self.cache,
+            self.training,
+            self.functions,
+        )
+
+    def _sets_rate(self) -> bool:
+        """Set a learning rate that the object holds to everybody's; whether it holds one."""
+        held = [
+            name
+            for name in getattr(self.subject, "__dict__", {})
+            if vocabulary.plain(name) in vocabulary.HELD_RATE_WORDS
+        ]
+        held = [name for name in held if isinstance(getattr(self.subject, name), int | float)]
+        for name in held:
+            setattr(self.subject, name, calling.RATE)
+        return bool(held)
+
+    def _own_gradient(self, grad_output: Array | float) -> Any:
+        if len(self.inputs) == 2:
+            return grad_output
+        try:
+            return to_own(np.asarray(grad_output), *self.output_layout)
+        except (LayoutError, ValueError):
+            return grad_output  # their output has another shape than it should: they get the gradient as it is

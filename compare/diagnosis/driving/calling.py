@@ -1,0 +1,152 @@
+"""Calling somebody's functions: which of our values belongs to which of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis.driving import making, signatures, vocabulary
+
+RATE = 1.0  # the learning rate that code receives which updates its weights itself; a power of two rounds nothing
+
+
+def call_forward(
+    function: Callable[..., Any], inputs: tuple[Any, ...], training: bool, functions: making.Functions | None
+) -> Any:
+    """Call their forward with the input (a loss: and the targets), and what else it asks for by name.
+
+    Raises making.UndrivableError if it asks for something unknown.
+    """
+    main = list(inputs)
+    wanted = signatures.required_names(function)
+    plain_words = [vocabulary.plain(name) for name in wanted]
+    if len(main) == 2 and len(wanted) >= 2:
+        first, second = plain_words[:2]
+        if (
+            first in vocabulary.TARGET_WORDS - vocabulary.INPUT_WORDS
+            and second in vocabulary.INPUT_WORDS - vocabulary.TARGET_WORDS
+        ):
+            main.reverse()
+    return _call(function, main, training, functions, {})
+
+
+def call_backward(
+    function: Callable[..., Any],
+    grad_output: Any,
+    inputs: tuple[Any, ...],
+    cache: Any,
+    training: bool,
+    functions: making.Functions | None,
+) -> tuple[Any, bool]:
+    """Call their backward with the upstream gradient, and what else it asks for by name.
+
+    Returns what it returned, and whether it took the gradient at all (a loss may not).
+    """
+    if takes_input_only(function) and cache is None:
+        return np.asarray(_call(function, [inputs[0]], training, functions, {})) * grad_output, True
+    known = dict.fromkeys(vocabulary.RATE_WORDS, RATE) | dict.fromkeys(vocabulary.CACHE_WORDS, cache)
+    wanted = signatures.required_names(function)
+    others = [name for name in wanted if vocabulary.plain(name) not in known and not _is_mode(name)]
+    gradients = [name for name in others if _is_gradient(name)]
+    main = gradients[0] if gradients else None
+    if main is None:
+        unknown = [
+            name for name in others if vocabulary.plain(name) not in vocabulary.INPUT_WORDS | vocabulary.TARGET_WORDS
+        ]
+        main = unknown[0] if unknown else others[0] if len(others) == 1 and len(inputs) == 1 else None
+    for name in others:
+        word = vocabulary.plain(name)
+        if name == main:
+            known[word] = grad_output
+        elif word in vocabulary.TARGET_WORDS and len(inputs) > 1 and word not in vocabulary.INPUT_WORDS:
+            known[word] = inputs[1]
+        elif word in vocabulary.INPUT_WORDS:
+            known[word] = inputs[0]
+    # backward(*gradients); a loss takes no gradient, or none that it needs
+    starred = main is None and len(inputs) == 1 and signatures.is_starred(function)
+    return _call(function, [grad_output] * starred, training, functions, known), main is not None or starred
+
+
+def takes_input_only(function: Callable[..., Any]) -> bool:
+    """Whether a "backward" is a derivative f'(x) of one argument, by its name: relu_prime(z), gradient(x)."""
+    wanted = signatures.required_names(function)
+    called = getattr(function, "__name__", "").lower()
+    slope = any(word in called for word in ("prime", "deriv", "gradient", "grad"))
+    return slope and len(wanted) == 1 and not _is_gradient(wanted[0]) and not called.startswith("backward")
+
+
+def _call(
+    function: Callable[..., Any],
+    main: list[Any],
+    training: bool,
+    functions: making.Functions | None,
+    known: Mapping[str, Any],
+) -> Any:
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    waiting = list(main)
+    by_name = False  # after an argument that was left at its default
+    for name, parameter in signatures.parameters(function, len(main)).items():
+        word = vocabulary.plain(name)
+        if parameter.kind == parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind == parameter.VAR_POSITIONAL:
+            positional += waiting
+            waiting = []
+            continue
+        optional = parameter.default is not parameter.empty
+        if word in known:
+            value = known[word]
+        elif _is_mode(name) and (optional or not waiting):
+            value = _mode(name, parameter.default, training)
+        elif functions is not None and _from_functions(functions, name) is not None:
+            value = _from_functions(functions, name)
+        elif waiting:
+            value = waiting.pop(0)
+        elif optional:
+            by_name = True
+            continue
+        else:
+            raise making.UndrivableError(
+                f"{signatures.called(function)}: cannot tell what to pass as {name}; give that argument a default, "
+                "or wrap the call in a function of your own"
+            )
+        if by_name or parameter.kind == parameter.KEYWORD_ONLY:
+            named[name] = value
+        else:
+            positional.append(value)
+    return function(*positional, **named)
+
+
+def _from_functions(functions: making.Functions, name: str) -> Any:
+    """What an argument of this name takes of the weights and options that functions are given; None if nothing."""
+    if name in functions.arguments:
+        return functions.arguments[name]
+    if vocabulary.plain(name) in vocabulary.SETTINGS_WORDS:
+        return functions.settings
+    option = vocabulary.option_of(name, set(functions.options))
+    return None if option is None else making.single(functions.options[option])
+
+
+def asks_for_rate(function: Callable[..., Any]) -> bool:
+    """Whether a backward takes a learning rate: then it updates the weights itself."""
+    return any(vocabulary.plain(name) in vocabulary.RATE_WORDS for name in signatures.required_names(function))
+
+
+def _is_mode(name: str) -> bool:
+    return vocabulary.plain(name) in vocabulary.MODE_WORDS
+
+
+def _mode(name: str, default: Any, training: bool) -> Any:
+    if isinstance(default, str) or (name == "mode" and not isinstance(default, bool)):
+        return "train" if training else "test"
+    return training
+
+
+def _is_gradient(name: str) -> bool:
+    word = vocabulary.plain(name)
+    return (
+        word in vocabulary.GRADIENT_WORDS or "grad" in word or vocabulary.gradient_of(name) in vocabulary.OUTPUT_WORDS
+    )

@@ -1,0 +1,1 @@
+"""What they did: its name, its form, and the smallest input that shows it."""

@@ -1,0 +1,1 @@
+"""How the page shows formulas, code, numbers and curves."""

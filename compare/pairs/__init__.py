@@ -1,0 +1,1 @@
+"""A pair: a layer, loss, optimizer or model and its twin, driven and judged."""

@@ -1,0 +1,1 @@
+"""One file for each family of layers: everything that is known about them."""

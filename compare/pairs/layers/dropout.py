@@ -1,0 +1,95 @@
+"""Dropout is random: how two sides of a comparison come to the same masks.
+
+The candidate draws them, and its output shows them: what is left out is 0. The reference is the definition with these
+masks, and autograd. That the masks themselves are as they should be is compared too: how much is kept, that no two
+calls and no two images share a mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import scratch
+from compare.pairs.observe import Tensors
+from scratch import Array
+
+
+class GivenMasks(nn.Module):
+    """y = x·k/(1 - p) in training, call by call with the given masks k; y = x in evaluation."""
+
+    def __init__(self, p: float, masks: list[Array]) -> None:
+        super().__init__()
+        self.p = p
+        self.masks = masks
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if not self.training:
+            return x
+        mask = self.masks[self.calls - 1]
+        if mask.shape != tuple(x.shape):  # an output of another shape: no mask can be read off it
+            return x / (1 - self.p)
+        return x * torch.tensor(mask, dtype=x.dtype) / (1 - self.p)
+
+
+def masks_of(got: Tensors) -> list[Array]:
+    """Which elements each call kept, read off its output."""
+    outputs = [array for name, array in got.items() if name.partition(" of ")[0] == "output"]
+    return [output != 0 for output in outputs]
+
+
+def dropout_given(reference: nn.Module, got: Tensors) -> nn.Module:
+    """The reference of the masks that a candidate drew."""
+    p = reference.p
+    assert isinstance(p, float)
+    return GivenMasks(p, masks_of(got))
+
+
+def choose_dropout(module: scratch.Module, got: Tensors | None) -> None:
+    """Make a scratch layer draw the masks that a candidate drew; always the same ones where there is no candidate."""
+    if isinstance(getattr(module, "generator", None), np.random.Generator):
+        replaced = np.random.default_rng(0) if got is None else _Replay(iter(masks_of(got)))
+        setattr(module, "generator", replaced)  # noqa: B010 (not every module has one, mypy would say)
+
+
+class _Replay:
+    """Stands in for a generator: what it draws is above every p where the mask keeps, and below where it does not."""
+
+    def __init__(self, masks: Iterator[Array]) -> None:
+        self.masks = masks
+
+    def random(self, shape: tuple[int, ...]) -> Array:
+        mask = next(self.masks)
+        return np.where(mask, 1.0, -1.0) if mask.shape == shape else np.ones(shape)
+
+
+def dropout_shares(reference: nn.Module, got: Tensors) -> dict[str, tuple[float, float, float]]:
+    """What is kept in training, and how often two calls, and two images, agree about it.
+
+    Each may differ by six standard deviations: one chance in half a billion. Outputs that are empty, single numbers or
+    of several shapes show no masks, and are found by their shapes.
+    """
+    p = reference.p
+    assert isinstance(p, float)
+    masks = masks_of(got)
+    training = masks[:-1] if len(masks) > 1 else masks
+    if len({mask.shape[1:] for mask in training}) != 1 or not all(mask.ndim and mask.size for mask in training):
+        return {}
+    shares = {"share kept": (training, 1 - p)}
+    same = p * p + (1 - p) * (1 - p)
+    if len(training) > 1:
+        size = min(len(mask) for mask in training)
+        shares["share kept alike by two calls"] = ([training[0][:size] == training[1][:size]], same)
+    if all(mask.ndim > 1 and len(mask) > 1 for mask in training):
+        shares["share kept alike by two images"] = ([mask[1:] == mask[:-1] for mask in training], same)
+    found = {}
+    for name, (arrays, share) in shares.items():
+        flat = np.concatenate([array.reshape(-1) for array in arrays])
+        found[name] = float(flat.mean()), share, 6 * math.sqrt(share * (1 - share) / flat.size)
+    return found

@@ -1,0 +1,238 @@
+"""What a comparison found: one row per tensor, and a verdict that says first what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from compare.pairs.observe import Tensors
+from scratch import Array
+
+CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us
+LOOSEST = 1e-9  # in float64, no bound may exceed this share of the greatest element it guards
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of the candidate held against the reference's.
+
+    Attributes:
+        pair, case, tensor, dtype, shape: what was compared; dtype and shape are the reference's.
+        max_abs: the greatest |difference|, infinite where it could not be computed.
+        difference, bound: how much it was, and how much was allowed, where most of the allowance was used.
+        budget: the share of the bound that was used there: 0 for equality, above 1 for a difference too large.
+        worst: the index of that element; None where nothing could be compared.
+        problem: what is wrong, empty if nothing is.
+    """
+
+    pair: str
+    case: str
+    tensor: str
+    dtype: str
+    shape: tuple[int, ...]
+    max_abs: float
+    difference: float
+    bound: float
+    budget: float
+    worst: tuple[int, ...] | None
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+    def __str__(self) -> str:
+        """One line: name, shape, greatest difference, bound, share of it, where; and the problem if there is one."""
+        shape = "x".join(map(str, self.shape)) or "scalar"
+        name = f"{'ok   ' if self.ok else 'WRONG'} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape})"
+        if self.worst is None:
+            return f"{name}: {self.problem}"
+        return (
+            f"{name}: max |difference| {self.max_abs:.2g}; closest to its bound at {list(self.worst)}: "
+            f"{self.difference:.2g} of {self.bound:.2g}, {self.budget:.1%}"
+            + (f": {self.problem}" if self.problem else "")
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as plain values; a number that is not finite becomes null, as JSON has none."""
+        return {
+            "pair": self.pair,
+            "case": self.case,
+            "tensor": self.tensor,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "max_abs": _finite(self.max_abs),
+            "difference": _finite(self.difference),
+            "bound": _finite(self.bound),
+            "budget": _finite(self.budget),
+            "worst": None if self.worst is None else list(self.worst),
+            "ok": self.ok,
+            "problem": self.problem,
+        }
+
+
+class Report:
+    """All rows of a comparison, in the order in which they were compared."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = tuple(rows)
+
+    @property
+    def compared(self) -> int:
+        """How many tensors were compared."""
+        return len(self.rows)
+
+    @property
+    def wrong(self) -> tuple[Row, ...]:
+        """The rows that are not ok."""
+        return tuple(row for row in self.rows if not row.ok)
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared and all of it agreed."""
+        return bool(self.rows) and not self.wrong
+
+    def headline(self) -> str:
+        """The verdict in one sentence: the first wrong tensor, or how close the closest call was."""
+        if not self.rows:
+            return "wrong: nothing was compared"
+        if self.wrong:
+            first = self.wrong[0]
+            more = f"; {len(self.wrong)} of {self.compared} tensors are wrong" if len(self.wrong) > 1 else ""
+            return f"wrong: {first.tensor} of {first.pair} [{first.case}, {first.dtype}]: {first.problem}{more}"
+        tightest = max(self.rows, key=lambda row: row.budget)
+        return (
+            f"equal: {self.compared:,} tensors compared, none outside its bound; "
+            f"the closest call, {tightest.tensor} of {tightest.pair} [{tightest.case}], "
+            f"used {tightest.budget:.0%} of its bound"
+        )
+
+    def __str__(self) -> str:
+        """The verdict, then what is wrong, then one line for every other tensor."""
+        fine = [row for row in self.rows if row.ok]
+        return "\n".join([self.headline(), *map(str, self.wrong), *map(str, fine)])
+
+    def as_json(self) -> dict[str, Any]:
+        """{"ok", "compared", "rows"}: the result in full."""
+        return {"ok": self.ok, "compared": self.compared, "rows": [row.as_json() for row in self.rows]}
+
+
+def compare(
+    pair: str, case: str, got: Tensors, expected: Tensors, bounds: Tensors, *, start: Tensors | None = None
+) -> list[Row]:
+    """Hold every tensor of the reference (`expected`) against the candidate's (`got`), and extra ones against nothing.
+
+    Args:
+        pair, case: what the rows are called.
+        got, expected: tensors by name.
+        bounds: for every expected tensor, the allowed |difference| of each of its elements (broadcast).
+        start: what updated tensors were before; a bound must be able to tell an update from none.
+    """
+    start = start or {}
+    rows = [
+        _compare_tensor(pair, case, name, got.get(name), expected[name], bounds[name], start.get(name))
+        for name in expected
+    ]
+    for name in sorted(got.keys() - expected.keys()):
+        problem = "the reference has no such tensor"
+        tensor = got[name]
+        rows.append(
+            Row(pair, case, name, str(tensor.dtype), tensor.shape, math.inf, math.inf, 0.0, math.inf, None, problem)
+        )
+    return rows
+
+
+def overview(report: Report) -> Table:
+    """One line for each pair: how many tensors, how many wrong, and the largest share of a bound in each dtype."""
+    table = Table()
+    for heading in ("pair", "tensors", "wrong", "float64: bound used", "float32: bound used"):
+        table.add_column(heading, justify="right" if heading != "pair" else "left")
+    for pair in dict.fromkeys(row.pair for row in report.rows):
+        rows = [row for row in report.rows if row.pair == pair]
+        shares = [max((row.budget for row in rows if row.dtype == d), default=0.0) for d in ("float64", "float32")]
+        wrong = sum(not row.ok for row in rows)
+        table.add_row(pair, f"{len(rows):,}", str(wrong or "-"), *(f"{share:.0%}" for share in shares))
+    return table
+
+
+def failure(pair: str, case: str, dtype: str, error: BaseException) -> Row:
+    """The row of a candidate that raised an exception instead of an answer."""
+    return nothing_compared(pair, case, dtype, f"raised {type(error).__name__}: {error}")
+
+
+def nothing_compared(pair: str, case: str, dtype: str, problem: str) -> Row:
+    """The row of a comparison that could not be made, and why."""
+    return Row(pair, case, "all tensors", dtype, (), math.inf, math.inf, 0.0, math.inf, None, problem)
+
+
+def _compare_tensor(
+    pair: str, case: str, name: str, got: Array | None, expected: Array, bound: Array, start: Array | None
+) -> Row:
+    dtype, shape = str(expected.dtype), expected.shape
+    problem = _incomparable(got, expected)
+    if problem or got is None:
+        return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem)
+    reference, bound = expected.astype(np.float64), np.broadcast_to(bound, shape)
+    with np.errstate(over="ignore"):  # an infinite share of a bound is a share above 1
+        difference = np.abs(got.astype(np.float64) - reference)
+        budget = np.divide(difference, bound, out=np.where(difference > 0, np.inf, 0.0), where=bound > 0)
+    at = tuple(int(i) for i in np.unravel_index(budget.argmax(), shape))
+    # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
+    guarded = reference if start is None else reference - start
+    problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""
+    if not problem and budget[at] > 1:
+        share = np.mean(budget > 1)
+        problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"
+    return Row(
+        pair,
+        case,
+        name,
+        dtype,
+        shape,
+        float(difference.max()),
+        float(difference[at]),
+        float(bound[at]),
+        float(budget[at]),
+        at,
+        problem,
+    )
+
+
+def _incomparable(got: Array | None, expected: Array) -> str:
+    """Why two tensors cannot be compared at all; empty if they can."""
+    if got is None:
+        return "not provided"
+    if got.shape != expected.shape:
+        return f"shape {list(got.shape)} instead of {list(expected.shape)}"
+    if got.dtype != expected.dtype:
+        return f"dtype {got.dtype} instead of {expected.dtype}"
+    if np.may_share_memory(got, expected):
+        return "it is the reference's own array: nothing was compared"
+    if expected.size == 0:
+        return "it has no elements: nothing was compared"
+    for whose, tensor in (("it", got), ("the reference", expected)):
+        if not np.isfinite(tensor).all():
+            at = [int(i) for i in np.argwhere(~np.isfinite(tensor))[0]]
+            return f"{whose} is {tensor[tuple(at)]} at {at}"
+    return ""
+
+
+def _untrustworthy(guarded: Array, bound: Array, dtype: str) -> str:
+    """Why this bound could not tell right from wrong; empty if it can. `guarded` is the tensor, or its update."""
+    if not np.isfinite(bound).all() or (bound < 0).any():
+        return "its bound is not a number that allows a verdict"
+    scale = np.abs(guarded).max()
+    if scale > 0 and (np.abs(guarded) <= bound).all():
+        return "its bound is so wide that zeros, or no update, would pass"
+    if dtype == "float64" and bound.max() > LOOSEST * scale:
+        return f"its bound {bound.max():.2g} is wider than {LOOSEST:g} of the greatest element {scale:.2g}"
+    return ""
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

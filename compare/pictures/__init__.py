@@ -1,0 +1,1 @@
+"""Arrays as pictures: painted, side by side, inside a page."""
