@@ -41,6 +41,8 @@ class Dropout(Module):
     array([1., 2., 3.])
     """
 
+    splits_batches = False  # threads cannot share a generator
+
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: np.random.Generator | None = None) -> None:
         super().__init__()
         checks.only_default("Dropout", inplace=(inplace, False))

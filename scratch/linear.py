@@ -23,8 +23,9 @@ class Flatten(Module):
         ∂L/∂x[n,c,i,j] = g[n, (c·H + i)·W + j]                                                              (2)
 
     Shapes: input (N, ...), output (N, product of the rest).
-    Raises: ValueError for an input without a batch axis, or one that is neither float32 nor float64.
-    Torch twin: `torch.nn.Flatten`, with start_dim=1.
+    Raises: ValueError for an unsupported option, an input without a batch axis, or one that is neither float32 nor
+        float64.
+    Torch twin: `torch.nn.Flatten`, with start_dim=1, end_dim=-1.
 
     >>> flatten = Flatten()
     >>> flatten(np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]]))
@@ -32,6 +33,10 @@ class Flatten(Module):
     >>> flatten.backward(np.array([[1.0, 2.0, 3.0, 4.0]])).shape
     (1, 2, 1, 2)
     """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        checks.only_default("Flatten", start_dim=(start_dim, 1), end_dim=(end_dim, -1))
 
     def forward(self, x: Array) -> Array:
         checks.input_like("Flatten", x, max(x.ndim, 2), "or more, (N, ...)")

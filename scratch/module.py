@@ -76,6 +76,7 @@ class Module:
 
     forward: Callable[..., Array]
     backward: Callable[..., Array]
+    splits_batches = True  # whether a batch may be cut: every image is taken for itself, and nothing is drawn
 
     def __init__(self) -> None:
         self.training = True

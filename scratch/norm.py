@@ -79,6 +79,8 @@ class BatchNorm2d(Module):
     (array([-0.5]), array([1.]))
     """
 
+    splits_batches = False  # the statistics are those of the whole batch
+
     def __init__(
         self,
         num_features: int,

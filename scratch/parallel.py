@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scratch import checks
-from scratch.dropout import Dropout
 from scratch.module import Array, Module, Parameter
-from scratch.norm import BatchNorm2d
 
 Result = TypeVar("Result")
 
@@ -39,7 +37,7 @@ class DataParallel(Module):
     is smaller than `least`. NumPy's matrix library should have one thread then, or its threads compete with these.
 
     Args:
-        module: the model, whose layers take every image for itself.
+        module: the model, whose layers take every image for itself (`Module.splits_batches`).
         threads: at least 1.
         least: the smallest number of images per thread.
 
@@ -138,7 +136,7 @@ def replica(module: Module) -> Module:
     made: dict[int, Any] = {}  # what has two names in the module has two in the replica
 
     def twin(original: Any, name: str) -> Any:
-        if isinstance(original, BatchNorm2d | Dropout):
+        if isinstance(original, Module) and not original.splits_batches:
             kind = type(original).__name__
             raise ValueError(f"DataParallel: module must take every image for itself, got {kind} in it ({name!r})")
         if id(original) not in made:

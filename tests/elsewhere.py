@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import scratch
-from compare.pairs.registry import OptimizerPair, Pair
+from compare.pairs.optimizers import OptimizerPair
+from compare.pairs.pair import Pair
 from scratch import Array
 from scratch.backend import to_host
 

@@ -14,30 +14,23 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare.diagnosis.examine import probes_of
 from compare.diagnosis.likeness import likeness
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
 from compare.machine.data import Dataset, batches
 from compare.machine.errors import UserError
 from compare.pairs import weights
+from compare.pairs.cases import Case
+from compare.pairs.decisions import decided
+from compare.pairs.layers import layer_pair_of
+from compare.pairs.models import ModelPair, check_model
 from compare.pairs.observe import Call, observe_torch, record_calls
-from compare.pairs.probe import (
-    Probe,
-    bounds,
-    compare_probe,
-    draw_probe,
-    draw_probes,
-    draw_steps,
-    drive,
-    expected,
-    reference_of,
-)
-from compare.pairs.registry import MODELS, REGISTRY, Case, LayerPair, ModelPair, chosen_pairs, layer_pair_of, model_pair
+from compare.pairs.optimizers import draw_steps
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe, bounds, expected
+from compare.pairs.registry import MODELS, REGISTRY, chosen_pairs, model_pair
 from compare.pairs.report import Report
 from compare.verify.agreement import check, check_pair
-from compare.verify.models import check_model
-from compare.verify.ties import decided
 from scratch import Array
 
 
@@ -98,8 +91,8 @@ def test_a_layer_that_begins_with_ones_is_compared_with_other_weights_and_left_a
     pair = REGISTRY["batchnorm2d"]
     assert isinstance(pair, LayerPair)
     rng = np.random.default_rng(0)
-    probe = draw_probe(pair, pair.cases[0], "float32", rng)
-    twin = reference_of(pair, probe)
+    probe = pair.probe(pair.cases[0], "float32", rng)
+    twin = pair.reference(probe)
     before = weights.torch_state(twin)
     for name, array in before.items():
         np.testing.assert_array_equal(probe.state[name], array)
@@ -380,15 +373,15 @@ def test_an_optimizer_that_does_nothing_is_wrong_where_an_update_is_as_small_as_
         {name: np.sign(g) * (1 + rng.random(g.shape)) for name, g in step.items()} for step in probe.gradients
     )
     probe = dataclasses.replace(probe, state=large, gradients=gradients)
-    idle = {name: large.get(name, array).copy() for name, array in expected(pair, probe).items()}
-    wrong = {row.tensor: row.problem for row in compare_probe(pair, probe, idle) if not row.ok}
+    idle = {name: large.get(name, array).copy() for name, array in pair.expected(probe).items()}
+    wrong = {row.tensor: row.problem for row in pair.compare(probe, idle) if not row.ok}
     assert wrong.keys() == {"weight", "bias", "kernel", "late"}
     assert set(wrong.values()) == {"its bound is so wide that zeros, or no update, would pass"}
 
 
 def test_what_is_right_for_a_probe_is_computed_once_and_cannot_be_written() -> None:
     pair = REGISTRY["linear"]
-    first, second = itertools.islice(draw_probes(pair, "float64"), 2)
+    first, second = itertools.islice(pair.probes("float64"), 2)
     for compute in (expected, bounds):
         tensors, again = compute(pair, first), compute(pair, first)
         assert all(again[name] is array for name, array in tensors.items())
@@ -400,8 +393,8 @@ def test_what_is_right_for_a_probe_is_computed_once_and_cannot_be_written() -> N
 
 def test_what_is_known_of_a_probe_goes_with_it() -> None:
     pair = REGISTRY["linear"]
-    probe = next(draw_probes(pair, "float64"))
-    kept = weakref.ref(expected(pair, probe)["output"])
+    probe = next(pair.probes("float64"))
+    kept = weakref.ref(pair.expected(probe)["output"])
     assert kept() is not None
     del probe
     assert kept() is None
@@ -410,12 +403,12 @@ def test_what_is_known_of_a_probe_goes_with_it() -> None:
 def test_what_a_random_layer_should_give_depends_on_the_candidate() -> None:
     pair = REGISTRY["dropout"]
     assert isinstance(pair, LayerPair)
-    probe = next(draw_probes(pair, "float64"))
-    first = drive(pair, pair.scratch, probe)
-    second = drive(pair, pair.scratch, probe, {name: array[::-1] for name, array in first.items()})
+    probe = next(pair.probes("float64"))
+    first = pair.drive(pair.scratch, probe)
+    second = pair.drive(pair.scratch, probe, {name: array[::-1] for name, array in first.items()})
     assert not np.array_equal(first["output"], second["output"])
     for got in (first, second):
-        np.testing.assert_allclose(expected(pair, probe, got)["output"], got["output"], rtol=1e-14)
+        np.testing.assert_allclose(pair.expected(probe, got)["output"], got["output"], rtol=1e-14)
 
 
 def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,10 +416,10 @@ def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
 
     def draw(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
         drawn.append(dtype)
-        return draw_probe(pair, case, dtype, rng)
+        return pair.probe(case, dtype, rng)
 
     monkeypatch.setattr("compare.pairs.probe.draw_probe", draw)
-    probes = probes_of(likeness("linear"))
+    probes = likeness("linear").pair.examined()
     next(probes)
     assert drawn == ["float64"]
     assert {probe.dtype for probe in probes} == {"float64", "float32"} == set(drawn)

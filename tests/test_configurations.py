@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from compare.pairs import values
-from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
+from compare.pairs.cases import Case
+from compare.pairs.models import ModelPair
+from compare.pairs.optimizers import OptimizerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
 from compare.verify import configurations
 from compare.verify.configurations import random_configurations
 

@@ -19,8 +19,9 @@ import torch_ref
 from compare.machine.data import Dataset
 from compare.machine.devices import Device
 from compare.pairs import weights
-from compare.pairs.probe import compare_probe, draw_probes, drive
-from compare.pairs.registry import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.pairs.models import ModelPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import MODELS, REGISTRY
 from compare.pairs.report import Report
 from compare.training.checkpoint import LAST, load_checkpoint
 from compare.training.lockstep import Epoch, Step
@@ -129,9 +130,9 @@ def test_scratch_on_cupy_is_within_the_bounds_of_the_reference(
     """The reference on the CPU, and its derived bounds: they allow for any order of summation."""
     pair = REGISTRY[name]
     rows, apart = [], []
-    for probe in draw_probes(pair, dtype):
-        own, again = (drive(pair, maker(pair, device.to_scratch), probe) for _ in range(2))
-        rows += compare_probe(pair, probe, own)
+    for probe in pair.probes(dtype):
+        own, again = (pair.drive(maker(pair, device.to_scratch), probe) for _ in range(2))
+        rows += pair.compare(probe, own)
         apart += [f"{tensor} [{probe.case}]" for tensor in own if not np.array_equal(own[tensor], again[tensor])]
     report = Report(rows)
     note(noted(report, name, dtype, "scratch on the GPU, torch on the CPU") | {"repeats": not apart})

@@ -28,12 +28,13 @@ from compare.diagnosis.diagnose import (
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.making import UndrivableError, UnsupportedError
 from compare.diagnosis.driving.sandbox import Limits, Session
-from compare.diagnosis.examine import probes_of
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.verdict import Diagnosis
 from compare.machine.errors import UserError
+from compare.pairs.cases import Case
+from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
-from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.registry import REGISTRY
 from scratch import Array
 from tests.foreign import right
 
@@ -78,13 +79,15 @@ def test_it_computes_with_one_thread_on_the_probes_of_the_seed() -> None:
     assert result.ok
     assert result.remarks == (HERE,)
     assert watched.threads == {1}
-    probes = list(probes_of(likeness(nn.ReLU())))
+    probes = list(likeness(nn.ReLU()).pair.examined())
     np.testing.assert_array_equal(watched.seen[0], probes[0].calls[0].inputs[0])
     assert len(result.trials) == len(probes)
     other = Watched()
     assert diagnose(other, like=nn.ReLU(), seed=1, input_shape=(7,)).ok
     assert {x.shape for x in other.seen} == {(3, 7), (2, 7), (1, 7)}
-    np.testing.assert_array_equal(other.seen[-1], list(probes_of(likeness(nn.ReLU(), (7,)), 1))[-1].calls[-1].inputs[0])
+    np.testing.assert_array_equal(
+        other.seen[-1], list(likeness(nn.ReLU(), (7,)).pair.examined(1))[-1].calls[-1].inputs[0]
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
@@ -269,7 +272,7 @@ def test_of_an_optimizer_only_parameters_with_a_gradient_in_every_step_are_compa
     monkeypatch.setattr(module, "examine", examine)  # torch's optimizers take seconds to import
     assert diagnose(Descent, like="sgd").remarks == (HERE, "a remark")
     diagnose(scratch.SGD, like="sgd")
-    drawn = list(probes_of(likeness("sgd")))
+    drawn = list(likeness("sgd").pair.examined())
     for (probes, lenient), theirs in zip(asked, (True, False), strict=True):
         assert lenient is theirs
         assert [probe.case for probe in probes] == [probe.case for probe in drawn]
@@ -309,7 +312,7 @@ def test_what_is_held_to_our_own_conventions(subject: Any, ours: bool) -> None:
 
 
 def linear_probe(dtype: str = "float64") -> Probe:
-    return next(probe for probe in probes_of(likeness("linear")) if probe.dtype == dtype)
+    return next(probe for probe in likeness("linear").pair.examined() if probe.dtype == dtype)
 
 
 ONE = Interface(layout="F", single=True)
@@ -319,7 +322,7 @@ ONE = Interface(layout="F", single=True)
     ("factory", "recovered"), [(right.ColumnDense, {"weight", "bias"}), (right.KeepingDense, set())]
 )
 def test_weights_that_code_updates_itself_are_not_seen_afterwards(factory: Any, recovered: set[str]) -> None:
-    probe = next(p for p in probes_of(likeness("linear")) if len(p.calls[0].inputs[0]) == 1)
+    probe = next(p for p in likeness("linear").pair.examined() if len(p.calls[0].inputs[0]) == 1)
     driven = _driver(lambda: factory, likeness("linear"))(ONE, probe)
     assert set(driven.updated) == {"weight", "bias"}
     assert set(driven.recovered) == recovered
@@ -328,7 +331,7 @@ def test_weights_that_code_updates_itself_are_not_seen_afterwards(factory: Any, 
 
 def test_weights_that_code_leaves_alone_are_seen_afterwards() -> None:
     like = likeness(nn.Linear(4, 3))
-    probe = next(probes_of(like))
+    probe = next(like.pair.examined())
     first = tuple(replace(c, inputs=(c.inputs[0][:1],), grad_output=c.grad_output[:1]) for c in probe.calls)
     interface = replace(ONE, weight_layouts={"weight": "IO"})
     driven = _driver(lambda: Rows, like)(interface, replace(probe, calls=first))
@@ -354,7 +357,9 @@ def pool_back(g: Array, cache: Any) -> Array:
 def test_functions_that_never_read_a_setting_that_matters_do_not_support_it() -> None:
     like = likeness("maxpool2d")
     drive = _driver(lambda: (pool, pool_back), like)
-    kernel_2, kernel_3 = (next(p for p in probes_of(like) if p.options.get("kernel_size") == size) for size in (2, 3))
+    kernel_2, kernel_3 = (
+        next(p for p in like.pair.examined() if p.options.get("kernel_size") == size) for size in (2, 3)
+    )
     assert drive(Interface(), kernel_2).tensors.keys() >= {"output", "grad_input"}
     with pytest.raises(UnsupportedError, match=r"^stride=2$|^padding"):
         drive(Interface(), replace(kernel_3, options={"kernel_size": 2, "stride": 2, "padding": 1}))
@@ -367,7 +372,7 @@ def descent(w: Array, dw: Array, config: dict[str, Any]) -> Array:
 def test_an_optimizer_function_that_never_reads_a_setting_does_not_support_it() -> None:
     like = likeness("sgd")
     drive = _driver(lambda: descent, like)
-    plain, momentum = list(probes_of(like))[:2]
+    plain, momentum = list(like.pair.examined())[:2]
     assert plain.options == {"lr": 0.1}
     assert "weight" in drive(Interface(), plain).tensors
     with pytest.raises(UnsupportedError, match=r"^momentum=0\.9$"):
@@ -387,7 +392,7 @@ def test_an_object_is_only_made_where_its_options_are_tried() -> None:
     construct(Interface(), linear_probe())
     assert made == [(7, 4)]
     with pytest.raises(UndrivableError):
-        _constructor(lambda: Demanding, likeness("relu"))(Interface(), next(probes_of(likeness("relu"))))
+        _constructor(lambda: Demanding, likeness("relu"))(Interface(), next(likeness("relu").pair.examined()))
 
 
 class Demanding:
@@ -413,11 +418,11 @@ def test_a_constructor_is_offered_the_weights_in_its_own_layout() -> None:
 
 def test_what_a_module_was_made_with_is_offered_by_name() -> None:
     like = likeness(nn.Sequential(nn.Linear(4, 3)))
-    probe = next(probes_of(like))
+    probe = next(like.pair.examined())
     making = _making(like)(Interface(), probe)
     assert making.weights.keys() == {"weight", "bias"}
     fixed = likeness(nn.Linear(4, 3, bias=False))
-    making = _making(fixed)(Interface(), next(probes_of(fixed)))
+    making = _making(fixed)(Interface(), next(fixed.pair.examined()))
     assert making.fixed
     assert (making.options["in_features"], making.options["bias"]) == (4, False)
     both = _making(replace(fixed, hints={"eps": 1.0, "p": 0.5}))(Interface(), replace(probe, options={"eps": 2.0}))

@@ -24,8 +24,9 @@ from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
 from compare.machine.errors import UserError
 from compare.pairs.observe import Call
+from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
-from compare.pairs.registry import REGISTRY, LayerPair
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
 from compare.testing import assert_twin
 from scratch import Array

@@ -19,6 +19,7 @@ from compare.machine import data
 from compare.machine.conditions import equal_threads
 from compare.machine.data import Dataset
 from compare.pairs import weights
+from compare.pairs.decisions import Flip, flips, impose
 from compare.pairs.observe import Tensors, watch_scratch, watch_torch
 from compare.training.drift import Drift, _Moment
 from compare.training.findings import Distance, Findings, Parting, distance
@@ -26,7 +27,6 @@ from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.settings import Settings
 from compare.training.twins import PERTURBED, Twins
 from compare.verify.one_step import Start, run_step
-from compare.verify.ties import Flip, flips, impose
 from scratch import Array
 
 

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compare.pairs.tolerance import conditioning_factor
 from torch import nn
 
 import scratch
 from compare.pairs import models, tolerance, weights
-from compare.pairs.models import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.models import ModelPair, check_layers, check_model
 from compare.pairs.observe import Call, Tensors, record_calls
-from compare.pairs.registry import REGISTRY, LayerPair, ModelPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
-from compare.pairs.tolerance import conditioning_factor
 from compare.verify import models as checking
-from compare.verify.models import check_layers, check_model
 from scratch import Array
 
 

@@ -12,13 +12,15 @@ import pytest
 import scratch
 from compare.diagnosis import examine as module
 from compare.diagnosis.driving.sandbox import Outcome
-from compare.diagnosis.examine import Answer, examine, own_answer, probes_of
+from compare.diagnosis.examine import Answer, examine, own_answer
 from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import NORMWISE, Driven, Trial
+from compare.pairs.cases import Case
 from compare.pairs.observe import Tensors
-from compare.pairs.probe import Probe, bounds, draw_images, draw_probe, draw_steps, expected
-from compare.pairs.registry import Case, LayerPair
+from compare.pairs.optimizers import draw_steps
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe
 from compare.pairs.report import Row
 
 OPTIONS = {"in_features": 3, "out_features": 2}
@@ -43,14 +45,14 @@ def linear() -> Likeness:
 @pytest.fixture(scope="module")
 def probes(linear: Likeness) -> list[Probe]:
     """The cases in float64."""
-    return list(probes_of(linear))[: len(CASES)]
+    return list(linear.pair.examined())[: len(CASES)]
 
 
 def gives(compared: Likeness, change: Callable[[Tensors, Probe], Tensors] = lambda right, _: right) -> Answer:
     """Answers with the right tensors after `change(tensors, probe)`."""
 
     def answer(probe: Probe) -> Outcome:
-        right = {name: array.copy() for name, array in expected(compared.pair, probe).items()}
+        right = {name: array.copy() for name, array in compared.pair.expected(probe).items()}
         return Outcome(Driven(change(right, probe)))
 
     return answer
@@ -81,36 +83,34 @@ def same(a: Probe, b: Probe) -> bool:
 
 
 def test_a_layer_is_tried_on_every_case_in_float64_and_on_the_usual_numbers_in_float32(linear: Likeness) -> None:
-    found = list(probes_of(linear))
+    found = list(linear.pair.examined())
     narrow = [CASES[0], CASES[2], CASES[3], CASES[4]]
     assert [(probe.case, probe.dtype) for probe in found] == [
         *((case.name, "float64") for case in CASES),
         *((case.name, "float32") for case in narrow),
     ]
     assert isinstance(linear.pair, LayerPair)
-    assert same(found[1], draw_probe(linear.pair, CASES[1], "float64", np.random.default_rng([0, 1])))
-    assert same(found[7], draw_probe(linear.pair, CASES[2], "float32", np.random.default_rng([0, 2])))
-    assert same(
-        list(probes_of(linear, 5))[1], draw_probe(linear.pair, CASES[1], "float64", np.random.default_rng([5, 1]))
-    )
-    assert not same(found[1], list(probes_of(linear, 5))[1])
+    assert same(found[1], linear.pair.probe(CASES[1], "float64", np.random.default_rng([0, 1])))
+    assert same(found[7], linear.pair.probe(CASES[2], "float32", np.random.default_rng([0, 2])))
+    assert same(list(linear.pair.examined(5))[1], linear.pair.probe(CASES[1], "float64", np.random.default_rng([5, 1])))
+    assert not same(found[1], list(linear.pair.examined(5))[1])
 
 
 def test_an_optimizer_and_a_model_are_tried_on_everything_in_both_types() -> None:
     adam, cnn = likeness("adam"), likeness("cnn")
     assert not isinstance(adam.pair, LayerPair)
-    steps = list(probes_of(adam))
+    steps = list(adam.pair.examined())
     assert [probe.dtype for probe in steps] == ["float64"] * 6 + ["float32"] * 6
     assert same(steps[7], draw_steps({"lr": 0.05, "betas": (0.5, 0.75)}, "float32", np.random.default_rng([0, 1])))
-    images = list(probes_of(cnn, 3))
+    images = list(cnn.pair.examined(3))
     assert [probe.dtype for probe in images] == ["float64", "float32"]
     assert cnn.pair.name == "cnn"
-    assert same(images[1], draw_images(cnn.pair, "float32", np.random.default_rng(3)))  # type: ignore[arg-type]
+    assert same(images[1], cnn.pair.probe("float32", np.random.default_rng(3)))  # type: ignore[arg-type]
 
 
 def test_code_of_our_own_is_driven_in_this_process(linear: Likeness, probes: list[Probe]) -> None:
     outcome = own_answer(linear, scratch.Linear)(probes[0])
-    right = expected(linear.pair, probes[0])
+    right = linear.pair.expected(probes[0])
     assert (outcome.problem, outcome.error) == ("", "")
     assert set(outcome.value.tensors) == set(right)
     for name, array in right.items():
@@ -203,7 +203,7 @@ def in_type(dtype: str) -> Callable[[Tensors, Probe], Tensors]:
 
 
 def test_foreign_code_that_computes_in_float32_is_judged_in_float32(linear: Likeness) -> None:
-    probes = list(probes_of(linear))
+    probes = list(linear.pair.examined())
     silent = probes[1]
     narrow = gives(linear, in_type("float32"))
 
@@ -221,7 +221,7 @@ def test_foreign_code_that_computes_in_float32_is_judged_in_float32(linear: Like
 
 
 def test_foreign_code_that_computes_in_float64_is_judged_as_it_is_asked(linear: Likeness) -> None:
-    probes = list(probes_of(linear))
+    probes = list(linear.pair.examined())
     result = examine(linear, "theirs", gives(linear, in_type("float64")), probes, lenient=True)
     assert len(result.trials) == len(probes)
     assert result.remarks == ()
@@ -241,7 +241,7 @@ def test_errors_of_another_algorithm_are_remarked(linear: Likeness, probes: list
     def change(right: Tensors, probe: Probe) -> Tensors:
         if "output" not in right:
             return right
-        return right | {"output": right["output"] + 1.5 * bounds(linear.pair, probe)["output"].max()}
+        return right | {"output": right["output"] + 1.5 * linear.pair.bounds(probe)["output"].max()}
 
     result = examine(linear, "theirs", gives(linear, change), probes[:1], lenient=True)
     assert result.ok
@@ -320,7 +320,7 @@ def test_small_inputs_are_tried_as_leniently_as_the_others(linear: Likeness, pro
         # In float32 a small input is right; only a wrong type could be found there.
         return doubled("output")(narrow, probe) if probe.case == probes[0].case else narrow
 
-    narrow = [probe for probe in probes_of(linear) if probe.dtype == "float32"]
+    narrow = [probe for probe in linear.pair.examined() if probe.dtype == "float32"]
     result = examine(linear, "theirs", gives(linear, change), [probes[0], *narrow], lenient=True)
     assert result.example is not None
     assert result.example.given["input"].shape == (4, 3)
@@ -344,7 +344,7 @@ def test_a_model_has_no_example(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "try_probe", tried)
     monkeypatch.setattr(module, "smallest", lambda *_, **__: pytest.fail("nobody can follow a whole model by hand"))
-    result = examine(model, "theirs", gives(model), list(probes_of(model))[:1])
+    result = examine(model, "theirs", gives(model), list(model.pair.examined())[:1])
     assert [finding.kinds for finding in result.findings] == [("logits",)]
     assert result.example is None
 

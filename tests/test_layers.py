@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare.pairs.probe import draw_probe
-from compare.pairs.registry import REGISTRY, Case, LayerPair
-from compare.verify.agreement import DTYPES, check_probe
+from compare.pairs.cases import Case
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
+from compare.verify.agreement import DTYPES
 from scratch import (
     Array,
     BatchNorm2d,
@@ -116,7 +117,7 @@ def agree(pair_name: str, case: Case, seed: int) -> None:
     pair = REGISTRY[pair_name]
     assert isinstance(pair, LayerPair)
     for dtype in DTYPES:
-        rows = check_probe(pair, draw_probe(pair, case, dtype, np.random.default_rng(seed)))
+        rows = pair.check(pair.probe(case, dtype, np.random.default_rng(seed)))
         assert rows
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 

@@ -43,8 +43,10 @@ from compare.lesson.scene import Scene, trained_rows
 from compare.lesson.showing import chart, source
 from compare.machine.data import Dataset
 from compare.machine.errors import UserError
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.registry import MODELS, REGISTRY, LayerPair, ModelPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import MODELS, REGISTRY
 from compare.pairs.report import Report, Row
 from compare.pairs.weights import scratch_state
 from compare.pictures import inline

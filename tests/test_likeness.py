@@ -11,8 +11,10 @@ from torch import Tensor, nn
 import scratch
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, options_of, parse_like, takes
 from compare.machine.errors import UserError
+from compare.pairs.cases import Case
 from compare.pairs.measured import measured
-from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
 
 NAMES = (
     "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam, "

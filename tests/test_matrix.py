@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from compare.diagnosis import matrix
-from compare.diagnosis.examine import probes_of
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.matrix import CONFIGURATIONS, Kill, Matrix, _kill, _prepared, false_alarms, kill_matrix
 from compare.diagnosis.trial import Trial
@@ -175,7 +174,7 @@ def test_the_inputs_are_drawn_once_for_each_pair_and_seed() -> None:
     compared, probes = _prepared("relu", 5)
     assert compared.pair is likeness("relu").pair
     assert _prepared("relu", 5)[1] is probes
-    drawn = list(probes_of(compared, 5))
+    drawn = list(compared.pair.examined(5))
     assert [probe.case for probe in drawn] == [probe.case for probe in probes]
     np.testing.assert_array_equal(probes[0].calls[0].inputs[0], drawn[0].calls[0].inputs[0])
     assert (probes[0].calls[0].inputs[0] != _prepared("relu", 4)[1][0].calls[0].inputs[0]).any()

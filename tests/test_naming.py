@@ -42,9 +42,10 @@ from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Trial, try_probe
 from compare.faults.catalogue import faults_of, find_fault
 from compare.faults.fault import Fault, plant
+from compare.pairs.models import TrainingStep
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.probe import Probe, TrainingStep, draw_probes, drive, expected, shares
-from compare.pairs.registry import Pair
+from compare.pairs.pair import Pair
+from compare.pairs.probe import Probe
 from compare.pairs.report import Row
 from scratch import Array
 
@@ -86,7 +87,7 @@ def trial(got: Tensors | None, right: Tensors, *, case: str = "case", dtype: str
 @cache
 def drawn(pair: Pair) -> list[Probe]:
     """The same probes for every test: what is right, and within which bounds, is worked out once."""
-    return list(draw_probes(pair, "float64"))
+    return list(pair.probes("float64"))
 
 
 def tried(like: Likeness, make: Any, *, count: int | None = None) -> list[Trial]:
@@ -365,7 +366,7 @@ def test_how_random_a_replay_is_is_measured_on_choices_of_its_own() -> None:
     wrong = planted(find_fault("dropout-p-is-kept"))
     (mine,) = tried(dropout, scratch.Dropout, count=1)
     assert mine.got is not None
-    of_its_own, should, _ = shares(dropout.pair, mine.probe, drive(dropout.pair, wrong, mine.probe))
+    of_its_own, should, _ = dropout.pair.shares(mine.probe, dropout.pair.drive(wrong, mine.probe))
     names = [name for name in mine.got if name.startswith("share")]
     assert names == list(of_its_own)
     given = _run(wrong, mine, dropout)
@@ -664,7 +665,7 @@ def test_a_mistake_of_which_the_candidate_has_only_a_part_is_not_named(relu: Lik
     """|x| in place of max(0, x) lets every gradient pass but that at 0: with the right output it is something else."""
     absolute = tried(relu, planted(find_fault("relu-absolute")))
     assert [f.name for f in name_mistakes(relu, absolute)] == ["relu-absolute"]
-    outputs = [{n: a for n, a in expected(relu.pair, t.probe).items() if n.startswith("output")} for t in absolute]
+    outputs = [{n: a for n, a in relu.pair.expected(t.probe).items() if n.startswith("output")} for t in absolute]
     trials = [changed(t, **right) for t, right in zip(absolute, outputs, strict=True)]
     assert [(f.kinds, f.catalogued) for f in name_mistakes(relu, trials)] == [(("grad_input",), False)]
 

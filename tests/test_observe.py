@@ -14,7 +14,6 @@ import scratch
 from compare.pairs import observe, values
 from compare.pairs.layers import dropout
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.probe import compare_probe, draw_probe, drive
 from compare.pairs.registry import REGISTRY
 from scratch import Array
 
@@ -557,7 +556,7 @@ def test_a_dropout_that_returns_one_number_is_wrong_by_its_shape() -> None:
 
     pair: Any = REGISTRY["dropout"]
     for case in pair.cases:
-        probe = draw_probe(pair, case, "float64", np.random.default_rng(0))
-        rows = compare_probe(pair, probe, drive(pair, Mean, probe))
+        probe = pair.probe(case, "float64", np.random.default_rng(0))
+        rows = pair.compare(probe, pair.drive(Mean, probe))
         assert any("shape [] instead of" in row.problem for row in rows)
         assert not any(row.tensor.startswith("share") for row in rows)

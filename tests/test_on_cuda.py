@@ -17,7 +17,8 @@ import torch
 
 from compare.bench.cells import Cell, Row
 from compare.bench.equality import NotEqualError
-from compare.pairs.registry import REGISTRY, LayerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
 from tests.on_cuda import __main__ as command
 from tests.on_cuda import measure, steps
 from tests.on_cuda.bounds import both_there, noted

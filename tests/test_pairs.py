@@ -12,8 +12,12 @@ import scratch
 import torch_ref
 from compare.machine.errors import UserError
 from compare.pairs import registry, tolerance
+from compare.pairs.cases import Case
 from compare.pairs.layers.dropout import choose_dropout, dropout_given, dropout_shares
-from compare.pairs.registry import MODELS, REGISTRY, Case, LayerPair, ModelPair, OptimizerPair
+from compare.pairs.models import ModelPair
+from compare.pairs.optimizers import OptimizerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import MODELS, REGISTRY
 
 PLAIN = ["normal", "integers", "zeros", "post-relu", "magnitudes"]
 SCORES = ["normal", "zeros", "large", "uneven"]

@@ -11,12 +11,11 @@ from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.sandbox import Outcome
-from compare.diagnosis.examine import probes_of
 from compare.diagnosis.explaining.forms import Evidence, _in_words
 from compare.diagnosis.explaining.replay import name_mistakes
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Driven, Trial, kind_of, try_probe
-from compare.pairs.probe import Probe, compare_probe, expected
+from compare.pairs.probe import Probe
 from scratch import Array
 
 Change = Callable[[Array, Array], Array]
@@ -46,9 +45,9 @@ def right(sigmoid: Likeness) -> list[Trial]:
     """What a right sigmoid gives on every probe: nothing of this needs a process of its own."""
 
     def answer(probe: Probe) -> Outcome:
-        return Outcome(Driven({name: array.copy() for name, array in expected(sigmoid.pair, probe).items()}))
+        return Outcome(Driven({name: array.copy() for name, array in sigmoid.pair.expected(probe).items()}))
 
-    return [try_probe(sigmoid.pair, probe, answer, lenient=True) for probe in probes_of(sigmoid)]
+    return [try_probe(sigmoid.pair, probe, answer, lenient=True) for probe in sigmoid.pair.examined()]
 
 
 def input_of(name: str, trial: Trial) -> Array:
@@ -65,9 +64,7 @@ def changed(right: Trial, sigmoid: Likeness, tensor: str, change: Change) -> Tri
         name: change(array, input_of(name, right)) if kind_of(name) == tensor else array
         for name, array in right.got.items()
     }
-    return replace(
-        right, got=got, rows=tuple(compare_probe(sigmoid.pair, right.probe, got, right.expected, right.bounds))
-    )
+    return replace(right, got=got, rows=tuple(sigmoid.pair.compare(right.probe, got, right.expected, right.bounds)))
 
 
 def ring(y: Array, _: Array) -> Array:

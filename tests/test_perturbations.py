@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compare.pairs.tolerance import conditioning_factor
 from torch import nn
 
 from compare.pairs import measured, models
 from compare.pairs.observe import Call
-from compare.pairs.probe import draw_images, reference_of
 from compare.pairs.registry import model_pair
-from compare.pairs.tolerance import conditioning_factor
 from scratch import Array
 
 pytestmark = pytest.mark.computes
@@ -35,8 +34,8 @@ def test_every_number_moves_to_a_neighbour_and_zeros_stay(dtype: Any) -> None:
 
 def test_a_moved_reference_is_one_ulp_away_in_weights_and_in_the_gradient_of_its_scores() -> None:
     pair = model_pair("cnn")
-    probe = draw_images(pair, "float64", np.random.default_rng(0), images=4)
-    reference = reference_of(pair, probe)
+    probe = pair.probe("float64", np.random.default_rng(0), images=4)
+    reference = pair.reference(probe)
     before = {name: parameter.detach().clone() for name, parameter in reference.named_parameters()}
     moved = models.moved_reference(reference, 4, np.random.default_rng(1))
     for name, parameter in moved.named_parameters():
@@ -60,8 +59,8 @@ def test_a_moved_reference_is_one_ulp_away_in_weights_and_in_the_gradient_of_its
 
 def test_a_bound_end_to_end_grows_with_what_a_model_amplifies() -> None:
     pair = model_pair("cnn")
-    probe = draw_images(pair, "float64", np.random.default_rng(0), images=4)
-    reference = reference_of(pair, probe)
+    probe = pair.probe("float64", np.random.default_rng(0), images=4)
+    reference = pair.reference(probe)
     images, labels = probe.calls[0].inputs
     bounds = models.bounds_end_to_end(reference, images, labels, seed=0)
     with torch.no_grad():

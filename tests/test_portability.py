@@ -15,7 +15,6 @@ import torch
 import scratch
 import torch_ref
 from compare.pairs import weights
-from compare.pairs.probe import draw_probes, drive
 from compare.pairs.registry import MODELS, REGISTRY
 from scratch import Array, backend, windows
 from tests import stand_in
@@ -74,10 +73,10 @@ def images_and_labels(dtype: str, count: int = 10) -> tuple[Array, Array]:
 @pytest.mark.parametrize("name", [name for name in REGISTRY if name not in MODELS])
 def test_every_registered_layer_and_optimizer_gives_the_same_bits_elsewhere(name: str, dtype: str) -> None:
     pair = REGISTRY[name]
-    for probe in draw_probes(pair, dtype):
+    for probe in pair.probes(dtype):
         # What comes to the device has no gaps in memory; NumPy 2.0 adds up otherwise where there are some.
         without_gaps = replace(probe, layout="contiguous") if probe.layout == "strided" else probe
-        at_home, elsewhere = drive(pair, pair.scratch, without_gaps), drive(pair, maker(pair, place), probe)
+        at_home, elsewhere = pair.drive(pair.scratch, without_gaps), pair.drive(maker(pair, place), probe)
         assert at_home.keys() == elsewhere.keys()
         for tensor, array in at_home.items():
             np.testing.assert_array_equal(elsewhere[tensor], array, err_msg=f"{tensor}, {probe.case}", strict=True)

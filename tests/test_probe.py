@@ -14,20 +14,13 @@ from torch import nn
 
 import scratch
 from compare.pairs import probe, values, weights
+from compare.pairs.cases import Case
+from compare.pairs.models import ModelPair, TrainingStep
 from compare.pairs.observe import Call, Tensors, observe_torch
-from compare.pairs.probe import (
-    Probe,
-    TrainingStep,
-    compare_probe,
-    draw_images,
-    draw_probe,
-    draw_probes,
-    draw_state,
-    draw_steps,
-    drive,
-    reference_of,
-)
-from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
+from compare.pairs.optimizers import OptimizerPair, draw_steps
+from compare.pairs.pair import LayerPair, Pair
+from compare.pairs.probe import Probe, draw_state
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
 from compare.verify import agreement
 from scratch import Array
@@ -75,18 +68,18 @@ def test_the_probes_of_a_pair_are_those_of_its_cases_each_with_a_lot_of_its_own(
     given: Any = pair.cases if isinstance(pair, LayerPair) else getattr(pair, "options", ())
     draw: Callable[..., Probe] = draw_steps
     if isinstance(pair, LayerPair):
-        draw = lambda case, *more: draw_probe(pair, case, *more)  # noqa: E731
-    drawn = list(draw_probes(pair, "float32", 3))
+        draw = lambda case, *more: pair.probe(case, *more)  # noqa: E731
+    drawn = list(pair.probes("float32", 3))
     assert len(drawn) == len(given)
     for number, one in enumerate(drawn):
         assert_same(one, draw(given[number], "float32", rng(3, number)))
-    assert_same(next(draw_probes(pair, "float64")), draw(given[0], "float64", rng(0, 0)))
+    assert_same(next(pair.probes("float64")), draw(given[0], "float64", rng(0, 0)))
 
 
 def test_the_probe_of_a_model_is_one_batch() -> None:
-    (drawn,) = draw_probes(SMALL, "float64", 5)
-    assert_same(drawn, draw_images(SMALL, "float64", np.random.default_rng(5)))
-    assert_same(next(draw_probes(SMALL, "float64")), draw_images(SMALL, "float64", np.random.default_rng(0)))
+    (drawn,) = SMALL.probes("float64", 5)
+    assert_same(drawn, SMALL.probe("float64", np.random.default_rng(5)))
+    assert_same(next(SMALL.probes("float64")), SMALL.probe("float64", np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(("images", "calls", "sizes"), [(3, 1, [3]), (3, 2, [3, 2]), (3, 3, [3, 3, 2]), (1, 2, [1, 1])])
@@ -94,7 +87,7 @@ def test_the_last_of_several_calls_has_an_image_less_but_one_at_least(
     images: int, calls: int, sizes: list[int]
 ) -> None:
     case = Case((images, 4), {"in_features": 4, "out_features": 2}, "normal", "strided", calls)
-    drawn = draw_probe(layer("linear"), case, "float32", rng(0))
+    drawn = layer("linear").probe(case, "float32", rng(0))
     assert (drawn.case, drawn.dtype, drawn.options, drawn.layout) == (case.name, "float32", case.options, "strided")
     assert [call.inputs[0].shape for call in drawn.calls] == [(size, 4) for size in sizes]
     assert [call.grad_output.shape for call in drawn.calls] == [(size, 2) for size in sizes]
@@ -105,7 +98,7 @@ def test_the_last_of_several_calls_has_an_image_less_but_one_at_least(
 
 
 def test_a_probe_equals_itself_only() -> None:
-    one, two = (draw_probe(layer("relu"), Case((2, 3)), "float64", rng(0)) for _ in range(2))
+    one, two = (layer("relu").probe(Case((2, 3)), "float64", rng(0)) for _ in range(2))
     assert one == one
     assert one != two
     assert Probe("", "float64", {}, {}).layout == "contiguous"
@@ -152,7 +145,7 @@ def test_every_step_has_gradients_of_its_own() -> None:
 
 
 def test_images_are_normal_numbers_with_labels_of_every_class() -> None:
-    drawn = draw_images(SMALL, "float32", rng(0))
+    drawn = SMALL.probe("float32", rng(0))
     (call,) = drawn.calls
     images, labels = call.inputs
     assert (drawn.case, drawn.dtype, drawn.options) == ("64 images", "float32", {})
@@ -169,7 +162,7 @@ def test_images_are_normal_numbers_with_labels_of_every_class() -> None:
         "2.weight": (3, 12),
         "2.bias": (3,),
     }
-    assert draw_images(SMALL, "float64", rng(0), images=5).calls[0].inputs[0].shape == (5, 1, 3, 4)
+    assert SMALL.probe("float64", rng(0), images=5).calls[0].inputs[0].shape == (5, 1, 3, 4)
 
 
 def test_weights_are_as_large_as_torch_draws_them_and_nothing_is_zero_or_one() -> None:
@@ -205,20 +198,20 @@ def test_a_count_is_a_whole_number_from_1_to_99() -> None:
 def test_the_reference_has_the_options_the_dtype_and_the_weights_of_the_probe() -> None:
     case = Case((2, 4), {"in_features": 4, "out_features": 3, "bias": False})
     for dtype in ("float64", "float32"):
-        drawn = draw_probe(layer("linear"), case, dtype, rng(1))
-        reference = reference_of(layer("linear"), drawn)
+        drawn = layer("linear").probe(case, dtype, rng(1))
+        reference = layer("linear").reference(drawn)
         assert list(reference.state_dict()) == ["weight"]
         assert reference.weight.dtype == getattr(torch, dtype)
         np.testing.assert_array_equal(weights.torch_state(reference)["weight"], drawn.state["weight"])
-    model = dataclasses.replace(draw_images(SMALL, "float64", rng(0)), options={"never": "given to a model"})
-    np.testing.assert_array_equal(weights.torch_state(reference_of(SMALL, model))["2.bias"], model.state["2.bias"])
+    model = dataclasses.replace(SMALL.probe("float64", rng(0)), options={"never": "given to a model"})
+    np.testing.assert_array_equal(weights.torch_state(SMALL.reference(model))["2.bias"], model.state["2.bias"])
 
 
 # What is right
 
 
 def test_what_is_right_is_what_torch_gives_to_rounding() -> None:
-    drawn = draw_probe(layer("linear"), Case((2, 4), {"in_features": 4, "out_features": 3}), "float64", rng(1))
+    drawn = layer("linear").probe(Case((2, 4), {"in_features": 4, "out_features": 3}), "float64", rng(1))
     x, g = drawn.calls[0].inputs[0], drawn.calls[0].grad_output
     found = probe.expected(layer("linear"), drawn)
     np.testing.assert_allclose(found["output"], x @ drawn.state["weight"].T + drawn.state["bias"], rtol=1e-13)
@@ -248,7 +241,7 @@ def test_what_is_right_for_an_optimizer_is_its_steps() -> None:
 
 
 def test_what_is_right_for_a_model_goes_from_its_images_to_the_updates() -> None:
-    drawn = draw_images(SMALL, "float64", rng(0), images=4)
+    drawn = SMALL.probe("float64", rng(0), images=4)
     images, labels = drawn.calls[0].inputs
     found, allowed = probe.expected(SMALL, drawn), probe.bounds(SMALL, drawn)
     patches = np.lib.stride_tricks.sliding_window_view(images[:, 0], (2, 2), axis=(1, 2))
@@ -258,9 +251,9 @@ def test_what_is_right_for_a_model_goes_from_its_images_to_the_updates() -> None
     loss = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, labels, strict=True)])
     np.testing.assert_allclose(found["loss"], loss, rtol=1e-13)
     assert allowed.keys() == found.keys() >= {"grad_input", "2.weight after 3 steps"}
-    from compare.pairs.models import bounds_end_to_end
+    from compare.pairs.end_to_end import bounds_end_to_end
 
-    again = bounds_end_to_end(reference_of(SMALL, drawn), images, labels, seed=0)
+    again = bounds_end_to_end(SMALL.reference(drawn), images, labels, seed=0)
     for name, bound in again.items():
         np.testing.assert_array_equal(allowed[name], bound)
 
@@ -273,7 +266,7 @@ def test_what_is_known_of_a_probe_is_computed_once_for_each_pair_and_is_read_onl
         return {"output": np.ones(())}
 
     pair = dataclasses.replace(layer("relu"), rule=rule)
-    drawn, other = (draw_probe(pair, Case((2, 3)), "float64", rng(0)) for _ in range(2))
+    drawn, other = (pair.probe(Case((2, 3)), "float64", rng(0)) for _ in range(2))
     for _ in range(3):
         found = probe.bounds(pair, drawn)
         assert not found["output"].flags.writeable
@@ -291,7 +284,7 @@ DROPOUT = Case((20, 30), {"p": 0.25})
 
 def test_what_is_right_for_a_random_layer_is_not_remembered() -> None:
     pair = layer("dropout")
-    drawn = draw_probe(pair, DROPOUT, "float64", rng(0))
+    drawn = pair.probe(DROPOUT, "float64", rng(0))
     x, g = drawn.calls[0].inputs[0], drawn.calls[0].grad_output
     for kept in (np.ones(x.shape), np.zeros(x.shape), rng(1).random(x.shape) > 0.25):
         got = {"output": x * kept / 0.75}
@@ -307,7 +300,7 @@ def test_what_is_right_for_a_random_layer_is_not_remembered() -> None:
 
 def test_the_shares_of_a_random_layer_are_rows_of_their_own_in_float32() -> None:
     pair = layer("dropout")
-    drawn = draw_probe(pair, DROPOUT, "float64", rng(0))
+    drawn = pair.probe(DROPOUT, "float64", rng(0))
     kept = np.ones((20, 30))
     kept[:, :9] = 0  # 9 of 30 are left out, always the same
     is_, should, may = probe.shares(pair, drawn, {"output": kept})
@@ -319,7 +312,7 @@ def test_the_shares_of_a_random_layer_are_rows_of_their_own_in_float32() -> None
     assert may["share kept"] == pytest.approx(6 * (0.75 * 0.25 / 600) ** 0.5)
     assert {array.dtype for tensors in (is_, should, may) for array in tensors.values()} == {np.dtype("float32")}
     assert all(isinstance(array, np.ndarray) for tensors in (is_, should, may) for array in tensors.values())
-    plain = draw_probe(layer("relu"), Case((2, 3)), "float64", rng(0))
+    plain = layer("relu").probe(Case((2, 3)), "float64", rng(0))
     assert probe.shares(layer("relu"), plain, {"output": kept}) == ({}, {}, {})
     assert probe.shares(SGD, draw_steps({}, "float64", rng(0)), {}) == ({}, {}, {})
 
@@ -330,29 +323,29 @@ def rows_by_tensor(rows: list[Row]) -> dict[str, Row]:
 
 def test_a_random_layer_is_compared_under_its_own_choices_and_their_shares_beside() -> None:
     pair = layer("dropout")
-    drawn = draw_probe(pair, DROPOUT, "float64", rng(0))
-    got = drive(pair, pair.scratch, drawn)
-    rows = rows_by_tensor(compare_probe(pair, drawn, got))
+    drawn = pair.probe(DROPOUT, "float64", rng(0))
+    got = pair.drive(pair.scratch, drawn)
+    rows = rows_by_tensor(pair.compare(drawn, got))
     assert all(row.ok for row in rows.values())
     assert rows.keys() == got.keys() | {"share kept", "share kept alike by two images"}
     assert "share kept" not in got, "what is given stays as it is"
     x, g = drawn.calls[0].inputs[0], drawn.calls[0].grad_output
     everything = got | {"output": x / 0.75, "grad_input": g / 0.75}
-    wrong = [row.tensor for row in compare_probe(pair, drawn, everything) if not row.ok]
+    wrong = [row.tensor for row in pair.compare(drawn, everything) if not row.ok]
     assert wrong == ["share kept", "share kept alike by two images"]
 
 
 def test_a_reference_that_is_given_is_the_one_that_is_compared_with() -> None:
     pair = layer("relu")
-    drawn = draw_probe(pair, Case((2, 3)), "float64", rng(0))
-    got = drive(pair, pair.scratch, drawn)
+    drawn = pair.probe(Case((2, 3)), "float64", rng(0))
+    got = pair.drive(pair.scratch, drawn)
     reference = {"output": got["output"] + 1.0}
-    (row, *more) = compare_probe(pair, drawn, got, reference, {"output": np.full((2, 3), 1e-15)})
+    (row, *more) = pair.compare(drawn, got, reference, {"output": np.full((2, 3), 1e-15)})
     assert (row.pair, row.case, row.tensor, row.ok) == ("relu", "2x3 normal", "output", False)
     assert all("no such tensor" in other.problem for other in more)
     # Half a reference is none.
-    assert all(row.ok for row in compare_probe(pair, drawn, got, reference, None))
-    assert all(row.ok for row in compare_probe(pair, drawn, got, None, {}))
+    assert all(row.ok for row in pair.compare(drawn, got, reference, None))
+    assert all(row.ok for row in pair.compare(drawn, got, None, {}))
 
 
 def test_an_optimizer_that_does_nothing_is_not_hidden_by_large_parameters() -> None:
@@ -362,22 +355,22 @@ def test_an_optimizer_that_does_nothing_is_not_hidden_by_large_parameters() -> N
     drawn = dataclasses.replace(drawn, state=large, gradients=gradients)
     right = probe.expected(SGD, drawn)
     idle = {name: large.get(name, array) + 0.0 for name, array in right.items()}
-    rows = rows_by_tensor(compare_probe(SGD, drawn, idle))
+    rows = rows_by_tensor(SGD.compare(drawn, idle))
     assert {name for name, row in rows.items() if "no update, would pass" in row.problem} == large.keys() - {"idle"}
 
 
 def test_a_model_that_is_not_updated_is_not_hidden_by_large_parameters() -> None:
-    drawn = draw_images(SMALL, "float64", rng(0), images=4)
+    drawn = SMALL.probe("float64", rng(0), images=4)
     right = probe.expected(SMALL, drawn)
     allowed = {name: np.full(array.shape, 1e-10) for name, array in right.items()}
     idle = {name: array.copy() for name, array in right.items()}
     idle["2.weight after 3 steps"] = drawn.state["2.weight"].copy()
-    assert [row.tensor for row in compare_probe(SMALL, drawn, idle, right, allowed) if not row.ok] == [
+    assert [row.tensor for row in SMALL.compare(drawn, idle, right, allowed) if not row.ok] == [
         "2.weight after 3 steps"
     ]
     update = np.abs(right["2.weight after 3 steps"] - drawn.state["2.weight"]).max()
     allowed["2.weight after 3 steps"] = np.full((3, 12), update)  # far smaller than the weights
-    rows = rows_by_tensor(compare_probe(SMALL, drawn, idle, right, allowed))
+    rows = rows_by_tensor(SMALL.compare(drawn, idle, right, allowed))
     assert "no update, would pass" in rows["2.weight after 3 steps"].problem
 
 
@@ -425,7 +418,7 @@ def test_a_candidate_is_given_copies_that_lie_in_memory_as_the_probe_says(layout
 
     drawn, call = curious_probe(layout)
     with warnings.catch_warnings(action="error"):
-        seen = drive(PAIR, make, drawn)
+        seen = PAIR.drive(make, drawn)
     assert np.isnan(seen["output"]).all(), "what is no number is found in what it gives, not raised"
     (own,) = made
     assert own.options == {"a": 1}
@@ -444,7 +437,7 @@ def test_targets_and_single_numbers_are_given_as_they_are() -> None:
     targets = np.array([1, 0])
     drawn, _ = curious_probe("strided", targets, grad_output=np.array(3.0))
     made = Curious()
-    seen = drive(PAIR, lambda **_: made, drawn)
+    seen = PAIR.drive(lambda **_: made, drawn)
     np.testing.assert_array_equal(made.seen[1], targets)
     assert made.seen[1].flags.c_contiguous
     assert not np.may_share_memory(made.seen[1], targets)
@@ -453,11 +446,11 @@ def test_targets_and_single_numbers_are_given_as_they_are() -> None:
 
 def test_a_candidate_of_a_random_layer_repeats_the_choices_of_another() -> None:
     pair = layer("dropout")
-    drawn = draw_probe(pair, DROPOUT, "float32", rng(0))
+    drawn = pair.probe(DROPOUT, "float32", rng(0))
     x = drawn.calls[0].inputs[0]
     kept = rng(3).random(x.shape) < 0.5
-    np.testing.assert_array_equal(drive(pair, pair.scratch, drawn, {"output": x * kept})["output"] != 0, kept)
-    one, two = (drive(pair, pair.scratch, drawn)["output"] for _ in range(2))
+    np.testing.assert_array_equal(pair.drive(pair.scratch, drawn, {"output": x * kept})["output"] != 0, kept)
+    one, two = (pair.drive(pair.scratch, drawn)["output"] for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
@@ -465,18 +458,18 @@ def test_an_optimizer_is_driven_with_its_options() -> None:
     drawn = draw_steps({"lr": 0.25, "weight_decay": 0.5}, "float64", rng(0))
     assert isinstance(SGD, OptimizerPair)
     before = {name: array.copy() for name, array in drawn.state.items()}
-    got = drive(SGD, SGD.scratch, drawn)
-    assert all(row.ok for row in compare_probe(SGD, drawn, got))
-    plain = drive(SGD, SGD.scratch, dataclasses.replace(drawn, options={"lr": 0.25}))
-    assert not all(row.ok for row in compare_probe(SGD, drawn, plain))
+    got = SGD.drive(SGD.scratch, drawn)
+    assert all(row.ok for row in SGD.compare(drawn, got))
+    plain = SGD.drive(SGD.scratch, dataclasses.replace(drawn, options={"lr": 0.25}))
+    assert not all(row.ok for row in SGD.compare(drawn, plain))
     for name, array in before.items():
         np.testing.assert_array_equal(drawn.state[name], array)
 
 
 def test_a_model_is_driven_with_a_step_of_its_own_or_with_another() -> None:
-    drawn = draw_images(SMALL, "float64", rng(0), images=4)
-    got = drive(SMALL, own_model, drawn)
-    assert all(row.ok for row in compare_probe(SMALL, drawn, got))
+    drawn = SMALL.probe("float64", rng(0), images=4)
+    got = SMALL.drive(own_model, drawn)
+    assert all(row.ok for row in SMALL.compare(drawn, got))
     given: list[Array] = []
 
     def lazy(model: scratch.Module, _criterion: Any, _optimizer: Any, images: Array, labels: Array) -> Any:
@@ -484,14 +477,14 @@ def test_a_model_is_driven_with_a_step_of_its_own_or_with_another() -> None:
         given.extend([images, labels])
         return 7.0, 0
 
-    idle = drive(SMALL, TrainingStep(lazy), drawn)
+    idle = SMALL.drive(TrainingStep(lazy), drawn)
     assert idle["loss"] == 7
     np.testing.assert_array_equal(idle["2.weight after 3 steps"], drawn.state["2.weight"])
     for array, own in zip(given[:2], drawn.calls[0].inputs, strict=True):
         np.testing.assert_array_equal(array, own)
         assert not np.may_share_memory(array, own)
-    narrow = draw_images(SMALL, "float32", rng(0), images=4)
-    assert drive(SMALL, own_model, narrow)["logits"].dtype == np.float32
+    narrow = SMALL.probe("float32", rng(0), images=4)
+    assert SMALL.drive(own_model, narrow)["logits"].dtype == np.float32
 
 
 # Inputs
@@ -499,13 +492,13 @@ def test_a_model_is_driven_with_a_step_of_its_own_or_with_another() -> None:
 
 def test_a_loss_is_given_classes_or_numbers_between_0_and_1() -> None:
     pair = layer("cross_entropy")
-    (call,) = draw_probe(pair, Case((200, 3), {"reduction": "none"}), "float32", rng(0)).calls
+    (call,) = pair.probe(Case((200, 3), {"reduction": "none"}), "float32", rng(0)).calls
     scores, classes = call.inputs
     assert (scores.shape, scores.dtype, classes.shape) == ((200, 3), np.dtype("float32"), (200,))
     assert set(classes) == {0, 1, 2}
     assert call.grad_output.shape == (200,)
     for loss in (nn.NLLLoss, nn.MSELoss):
-        (call,) = draw_probe(dataclasses.replace(pair, torch=loss), Case((200, 3)), "float32", rng(0)).calls
+        (call,) = dataclasses.replace(pair, torch=loss).probe(Case((200, 3)), "float32", rng(0)).calls
         assert call.grad_output.shape == ()
         targets = call.inputs[1]
         if loss is nn.NLLLoss:
@@ -514,19 +507,19 @@ def test_a_loss_is_given_classes_or_numbers_between_0_and_1() -> None:
             assert (targets.shape, targets.dtype) == ((200, 3), np.dtype("float32"))
             assert 0.1 <= targets.min() < 0.15
             assert 0.85 < targets.max() <= 0.9
-    assert len(draw_probe(layer("relu"), Case((2, 3)), "float32", rng(0)).calls[0].inputs) == 1
+    assert len(layer("relu").probe(Case((2, 3)), "float32", rng(0)).calls[0].inputs) == 1
 
 
 @pytest.mark.parametrize("values", ["zeros", "integers"])
 def test_the_upstream_gradient_is_of_normal_numbers(values: str) -> None:
-    (call,) = draw_probe(layer("relu"), Case((50, 40), values=values), "float64", rng(0)).calls
+    (call,) = layer("relu").probe(Case((50, 40), values=values), "float64", rng(0)).calls
     assert set(np.unique(call.inputs[0])) == ({0.0} if values == "zeros" else {-2.0, -1.0, 0.0, 1.0, 2.0})
     assert 0.9 < call.grad_output.std() < 1.1
     assert np.abs(call.grad_output).min() > 1e-6
 
 
 def test_where_the_input_is_of_all_magnitudes_the_upstream_gradient_is_too() -> None:
-    (call,) = draw_probe(layer("relu"), Case((50, 40), values="magnitudes"), "float64", rng(0)).calls
+    (call,) = layer("relu").probe(Case((50, 40), values="magnitudes"), "float64", rng(0)).calls
     for array in (call.inputs[0], call.grad_output):
         assert np.abs(array).min() < 1e-8
         assert np.abs(array).max() > 100
@@ -539,9 +532,7 @@ def test_drawing_a_probe_leaves_no_trace_in_the_reference() -> None:
         made.append(nn.BatchNorm2d(**options))
         return made[-1]
 
-    drawn = draw_probe(
-        dataclasses.replace(pair, torch=make), Case((3, 2, 2, 2), {"num_features": 2}), "float64", rng(0)
-    )
+    drawn = dataclasses.replace(pair, torch=make).probe(Case((3, 2, 2, 2), {"num_features": 2}), "float64", rng(0))
     np.testing.assert_array_equal(weights.torch_state(made[-1])["running_mean"], drawn.state["running_mean"])
     assert observe_torch(made[-1], drawn.calls)["num_batches_tracked"] == drawn.state["num_batches_tracked"] + 1
 
@@ -563,7 +554,7 @@ def test_every_case_is_checked_in_both_dtypes_with_the_seed() -> None:
 
     def draw(pair: Pair, dtype: str, seed: int = 0) -> Any:
         seeds.append((dtype, seed))
-        return draw_probes(pair, dtype, seed)
+        return pair.probes(dtype, seed)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreement, "draw_probes", draw)
@@ -590,7 +581,7 @@ def test_the_check_of_a_pair_that_raises_is_one_row() -> None:
         raise SystemExit("no")
 
     pair = dataclasses.replace(layer("relu"), scratch=refuse)
-    drawn = draw_probe(pair, Case((2, 3)), "float32", rng(0))
+    drawn = pair.probe(Case((2, 3)), "float32", rng(0))
     (row,) = agreement.check_probe(pair, drawn)
     assert (row.pair, row.case, row.dtype, row.problem) == ("relu", "2x3 normal", "float32", "raised SystemExit: no")
 
@@ -607,7 +598,7 @@ def test_a_model_is_checked_with_its_images_as_they_are_without_equal_patches() 
         assert list(agreement.check_pair(SMALL, 4)) == []
     assert len(checked) == 2
     for dtype, ((pair, state, images, labels, seed), more) in zip(("float64", "float32"), checked, strict=True):
-        drawn = draw_images(SMALL, dtype, np.random.default_rng(4))
+        drawn = SMALL.probe(dtype, np.random.default_rng(4))
         assert (pair, seed, more) == (SMALL, 4, {"blank_free": True})
         np.testing.assert_array_equal(state["2.weight"], drawn.state["2.weight"])
         np.testing.assert_array_equal(images, drawn.calls[0].inputs[0])

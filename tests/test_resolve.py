@@ -25,13 +25,14 @@ from compare.diagnosis.driving.resolve import (
     takes_pairs,
 )
 from compare.diagnosis.driving.sandbox import Outcome, Session
-from compare.diagnosis.examine import probes_of
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Driven
 from compare.machine.errors import UserError
+from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.probe import Probe, expected
-from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY
 
 Answer = Callable[[Interface, Probe], Outcome]
 
@@ -63,7 +64,7 @@ def failed(error: str, text: str = "") -> Outcome:
 
 
 def right(pair: LayerPair, probe: Probe) -> Outcome:
-    return Outcome(Driven(expected(pair, probe)))
+    return Outcome(Driven(pair.expected(probe)))
 
 
 def of_shape(*shape: int) -> Outcome:
@@ -77,7 +78,7 @@ def pair_of(name: str) -> LayerPair:
 
 
 def first_of(like: Likeness) -> Probe:
-    return next(probes_of(like))
+    return next(like.pair.examined())
 
 
 Way = tuple[str, str, str, bool, dict[str, str]]
@@ -211,7 +212,7 @@ def test_the_seed_draws_what_it_is_tried_on() -> None:
         session = Here(lambda _, probe: right(pair_of("relu"), probe))
         resolve(session, like, Interface(), "Mine", seed)
         inputs.append(session.asked[-1][2].calls[0].inputs[0])
-        np.testing.assert_array_equal(inputs[-1], next(probes_of(like, seed)).calls[0].inputs[0])
+        np.testing.assert_array_equal(inputs[-1], next(like.pair.examined(seed)).calls[0].inputs[0])
     assert (inputs[0] != inputs[1]).any()
 
 
@@ -326,7 +327,7 @@ def test_an_optimizer_is_asked_once_whether_it_can_be_driven() -> None:
     assert resolve(session, like, Interface(), "Mine", 3) == (like, Interface(), [])
     ((name, interface, probe),) = session.asked
     assert (name, interface, probe.case) == ("drive", Interface(), "lr=0.1")
-    np.testing.assert_array_equal(probe.state["bias"], next(probes_of(like, 3)).state["bias"])
+    np.testing.assert_array_equal(probe.state["bias"], next(like.pair.examined(3)).state["bias"])
     with pytest.raises(UserError, match=r"^Mine has no step$"):
         resolve(Here(lambda *_: failed("UndrivableError", "Mine has no step")), like, Interface(), "Mine", 0)
 
@@ -377,7 +378,7 @@ def test_the_first_options_that_are_taken_are_driven() -> None:
     session = Here(construct=construct)
     probe = _first_supported(session, likeness("linear"), Interface(), "Mine", 5)
     assert probe.options == {"in_features": 5, "out_features": 3}
-    same = next(p for p in probes_of(likeness("linear"), 5) if p.case == probe.case)
+    same = next(p for p in likeness("linear").pair.examined(5) if p.case == probe.case)
     np.testing.assert_array_equal(probe.calls[0].inputs[0], same.calls[0].inputs[0])
 
 

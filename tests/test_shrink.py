@@ -18,9 +18,11 @@ from compare.diagnosis.explaining.shrink import Example, smallest
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Trial, try_probe
 from compare.pairs import tolerance
+from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
+from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
-from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
 from scratch import Array
 

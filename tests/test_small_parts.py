@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import scratch
-from compare.pairs.registry import REGISTRY, OptimizerPair
+from compare.pairs.optimizers import OptimizerPair
+from compare.pairs.registry import REGISTRY
 from scratch import (
     CNN,
     SGD,

@@ -13,12 +13,12 @@ from torch import nn
 
 import torch_ref
 from compare.pairs import tolerance, weights
+from compare.pairs.decisions import Flip, decided, deciding_layers, flips, impose
 from compare.pairs.models import own_rounding_of_gradients
 from compare.pairs.observe import Tensors, Values, watch_torch
 from compare.pairs.report import Row
 from compare.verify import one_step
 from compare.verify.one_step import Start, check_step, remembered, run_step, updated_name
-from compare.verify.ties import Flip, decided, deciding_layers, flips, impose
 from scratch import Array
 
 

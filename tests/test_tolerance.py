@@ -12,9 +12,11 @@ from torch import nn
 
 import scratch
 from compare.pairs import tolerance
+from compare.pairs.cases import Case
 from compare.pairs.observe import Call, observe_torch, observe_torch_optimizer
-from compare.pairs.probe import draw_probe, drive, reference_of
-from compare.pairs.registry import REGISTRY, Case, LayerPair, OptimizerPair
+from compare.pairs.optimizers import OptimizerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import LOOSEST, compare
 from compare.verify.agreement import check
 from scratch import Array
@@ -69,8 +71,8 @@ def test_rounding_stays_inside_half_the_bound_of_two_implementations(name: str) 
     assert isinstance(pair, LayerPair)
     for seed in range(20):
         case, rng = pair.cases[0], np.random.default_rng(seed)
-        probe = draw_probe(pair, case, "float32", rng)
-        narrow, call = reference_of(pair, probe), probe.calls[0]
+        probe = pair.probe(case, "float32", rng)
+        narrow, call = pair.reference(probe), probe.calls[0]
         bounds, got = pair.rule(narrow, [call], "float32"), observe_torch(narrow, [call])
         wide = tolerance.module_with(narrow, torch.Tensor.double)
         exact = observe_torch(wide, [tolerance.in_float64(call, lambda array: array)])
@@ -177,9 +179,9 @@ def test_a_wide_layer_stays_inside_its_bound_too() -> None:
     assert isinstance(pair, LayerPair)
     case = Case((2, 256, 6, 6), {"in_channels": 256, "out_channels": 8, "kernel_size": 3})  # 2304 products a sum
     rng = np.random.default_rng(0)
-    probe = draw_probe(pair, case, "float32", rng)
-    twin, call = reference_of(pair, probe), probe.calls[0]
-    share = np.abs(drive(pair, pair.scratch, probe)["output"] - observe_torch(twin, [call])["output"])
+    probe = pair.probe(case, "float32", rng)
+    twin, call = pair.reference(probe), probe.calls[0]
+    share = np.abs(pair.drive(pair.scratch, probe)["output"] - observe_torch(twin, [call])["output"])
     assert (share <= pair.rule(twin, [call], "float32")["output"]).all()
 
 
@@ -189,8 +191,8 @@ def test_no_bound_in_float64_is_looser_than_a_billionth() -> None:
     assert isinstance(pair, LayerPair)
     rng = np.random.default_rng(0)
     for case in pair.cases:
-        probe = draw_probe(pair, case, "float64", rng)
-        twin, call = reference_of(pair, probe), probe.calls[0]
+        probe = pair.probe(case, "float64", rng)
+        twin, call = pair.reference(probe), probe.calls[0]
         expected, bounds = observe_torch(twin, [call]), pair.rule(twin, [call], "float64")
         for name, tensor in expected.items():
             assert bounds[name].max() <= LOOSEST * np.abs(tensor).max()
@@ -220,8 +222,8 @@ def test_a_tiny_relative_error_in_one_element_is_caught(name: str, tensor: str, 
     pair = REGISTRY[name]
     assert isinstance(pair, LayerPair)
     rng = np.random.default_rng(0)
-    probe = draw_probe(pair, pair.cases[0], "float64", rng)
-    twin, call = reference_of(pair, probe), probe.calls[0]
+    probe = pair.probe(pair.cases[0], "float64", rng)
+    twin, call = pair.reference(probe), probe.calls[0]
     expected, bounds = observe_torch(twin, [call]), pair.rule(twin, [call], "float64")
     got = {seen: array.copy() for seen, array in expected.items()}
     largest = np.unravel_index(np.abs(got[tensor]).argmax(), got[tensor].shape)

@@ -21,13 +21,13 @@ from compare.machine.data import Dataset
 from compare.machine.devices import open_device
 from compare.machine.errors import UserError
 from compare.pairs import weights
+from compare.pairs.models import check_model
 from compare.training.console import Display, summary
 from compare.training.drift import Drift
 from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.run import new_folder, run_twins
 from compare.training.settings import Settings
 from compare.training.twins import PERTURBED, ScratchTwin, TorchTwin, Twins
-from compare.verify.models import check_model
 from scratch import CNN
 
 

@@ -16,9 +16,11 @@ from compare.diagnosis import trial as module
 from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.trial import NORMWISE, Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
+from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.probe import Probe, bounds, draw_probe, drive, expected
-from compare.pairs.registry import REGISTRY, Case, LayerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
 from scratch import Array
 
@@ -31,7 +33,7 @@ def probe_of(name: str, case: Case, dtype: str = "float64") -> tuple[LayerPair, 
     """A registered pair, and one probe of it."""
     pair = REGISTRY[name]
     assert isinstance(pair, LayerPair)
-    return pair, draw_probe(pair, case, dtype, np.random.default_rng(0))
+    return pair, pair.probe(case, dtype, np.random.default_rng(0))
 
 
 LINEAR = Case((4, 3), {"in_features": 3, "out_features": 2})
@@ -42,7 +44,7 @@ def gives(tensors: Tensors, **more: Any) -> Callable[[Probe], Outcome]:
 
 
 def copies(pair: LayerPair, probe: Probe) -> Tensors:
-    return {name: array.copy() for name, array in expected(pair, probe).items()}
+    return {name: array.copy() for name, array in pair.expected(probe).items()}
 
 
 PLAIN = Probe("case", "float64", {}, {})
@@ -91,7 +93,7 @@ def test_no_answer_is_one_row_that_says_why() -> None:
     )
     assert trial.probe is probe
     assert trial.got is None
-    assert list(trial.expected) == list(expected(pair, probe))
+    assert list(trial.expected) == list(pair.expected(probe))
     assert trial.bounds == {}
     assert (trial.problem, trial.error, trial.notes) == ("raised ValueError: no", "ValueError", ("printed",))
     assert (trial.refused, trial.fatal) == (True, True)
@@ -110,18 +112,18 @@ def test_a_right_answer_has_a_row_for_every_tensor(lenient: bool) -> None:
     assert asked == [probe]
     assert trial.probe is probe
     assert trial.ok
-    assert [row.tensor for row in trial.rows] == list(trial.expected) == list(expected(pair, probe))
+    assert [row.tensor for row in trial.rows] == list(trial.expected) == list(pair.expected(probe))
     assert trial.got is not None
     assert list(trial.got) == list(trial.expected)
-    np.testing.assert_array_equal(trial.expected["output"], expected(pair, probe)["output"])
-    np.testing.assert_array_equal(trial.bounds["output"], bounds(pair, probe)["output"])
+    np.testing.assert_array_equal(trial.expected["output"], pair.expected(probe)["output"])
+    np.testing.assert_array_equal(trial.bounds["output"], pair.bounds(probe)["output"])
     assert (trial.problem, trial.missing, trial.notes, trial.updated) == ("", (), ("printed",), ("weight",))
     assert (trial.error, trial.refused, trial.fatal) == ("", False, False)
 
 
 def test_how_much_a_random_layer_keeps_is_compared_too() -> None:
     pair, probe = probe_of("dropout", Case((20, 30), {"p": 0.25}))
-    trial = try_probe(pair, probe, gives(drive(pair, scratch.Dropout, probe)), lenient=False)
+    trial = try_probe(pair, probe, gives(pair.drive(scratch.Dropout, probe)), lenient=False)
     assert trial.ok
     assert trial.got is not None
     assert trial.got["share kept"] == pytest.approx(np.mean(trial.got["output"] != 0))
@@ -134,7 +136,7 @@ def test_how_much_a_random_layer_keeps_is_compared_too() -> None:
 def test_a_gradient_taken_from_an_update_is_known_to_fewer_digits() -> None:
     pair, probe = probe_of("linear", LINEAR)
     trial = try_probe(pair, probe, gives(copies(pair, probe), recovered=("weight", "bias")), lenient=False)
-    plain, right = bounds(pair, probe), expected(pair, probe)
+    plain, right = pair.bounds(probe), pair.expected(probe)
     for name in plain:
         more: float | Array = 0.0
         if name in ("grad_weight", "grad_bias"):
@@ -204,7 +206,7 @@ def test_what_foreign_code_does_not_provide_is_missing_unless_it_is_an_output() 
         del got[name]
     trial = try_probe(pair, probe, gives(got), lenient=True)
     assert trial.missing == ("grad_input", "grad_bias")
-    present = [name for name in expected(pair, probe) if name not in trial.missing]
+    present = [name for name in pair.expected(probe) if name not in trial.missing]
     assert list(trial.expected) == [row.tensor for row in trial.rows] == present
     assert [(row.tensor, row.problem) for row in trial.rows if not row.ok] == [("output", "not provided")]
     strict = try_probe(pair, probe, gives(got), lenient=False)
@@ -215,7 +217,7 @@ def test_what_foreign_code_does_not_provide_is_missing_unless_it_is_an_output() 
 def off_by(pair: LayerPair, probe: Probe, share: float) -> Tensors:
     """The right tensors with an output off by that share of its greatest bound, everywhere."""
     right = copies(pair, probe)
-    return right | {"output": right["output"] + share * bounds(pair, probe)["output"].max()}
+    return right | {"output": right["output"] + share * pair.bounds(probe)["output"].max()}
 
 
 def test_errors_that_lie_everywhere_pass_where_a_transform_may_have_made_them() -> None:
@@ -229,11 +231,11 @@ def test_errors_that_lie_everywhere_pass_where_a_transform_may_have_made_them() 
 def test_a_layer_whose_bound_is_measured_may_be_a_transform_too() -> None:
     pair = likeness(nn.Sequential(nn.Linear(3, 2), nn.Tanh())).pair
     assert isinstance(pair, LayerPair)
-    probe = draw_probe(pair, Case((4, 3)), "float64", np.random.default_rng(0))
+    probe = pair.probe(Case((4, 3)), "float64", np.random.default_rng(0))
     near = copies(pair, probe)
     far = near["output"].copy()
-    far[::2] += 1.5 * bounds(pair, probe)["output"].max()
-    far[1::2] += 0.5 * bounds(pair, probe)["output"].max()
+    far[::2] += 1.5 * pair.bounds(probe)["output"].max()
+    far[1::2] += 0.5 * pair.bounds(probe)["output"].max()
     assert try_probe(pair, probe, gives(near | {"output": far}), lenient=True).ok
     assert not try_probe(pair, probe, gives(near | {"output": far}), lenient=False).ok
 

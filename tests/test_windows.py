@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scratch
-from compare.pairs.probe import Probe, draw_probe
-from compare.pairs.registry import REGISTRY, LayerPair
-from compare.verify.agreement import DTYPES, check_probe
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe
+from compare.pairs.registry import REGISTRY
+from compare.verify.agreement import DTYPES
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
 from scratch.windows import pieces, sliding_windows, small_buffers
 
@@ -64,7 +65,7 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
     monkeypatch.setattr(conv, "columns_at_once", lambda _: columns)
     monkeypatch.setattr(conv, "PATCHES", columns * 40)
     for probe in probes("conv2d", dtype):
-        rows = check_probe(REGISTRY["conv2d"], probe)
+        rows = REGISTRY["conv2d"].check(probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 
 
@@ -73,7 +74,7 @@ def probes(name: str, dtype: str) -> list[Probe]:
     """One for each case; drawn once, so that what is right for it is computed once."""
     pair = REGISTRY[name]
     assert isinstance(pair, LayerPair)
-    return [draw_probe(pair, case, dtype, np.random.default_rng(0)) for case in pair.cases]
+    return [pair.probe(case, dtype, np.random.default_rng(0)) for case in pair.cases]
 
 
 @pytest.mark.computes
@@ -82,7 +83,7 @@ def probes(name: str, dtype: str) -> list[Probe]:
 def test_pooling_in_small_pieces_is_the_same(windows: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "WINDOWS", windows)
     for probe in probes("maxpool2d", dtype):
-        rows = check_probe(REGISTRY["maxpool2d"], probe)
+        rows = REGISTRY["maxpool2d"].check(probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
 
 

@@ -15,11 +15,11 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-import scratch
 from compare.bench.equality import NotEqualError, difference
 from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.timing import SETTLE, Timed, interleaved, speed_ratio, wall_clock
 from compare.pairs import weights
+from compare.pairs.layers import layer_pair_of
 from compare.pairs.observe import Tensors, gradient_name
 from scratch import Array
 
@@ -192,16 +192,17 @@ def _problem(layer: _Layer) -> str:
 
 def _limit(layer: _Layer, direction: str, threads: int) -> float:
     """The seconds that the layer's arithmetic takes at the least, or its memory traffic, whichever is more."""
-    if isinstance(layer.own, scratch.Flatten):
+    pair = layer_pair_of(layer.twin)
+    if pair.gives == "unchanged":
         return 0.0
     y, backward = layer.twin_y, direction == "backward"
     # Forward reads x and writes y; backward reads g, like y, and writes the gradient of x. What it needs to know of
     # forward could be a bit for each element, and is not counted. Weights are read, or their gradients written.
     moved = layer.x.nbytes + y.numel() * y.element_size() + sum(p.data.nbytes for p in layer.own.parameters())
     traffic = moved / copy_speed(1 << math.ceil(math.log2(moved / 2)))
-    if not isinstance(layer.own, scratch.Conv2d | scratch.Linear):
+    if pair.products is None:
         return traffic
-    products = y.numel() * layer.own.weight.data[0].size  # every output is a sum of so many
+    products = y.numel() * pair.products(layer.own)
     return max(traffic, 2 * products * (1 + (backward and not layer.first)) / matrix_product_speed(threads))
 
 

@@ -12,7 +12,7 @@ from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.sides import ScratchSide
 from compare.bench.timing import wall_clock
 from compare.machine.devices import open_device
-from compare.pairs.registry import ModelPair
+from compare.pairs.models import ModelPair
 from scratch import Array, naive
 
 MODEL, IMAGES, STEPS = "cnn", 1, 3

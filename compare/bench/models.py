@@ -9,14 +9,12 @@ from torch import nn
 
 import scratch
 from compare.bench.plan import MODELS as NAMES
-from compare.pairs.registry import MODELS, ModelPair
+from compare.pairs.models import ModelPair
+from compare.pairs.registry import MODELS
 from compare.pairs.weights import State
 from scratch import Array
 
 SEED = 0
-# With more than one thread: how many images each must have for scratch to cut the batch (`scratch.DataParallel`).
-# Measured: below, waiting for each other costs more than it saves, and the threads go to the matrix library instead.
-LEAST = {"cnn": 128, "lenet5": 64, "wide": 16}
 
 
 def wide_scratch(
@@ -51,7 +49,7 @@ def wide_torch(*, dtype: torch.dtype = torch.float32) -> nn.Sequential:
     )
 
 
-PAIRS: dict[str, ModelPair] = {**MODELS, "wide": ModelPair("wide", wide_scratch, wide_torch)}
+PAIRS: dict[str, ModelPair] = {**MODELS, "wide": ModelPair("wide", wide_scratch, wide_torch, images_per_thread=16)}
 assert set(NAMES) <= PAIRS.keys()
 
 

@@ -14,7 +14,7 @@ from compare.bench.layers import LayerRow, layers_table, measure_layers
 from compare.bench.loops import MODEL as LOOPED
 from compare.bench.loops import Loops, measure_loops
 from compare.bench.memory import BATCH, Peak, measure_peak
-from compare.bench.models import LEAST, PAIRS
+from compare.bench.models import PAIRS
 from compare.bench.plan import BATCH_SIZES, LAYERS_BATCH, Plan
 from compare.bench.sides import require_compiler
 from compare.machine.conditions import equal_threads, keep_freed_memory
@@ -125,7 +125,7 @@ def _measure_models(result: Result, show: Callable[[Table | str], None], progres
             show(f"training steps, {plural(threads, 'thread')}: geometric mean of the ratios {mean:.3f}")
     show("ratio: how many times as fast scratch is as torch; spread: the middle half of the rounds' ratios, as a share")
     if max(plan.threads) > 1 and plan.device == "cpu":
-        cut = ", ".join(f"{model} from {LEAST[model]} images" for model in plan.models)
+        cut = ", ".join(f"{model} from {PAIRS[model].images_per_thread} images" for model in plan.models)
         show(f"with several threads scratch cuts a batch, where each thread has enough of it to pay: {cut} each")
     if plan.device != "cpu":
         return

@@ -17,13 +17,12 @@ from torch import nn
 
 import scratch
 import torch_ref
-from compare.bench.models import LEAST
 from compare.bench.timing import Stopwatch, Timed, wall_clock
 from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
 from compare.pairs import weights
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Tensors, gradient_name
-from compare.pairs.registry import ModelPair
 from compare.pairs.weights import State
 from scratch import Array, backend
 
@@ -70,7 +69,7 @@ class ScratchSide:
         self.model: scratch.Module = pair.scratch(dtype="float32")
         weights.load_scratch_state(self.model, state)
         self.model.to(device.to_scratch)
-        self.parallel = scratch.DataParallel(self.model, threads, LEAST.get(pair.name, 64))
+        self.parallel = scratch.DataParallel(self.model, threads, pair.images_per_thread)
         self.called = self.model
         self.criterion = scratch.CrossEntropyLoss()
         self.optimizer = scratch.SGD(self.model.parameters(), **SGD)

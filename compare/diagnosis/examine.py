@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from compare.diagnosis.driving.sandbox import Outcome
@@ -11,21 +11,9 @@ from compare.diagnosis.explaining.shrink import smallest
 from compare.diagnosis.likeness import Likeness
 from compare.diagnosis.trial import Driven, Trial, remarks_on_rows, try_probe
 from compare.diagnosis.verdict import Diagnosis, missing_of
-from compare.pairs.probe import Probe, draw_probes, drive
-from compare.pairs.registry import LayerPair, ModelPair
+from compare.pairs.probe import Probe
 
 Answer = Callable[[Probe], Outcome]
-
-
-def probes_of(likeness: Likeness, seed: int = 0) -> Iterator[Probe]:
-    """What a candidate is tried on: every case in float64, and each configuration and the layouts in float32."""
-    pair = likeness.pair
-    yield from draw_probes(pair, "float64", seed)
-    narrow = draw_probes(pair, "float32", seed)
-    if isinstance(pair, LayerPair):
-        yield from (probe for probe, case in zip(narrow, pair.cases, strict=True) if case.values in ("normal", "large"))
-    else:
-        yield from narrow
 
 
 def own_answer(likeness: Likeness, make: Any) -> Answer:
@@ -33,7 +21,7 @@ def own_answer(likeness: Likeness, make: Any) -> Answer:
 
     def answer(probe: Probe) -> Outcome:
         try:
-            return Outcome(Driven(drive(likeness.pair, make, probe)))
+            return Outcome(Driven(likeness.pair.drive(make, probe)))
         except (Exception, SystemExit) as error:
             return Outcome(problem=f"raised {type(error).__name__}: {error}", error=type(error).__name__)
 
@@ -90,13 +78,13 @@ def examine(
         return Diagnosis(candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), problem)
     findings = () if all(trial.ok for trial in trials) else tuple(name_mistakes(likeness, trials))
     example = None
-    if findings and with_example and findings[0].kinds[0] != RAISED and not isinstance(likeness.pair, ModelPair):
+    if findings and with_example and findings[0].kinds[0] != RAISED:
         kind = findings[0].kinds[0]
 
         def attempt(probe: Probe) -> Trial:
             return try_probe(likeness.pair, probe, answer, lenient=lenient)
 
-        example = smallest(likeness, kind, attempt, trials, one_image=one_image)
+        example = smallest(likeness.pair, kind, attempt, trials, one_image=one_image)
     if missing:
         remarks.append(f"not provided, and so not compared: {', '.join(missing)}")
     return Diagnosis(

@@ -5,21 +5,27 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
+import numpy as np
 from torch import nn
 
 import scratch
 from compare.machine.errors import UserError
+from compare.pairs.cases import Case, Shape
+from compare.pairs.layers import KNOWN_OPTIONS, registered
 from compare.pairs.measured import measured
-from compare.pairs.probe import Make
-from compare.pairs.registry import REGISTRY, Case, LayerPair, ModelPair, OptimizerPair, Pair
+from compare.pairs.observe import Tensors
+from compare.pairs.options import USUAL_AXES, Axes
+from compare.pairs.pair import LayerPair, Make, Pair, Rng, arguments_of, chooses_elements, image_shapes, row_shapes, takes
+from compare.pairs.registry import REGISTRY
+from scratch import Array
 
-SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64), (224, 224)]
 CONTINUOUS = ("normal", "per-channel")  # no ties, whose winner rounding would choose
+SHAPES = 4  # so many input shapes of a torch module are tried, if it takes them
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,27 @@ class Likeness:
 
     Attributes:
         pair: with the reference, its cases and its rule.
-        fixed: whether there is one configuration only, that of a given torch module.
         parts: the registered pair of every layer inside, by its name in the module ("" for the module itself).
         hints: the options of the given torch module, for code that asks for them by name.
         build: the scratch module with some of its layers replaced, given by name; None if it has no scratch twin.
     """
 
     pair: Pair
-    fixed: bool
     parts: Mapping[str, Pair]
     build: Callable[[Mapping[str, Any]], Make] | None
     hints: Mapping[str, Any] = field(default_factory=dict)
 
+    def axes(self, state: Tensors) -> dict[str, Axes]:
+        """The axes of every parameter and buffer; of one of which nothing is known, by their number."""
+        found: dict[str, Axes] = {}
+        for name, array in state.items():
+            owner, _, leaf = name.rpartition(".")
+            part = self.parts.get(owner)
+            found[name] = (part and part.axes_of(leaf)) or USUAL_AXES.get(array.ndim, Axes(""))
+        return found
 
-def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
+
+def likeness(like: Any, input_shape: Shape | None = None) -> Likeness:
     """Find out what `like` stands for.
 
     Args:
@@ -61,10 +74,9 @@ def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
         if not found:
             raise UserError(f"{like.__name__} has no registered pair; give an object, {like.__name__}(...)")
         like = found[0]
-    if isinstance(like, LayerPair | OptimizerPair | ModelPair):
+    if isinstance(like, Pair):
         pair = like
-        fixed = isinstance(pair, ModelPair)
-        return Likeness(pair, fixed=fixed, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
+        return Likeness(pair, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
     if isinstance(like, nn.Module):
         return _fixed(like, _name(like), input_shape)
     raise UserError(f"like must be a registered name or a torch.nn.Module, got {type(like).__name__}")
@@ -73,56 +85,55 @@ def likeness(like: Any, input_shape: tuple[int, ...] | None = None) -> Likeness:
 def _name(module: nn.Module) -> str:
     if isinstance(module, nn.Sequential):
         return " + ".join(_name(child) for child in module)
-    pair = _registered(module)
+    pair = registered(module)
     return pair.name if pair else type(module).__name__
 
 
-def _registered(module: nn.Module) -> LayerPair | None:
-    return next((p for p in REGISTRY.values() if isinstance(p, LayerPair) and type(module) is p.torch), None)
-
-
-def _fixed(module: nn.Module, name: str, input_shape: tuple[int, ...] | None) -> Likeness:
+def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     """The likeness to one torch module as it is configured."""
-    registered = _registered(module)
-    takes_targets = isinstance(module, nn.modules.loss._Loss)
+    pair = registered(module)
     leaves = {n: layer for n, layer in module.named_modules(remove_duplicate=False) if not list(layer.children())}
-    ties = any(isinstance(layer, nn.MaxPool2d) for layer in leaves.values())
-    values: tuple[str, ...] = (
-        ("normal", "integers", "zeros", "post-relu", "magnitudes", "per-channel")
-        if registered and registered.name in ("conv2d", "linear", "maxpool2d", "relu", "flatten", "batchnorm2d")
-        else CONTINUOUS
-        if ties or not _keeps_zeros(leaves.values())
-        else (*CONTINUOUS, "zeros", "integers")
-    )
-    shapes = _shapes(module, input_shape)
+    parts = {n: part for n, layer in leaves.items() if (part := registered(layer)) is not None}
+    shapes, targets = _inputs(module, leaves, input_shape)
     first = shapes[0]
+    values = _values(pair, leaves, parts)
     if len(first) < 3:
         values = tuple(v for v in values if v != "per-channel")
-    cases = [Case(shape, {}, "normal") for shape in shapes]
-    cases += [Case(first, {}, kind) for kind in values if kind != "normal"]
-    cases += [Case(first, {}, layout=layout) for layout in ("strided", "fortran", "batch last", "read-only")]
-    cases += [Case(first, {}, calls=3)]
+    cases = [Case(shape) for shape in shapes]
+    cases += [Case(first, values=kind) for kind in values if kind != "normal"]
+    cases += [Case(first, layout=layout) for layout in ("strided", "fortran", "batch last", "read-only")]
+    cases += [Case(first, calls=3)]
+    small = [Case((1, *shape[1:])) for shape in sorted(dict.fromkeys(shapes), key=lambda shape: int(np.prod(shape)))]
 
     def reference() -> nn.Module:
         return copy.deepcopy(module)
 
-    parts = {n: pair for n, layer in leaves.items() if (pair := _registered(layer)) is not None}
     build = _builder(module, leaves, parts)
-    pair = LayerPair(
+    compared = LayerPair(
         name,
         build({}) if build else scratch.Module,
         reference,
-        registered.rule if registered else measured,
+        pair.rule if pair else measured,
         tuple(cases),
-        takes_targets=takes_targets,
-        random=registered.random if registered else None,
+        small=(*small, Case(first, calls=2)),
+        weights=pair.weights if pair else {},
+        options=pair.options if pair else KNOWN_OPTIONS,
+        targets=targets,
+        random=pair.random if pair else None,
+        normwise=pair.normwise if pair else True,
+        fixed=True,
     )
-    return Likeness(pair, fixed=True, parts=parts, build=build, hints=_arguments_of(module))
+    return Likeness(compared, parts=parts, build=build, hints=arguments_of(module))
 
 
-def _keeps_zeros(layers: Any) -> bool:
-    """Whether ties at 0 are safe: a sum that is 0 for one order of summation is 0 for every one only without a bias."""
-    return all(getattr(layer, "bias", None) is None for layer in layers)
+def _values(pair: LayerPair | None, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]) -> tuple[str, ...]:
+    """The kinds of values that a torch module is tried on: those of its pair, else those that tie nothing by chance."""
+    if pair is not None:
+        return tuple(dict.fromkeys(case.values for case in pair.cases))
+    ties = any(chooses_elements(part) for part in parts.values())
+    # A sum that is 0 for one order of summation is 0 for every one only without a bias.
+    keeps_zeros = all(getattr(layer, "bias", None) is None for layer in leaves.values())
+    return CONTINUOUS if ties or not keeps_zeros else (*CONTINUOUS, "zeros", "integers")
 
 
 def _builder(
@@ -135,7 +146,7 @@ def _builder(
         if len(list(held())) != len(list(held(remove_duplicate=False))):
             return None  # weights or running statistics that two layers share
     try:
-        options = {name: options_of(leaves[name], pair) for name, pair in parts.items()}
+        options = {name: pair.options_of(leaves[name]) for name, pair in parts.items()}
         for name, pair in parts.items():
             pair.scratch(**options[name])
     except ValueError:  # a configuration that scratch has not
@@ -163,68 +174,50 @@ def _sequential(module: nn.Module, prefix: str, make: Callable[[str], scratch.Mo
     return scratch.Sequential(*(_sequential(child, name, make) for name, child in zip(names, module, strict=True)))
 
 
-def _arguments_of(layer: nn.Module, like: Any = None) -> dict[str, Any]:
-    """The constructor arguments that a torch layer was configured with, those that `like` has too."""
-    options: dict[str, Any] = {}
-    for name in inspect.signature(like or type(layer)).parameters:
-        if hasattr(layer, name) and name not in ("args", "kwargs"):
-            value = getattr(layer, name)
-            options[name] = value is not None if name == "bias" else value
-    return options
-
-
-def options_of(layer: nn.Module, pair: LayerPair) -> dict[str, Any]:
-    """The constructor arguments that make the scratch twin of a configured torch layer."""
-    options = _arguments_of(layer, pair.scratch)
-    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
-        raise ValueError("Flatten: start_dim must be 1 and end_dim -1")
-    return options
-
-
 def defaults_of(pair: Pair) -> dict[str, Any]:
     """The arguments of the torch constructor that have a default."""
     found = inspect.signature(pair.torch).parameters.items()
     return {name: parameter.default for name, parameter in found if parameter.default is not parameter.empty}
 
 
-def _shapes(module: nn.Module, input_shape: tuple[int, ...] | None) -> list[tuple[int, ...]]:
-    """Input shapes that the module takes, several where it takes several: (N, ...)."""
+def _inputs(
+    module: nn.Module, leaves: Mapping[str, nn.Module], input_shape: Shape | None
+) -> tuple[list[Shape], Callable[[Rng, Shape, str], Array] | None]:
+    """Input shapes that the module takes, several where it takes several: (N, ...); and how its targets are drawn.
+
+    A module whose forward wants two inputs is taken for a loss. What its targets are, classes or numbers, is tried
+    where it is not registered.
+    """
+    pair, first = registered(module), next(iter(leaves.values()))
+    wants_targets = pair.targets is not None if pair else _required_inputs(module) == 2
     if input_shape is not None:
         tried = [(3, *input_shape), (1, *input_shape)]
     else:
-        first = next((m for m in module.modules() if not list(m.children())), module)
-        if isinstance(first, nn.Conv2d | nn.BatchNorm2d):
-            channels = first.in_channels if isinstance(first, nn.Conv2d) else first.num_features
-            kernel = tuple(first.kernel_size) if isinstance(first, nn.Conv2d) else (1, 1)
-            sizes = [(kernel[0] + 5, kernel[1] + 4), (kernel[0] + 1, kernel[1] + 3), kernel, *SIZES]
-            tried = [(3 if n == 0 else 1 + n % 2, channels, *size) for n, size in enumerate(sizes)]
-        elif isinstance(first, nn.Linear):
-            tried = [(4, first.in_features), (1, first.in_features)]
-        elif isinstance(module, nn.modules.loss._Loss) or isinstance(first, nn.Softmax | nn.LogSoftmax):
-            tried = [(5, 7), (1, 4)]
-        else:
-            tried = [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), *((2, 3, *size) for size in SIZES), (4, 6), (1, 3)]
-    found = [shape for shape in tried if takes(module, shape)]
-    if not found:
-        raise UserError(
-            f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)"
-        )
-    return found[:4]
+        leading = registered(first)
+        usual = row_shapes if wants_targets else image_shapes
+        tried = (leading.shapes if leading else usual)(first)
+    kinds = [None] if not wants_targets else [pair.targets] if pair else [_numbers, _classes]
+    for targets in kinds:
+        drawn = {shape: [targets(np.random.default_rng(0), shape, "float32")] if targets else [] for shape in tried}
+        found = [shape for shape in tried if takes(module, [np.zeros(shape, np.float32), *drawn[shape]])]
+        if found:
+            return found[:SHAPES], targets
+    raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
 
 
-def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a torch module takes an input of this shape."""
-    inputs = [torch.zeros(shape)]
-    if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
-        inputs.append(torch.zeros(shape[0], dtype=torch.int64))
-    elif isinstance(module, nn.modules.loss._Loss):
-        inputs.append(torch.zeros(shape))
-    try:
-        with torch.no_grad():
-            output = copy.deepcopy(module).float()(*inputs)
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False
-    return isinstance(output, torch.Tensor) and output.numel() > 0
+def _required_inputs(module: nn.Module) -> int:
+    found = inspect.signature(module.forward).parameters.values()
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found)
+
+
+def _numbers(rng: Rng, shape: Shape, dtype: str) -> Array:
+    """Targets like the input: numbers, or probabilities."""
+    return rng.uniform(0.1, 0.9, shape).astype(dtype)
+
+
+def _classes(rng: Rng, shape: Shape, _dtype: str) -> Array:
+    """A class for each image."""
+    return rng.integers(0, shape[1], shape[0])
 
 
 def parse_like(text: str) -> Any:
@@ -257,7 +250,10 @@ def parse_like(text: str) -> Any:
 
 def _module(tree: ast.Call) -> nn.Module:
     name = ast.unparse(tree.func).removeprefix("torch.").removeprefix("nn.")
-    kind = getattr(nn, name, None)
+    try:
+        kind = pkgutil.resolve_name(f"torch.nn:{name}")
+    except (AttributeError, ValueError):
+        kind = None
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise UserError(f"--like: torch.nn has no module {name!r}; write it as in Python, Conv2d(1, 8, 3) for instance")
     try:
@@ -275,7 +271,4 @@ def _module(tree: ast.Call) -> nn.Module:
 
 def only_with(likeness: Likeness, option: str, value: Any) -> Likeness:
     """The likeness with `value` for an option in every case."""
-    pair = likeness.pair
-    assert isinstance(pair, LayerPair)
-    cases = tuple(replace(case, options=case.options | {option: value}) for case in pair.cases)
-    return replace(likeness, pair=replace(pair, cases=cases))
+    return replace(likeness, pair=likeness.pair.with_option(option, value))

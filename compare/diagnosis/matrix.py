@@ -13,14 +13,13 @@ from typing import Any
 
 from rich.table import Table
 
-from compare.diagnosis.examine import examine, own_answer, probes_of
+from compare.diagnosis.examine import examine, own_answer
 from compare.diagnosis.explaining.replay import planted
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.faults.catalogue import CATALOGUE, faults_of
 from compare.faults.fault import Fault, planted_module
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.pairs.probe import Probe
-from compare.verify.agreement import check_probe
 from compare.verify.canaries import misjudged
 from compare.verify.configurations import random_configurations
 
@@ -118,7 +117,7 @@ def kill_matrix(
 def false_alarms(configurations: int, seed: int = 0) -> int:
     """How many random configurations of the right code are called wrong, float64 and float32 in turn."""
     drawn = random_configurations(configurations, seed)
-    return sum(any(not row.ok for row in check_probe(pair, probe)) for pair, probe in drawn)
+    return sum(any(not row.ok for row in pair.check(probe)) for pair, probe in drawn)
 
 
 def _kill(fault: Fault, seed: int) -> Kill:
@@ -134,7 +133,7 @@ def _kill(fault: Fault, seed: int) -> Kill:
 @cache
 def _prepared(pair: str, seed: int) -> tuple[Likeness, list[Probe]]:
     compared = likeness(pair)
-    return compared, list(probes_of(compared, seed))
+    return compared, list(compared.pair.examined(seed))
 
 
 def _verifier_kill(fault: Fault) -> Kill:

@@ -12,13 +12,11 @@ import numpy as np
 
 from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.sandbox import Outcome
-from compare.pairs import tolerance
-from compare.pairs.measured import measured
+from compare.pairs.bounds import LAMBDA, unit_roundoff
 from compare.pairs.observe import Tensors
-from compare.pairs.probe import Probe, bounds, compare_probe, expected, shares
-from compare.pairs.registry import LayerPair, Pair
+from compare.pairs.pair import Pair
+from compare.pairs.probe import Probe
 from compare.pairs.report import Row, nothing_compared
-from compare.pairs.tolerance import LAMBDA, unit_roundoff
 
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 NORMWISE = "normwise accurate: another algorithm than the definition (FFT or Winograd, perhaps)"
@@ -105,7 +103,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     """
     outcome = answer(probe)
     if outcome.value is None:
-        reference = expected(pair, probe)
+        reference = pair.expected(probe)
         row = nothing_compared(pair.name, probe.case, probe.dtype, outcome.problem)
         return Trial(
             probe,
@@ -121,8 +119,8 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         )
     driven: Driven = outcome.value
     got = driven.tensors
-    random = shares(pair, probe, got)
-    reference, allowed = expected(pair, probe, got) | random[1], bounds(pair, probe, got) | random[2]
+    random = pair.shares(probe, got)
+    reference, allowed = pair.expected(probe, got) | random[1], pair.bounds(probe, got) | random[2]
     got = got | random[0]
     for name in driven.recovered:
         allowed = allowed | _of_updates(name, probe, allowed, reference)
@@ -133,8 +131,8 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         notes += converted
         missing = tuple(name for name in reference if name not in got and "output" not in name)
         reference = {name: array for name, array in reference.items() if name not in missing}
-    rows = compare_probe(pair, probe, got, reference, allowed)
-    if lenient and isinstance(pair, LayerPair) and pair.rule in (tolerance.sum_of_products, measured):
+    rows = pair.compare(probe, got, reference, allowed)
+    if lenient and pair.normwise:
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
     return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), updated=driven.updated)
 

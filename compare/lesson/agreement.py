@@ -9,7 +9,7 @@ from compare.diagnosis.diagnose import diagnose
 from compare.lesson.layers import Layer
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import direct_convolutions
-from compare.pairs.registry import REGISTRY, LayerPair, OptimizerPair
+from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Report, Row
 from compare.verify.agreement import check
 
@@ -43,20 +43,10 @@ def agreements_of(report: Report, layer: Layer) -> list[tuple[int, str, Agreemen
     """Equation, tensor and agreement, for each equation of a layer whose tensor the registry compares."""
     found = []
     for number, tensor in layer.tensors.items():
-        rows = [row for row in report.rows if row.pair == layer.pair and _computes(layer, number, row)]
+        rows = [row for row in report.rows if row.pair == layer.pair and layer.computes(number, row.tensor, row.case)]
         if rows:
             found.append((number, tensor, measure(rows)))
     return found
-
-
-def _computes(layer: Layer, number: int, row: Row) -> bool:
-    """Whether an equation gives this tensor. The loss of each image is what reduction="none" gives."""
-    tensor = row.tensor.split(" of call ")[0]
-    if layer.pair == "sgd":
-        return number == 4 and not row.tensor.startswith("grad")
-    if layer.pair == "cross_entropy" and tensor == "output":
-        return number == (1 if "reduction=none" in row.case else 2)
-    return tensor == layer.tensors[number]
 
 
 def checked(layers: Sequence[Layer]) -> Report:
@@ -88,17 +78,14 @@ def _spot(row: Row, layers: Sequence[Layer]) -> str:
     layer = next((layer for layer in layers if layer.pair == row.pair), None)
     if layer is None:
         return words
-    number = next((number for number in layer.tensors if _computes(layer, number, row)), None)
+    number = next((number for number in layer.tensors if layer.computes(number, row.tensor, row.case)), None)
     spot = layer.spot(number)
-    named = _named(row.pair)
+    named = _named(layer.pair)
     return f"{words}{f'; equation ({number}), {spot}' if spot else ''}{f'; {named}' if named else ''}"
 
 
 def _named(pair: str) -> str:
     """What `gradtwin diagnose` makes of our own class: a form, such as a factor; wrong source has no other names."""
-    registered = REGISTRY[pair]
-    if not isinstance(registered, LayerPair | OptimizerPair):
-        return ""
     with direct_convolutions():
-        verdict = diagnose(registered.scratch, like=pair)
+        verdict = diagnose(REGISTRY[pair].scratch, like=pair)
     return f"{verdict.name}: {verdict.findings[0].made}" if verdict.findings and verdict.name else ""

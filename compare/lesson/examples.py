@@ -5,7 +5,7 @@ The numbers are small and whole wherever the layer allows it: then all three are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,23 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.lesson import with_scratch, with_torch
+from compare.lesson.layers import LAYERS, Layer
 from compare.lesson.not_as_shown import NotAsShown
+from compare.pairs.by_hand import ByHand
 from compare.pairs.observe import Tensors
-from scratch import Array
 
 SLACK = 1e-6  # by which float32 may be off what was computed by hand, relative to the greatest number of the tensor
-
-
-@dataclass(frozen=True)
-class ByHand:
-    """One element of a tensor, computed on paper: "1·4 + 0·3" and what that gives."""
-
-    equation: int
-    tensor: str
-    index: tuple[int, ...]
-    text: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -66,36 +55,12 @@ def examples() -> dict[str, Example]:
     Raises:
         NotAsShown: if NumPy, torch or the hand do not agree.
     """
-    return {pair: _example(pair, given, by_hand) for pair, (given, by_hand) in _GIVEN.items()}
+    return {name: _example(layer) for name, layer in LAYERS.items()}
 
 
-def terms(factors: Sequence[tuple[float, ...]], more: float | None = None) -> tuple[str, float]:
-    """A sum of products in words and its value; `more` is added at the end.
-
-    >>> terms([(1, 4), (-2, 3)], more=0.5)
-    ('1·4 + (−2)·3 + 0.5 = −1.5', -1.5)
-    """
-    words = ["·".join(map(_signed, product)) for product in factors] + ([] if more is None else [_signed(more)])
-    value = float(sum(np.prod(product) for product in factors)) + (more or 0.0)
-    return f"{' + '.join(words)} = {plain(value)}", value
-
-
-def _signed(number: float) -> str:
-    return plain(number) if number >= 0 else f"({plain(number)})"
-
-
-def plain(number: float, digits: int = 7) -> str:
-    """A number as it is written on paper, with a real minus.
-
-    >>> plain(-1.50), plain(27.0), plain(-0.0), plain(2e-5)
-    ('−1.5', '27', '0', '2e−5')
-    """
-    mantissa, e, exponent = f"{number + 0.0:.{digits}g}".partition("e")
-    return f"{mantissa}{e}{int(exponent) if e else ''}".replace("-", "−")
-
-
-def _example(pair: str, given: Tensors, by_hand: Callable[[Tensors], list[ByHand]]) -> Example:
-    own = _arrays(getattr(with_scratch, pair)(**{name: array.copy() for name, array in given.items()}))
+def _example(layer: Layer) -> Example:
+    pair, shown, given = layer.pair, layer.shown, layer.shown.given
+    own = _arrays(shown.in_numpy(**{name: array.copy() for name, array in given.items()}))
     tensors = {name: torch.tensor(array) for name, array in given.items()}
     if "x" in tensors:
         tensors["x"].requires_grad_()
@@ -106,8 +71,8 @@ def _example(pair: str, given: Tensors, by_hand: Callable[[Tensors], list[ByHand
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(notice, lambda tensor: tensor):
-        results = getattr(with_torch, pair)(**tensors)
-    twin, hand = _arrays(results), tuple(by_hand(given))
+        results = shown.in_torch(**tensors)
+    twin, hand = _arrays(results), tuple(shown.by_hand(given))
     for name, array in twin.items():
         scale = float(np.abs(array).max()) or 1.0
         if own[name].shape != array.shape or not np.abs(own[name] - array).max() <= SLACK * scale:
@@ -154,148 +119,3 @@ def nodes(result: Tensor, until: Tensor | None = None) -> Iterator[str]:
         # Of the nodes before, the one on the way to the images: parameters are ends, their views are no operations.
         before = [one for one, _ in node.next_functions if one is not None and one.name() != "TBackward0"]
         node = next((one for one in before if not one.name().endswith("AccumulateGrad")), None)
-
-
-# What is given, and what somebody with paper and pencil finds.
-
-
-def _conv2d(given: Tensors) -> list[ByHand]:
-    x, w, g = given["x"][0, 0], given["weight"][0, 0], given["grad_output"][0, 0]
-    window = list(np.ndindex(2, 2))
-    centre = [(g[i, j], w[1 - i, 1 - j]) for i, j in window]
-    return [
-        ByHand(1, "output", (0, 0, 0, 0), *terms([(x[u, v], w[u, v]) for u, v in window], given["bias"][0])),
-        ByHand(2, "grad_bias", (0,), *terms([(g[i, j],) for i, j in window])),
-        ByHand(3, "grad_weight", (0, 0, 0, 0), *terms([(g[i, j], x[i, j]) for i, j in window])),
-        ByHand(4, "grad_input", (0, 0, 1, 1), *terms(centre)),
-    ]
-
-
-def _relu(given: Tensors) -> list[ByHand]:
-    x, g = given["x"][0], given["grad_output"][0]
-    return [
-        ByHand(1, "output", (0, 0), f"max(0, {plain(x[0])}) = 0", 0.0),
-        ByHand(2, "grad_input", (0, 2), f"{plain(x[2])} > 0, so g = {plain(g[2])} passes", float(g[2])),
-        ByHand(2, "grad_input", (0, 1), "the input is 0, not above it: 0", 0.0),
-    ]
-
-
-def _maxpool2d(given: Tensors) -> list[ByHand]:
-    x, g = given["x"][0, 0], given["grad_output"][0, 0]
-    numbers = ", ".join(plain(v) for v in x[:, :2].ravel())
-    return [
-        ByHand(1, "output", (0, 0, 0, 0), f"max({numbers}) = {plain(x[:, :2].max())}", float(x[:, :2].max())),
-        ByHand(
-            2,
-            "grad_input",
-            (0, 0, 0, 1),
-            f"the first {plain(x[0, 1])} gets all of g = {plain(g[0, 0])}",
-            float(g[0, 0]),
-        ),
-        ByHand(2, "grad_input", (0, 0, 1, 0), f"the second {plain(x[1, 0])} gets 0", 0.0),
-    ]
-
-
-def _flatten(given: Tensors) -> list[ByHand]:
-    x, g = given["x"], given["grad_output"]
-    return [
-        ByHand(1, "output", (0, 5), "x[0,1,0,1] goes to place (1·2 + 0)·2 + 1 = 5", float(x[0, 1, 0, 1])),
-        ByHand(2, "grad_input", (0, 1, 0, 1), "g[0,5] goes back to where it came from", float(g[0, 5])),
-    ]
-
-
-def _linear(given: Tensors) -> list[ByHand]:
-    x, w, g = given["x"], given["weight"], given["grad_output"]
-    return [
-        ByHand(1, "output", (0, 0), *terms([(x[0, i], w[0, i]) for i in (0, 1)], given["bias"][0])),
-        ByHand(2, "grad_bias", (0,), *terms([(g[n, 0],) for n in (0, 1)])),
-        ByHand(3, "grad_weight", (0, 0), *terms([(g[n, 0], x[n, 0]) for n in (0, 1)])),
-        ByHand(4, "grad_input", (0, 0), *terms([(g[0, o], w[o, 0]) for o in (0, 1)])),
-    ]
-
-
-def _softmax(given: Tensors) -> list[ByHand]:
-    (x,), (g,) = given["x"].astype(float), given["grad_output"]
-    p = np.exp(x) / np.exp(x).sum()
-    powers = ", ".join(f"e^{plain(v)} = {np.exp(v):.4f}" for v in x)
-    return [
-        ByHand(1, "output", (0, 0), f"{powers}; {np.exp(x[0]):.4f} / {np.exp(x).sum():.4f} = {p[0]:.4f}", p[0]),
-        ByHand(
-            2,
-            "grad_input",
-            (0, 0),
-            f"p₀·(g₀ − g₀·p₀) = {p[0]:.4f}·(1 − {p[0]:.4f}) = {p[0] * (1 - p[0]):.4f}",
-            p[0] * (g[0] - (g * p).sum()),
-        ),
-    ]
-
-
-def _cross_entropy(given: Tensors) -> list[ByHand]:
-    x, targets = given["x"].astype(float), given["targets"]
-    p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
-    losses = -np.log(p[[0, 1], targets])
-    return [
-        ByHand(1, "losses", (0,), f"−log {p[0, targets[0]]:.4f} = {losses[0]:.4f}", losses[0]),
-        ByHand(2, "output", (), f"({losses[0]:.4f} + {losses[1]:.4f}) / 2 = {losses.mean():.4f}", losses.mean()),
-        ByHand(
-            3,
-            "grad_input",
-            (0, 2),
-            f"({p[0, 2]:.4f} − 1) / 2 = {(p[0, 2] - 1) / 2:.4f}".replace("-", "−"),
-            (p[0, 2] - 1) / 2,
-        ),
-    ]
-
-
-def _sgd(given: Tensors) -> list[ByHand]:
-    (theta,), ((g1,), (g2,)) = given["weight"], given["gradients"]
-    v1 = g1 + 0.25 * theta
-    theta1 = theta - 0.1 * v1
-    v2 = 0.5 * v1 + g2 + 0.25 * theta1
-    theta2 = theta1 - 0.1 * v2
-    first = f"first step: v = {plain(g1)} + 0.25·{plain(theta)} = {plain(v1)}, "
-    first += f"θ = {plain(theta)} − 0.1·{plain(v1)} = {plain(theta1)}; "
-    words = f"{first}second: 0.5·{plain(v1)} + ({plain(g2)} + 0.25·{plain(theta1)}) = {plain(v2)}"
-    return [
-        ByHand(2, "velocity", (0,), words, float(v2)),
-        ByHand(4, "weight", (0,), f"{plain(theta1)} − 0.1·{plain(v2)} = {plain(theta2)}", float(theta2)),
-    ]
-
-
-def _array(values: Any, shape: tuple[int, ...] | None = None) -> Array:
-    array = np.array(values, np.float32)
-    return array if shape is None else array.reshape(shape)
-
-
-_GIVEN: dict[str, tuple[Tensors, Callable[[Tensors], list[ByHand]]]] = {
-    "conv2d": (
-        {
-            "x": _array(range(9), (1, 1, 3, 3)),
-            "weight": _array([1, 2, 3, 4], (1, 1, 2, 2)),
-            "bias": _array([0.5]),
-            "grad_output": _array([1, 0, 2, -1], (1, 1, 2, 2)),
-        },
-        _conv2d,
-    ),
-    "relu": ({"x": _array([[-1, 0, 2, 3]]), "grad_output": _array([[5, 5, -5, 1]])}, _relu),
-    "maxpool2d": (
-        {
-            "x": _array([1, 5, 3, 0, 5, 2, 7, 4], (1, 1, 2, 4)),
-            "grad_output": _array([6, -2], (1, 1, 1, 2)),
-        },
-        _maxpool2d,
-    ),
-    "flatten": ({"x": _array(range(8), (1, 2, 2, 2)), "grad_output": _array([range(10, 18)])}, _flatten),
-    "linear": (
-        {
-            "x": _array([[10, 100], [1, 2]]),
-            "weight": _array([[2, 3], [-1, 0.5]]),
-            "bias": _array([1, -2]),
-            "grad_output": _array([[1, 2], [0.5, -1]]),
-        },
-        _linear,
-    ),
-    "softmax": ({"x": _array([[1, 2, 3]]), "grad_output": _array([[1, 0, 0]])}, _softmax),
-    "cross_entropy": ({"x": _array([[1, 2, 3], [0, 0, 2]]), "targets": np.array([2, 0])}, _cross_entropy),
-    "sgd": ({"weight": _array([1]), "gradients": _array([[2], [-1]])}, _sgd),
-}

@@ -13,6 +13,7 @@ from compare.machine.conditions import equal_threads, keep_freed_memory
 from compare.machine.data import KIN, MNIST, Dataset, load
 from compare.machine.errors import UserError
 from compare.pairs.observe import Tensors
+from compare.pairs.registry import model_pair
 from compare.training.board.logs import require_logs
 from compare.training.board.server import APART
 from compare.training.checkpoint import find_checkpoint, load_checkpoint
@@ -24,8 +25,7 @@ from compare.training.twins import PERTURBED, Twins
 
 # A training small enough to wait for, and large enough for both models to have learnt it.
 TRAIN_IMAGES, TEST_IMAGES, BATCH = 6_000, 1_000, 32
-EPOCHS = {"cnn": 6, "lenet5": 4}  # of so many training images; of fewer more, up to
-MOST_EPOCHS = 12
+MOST_EPOCHS = 12  # of fewer training images it takes more epochs, but no more than these
 TITLES = {source.name: source.title for source in (MNIST, *KIN.values())} | {
     "digits": "scikit-learn's digits",
     "idx": "your own IDX files",
@@ -156,7 +156,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
 
 def _epochs(model: str, images: int) -> int:
     """As many epochs as make about the same number of steps, whatever the number of images."""
-    full = EPOCHS.get(model, min(EPOCHS.values()))
+    full = model_pair(model).lesson_epochs
     return min(MOST_EPOCHS, max(full, round(full * TRAIN_IMAGES / images)))
 
 

@@ -1,42 +1,48 @@
-"""The layers that the lesson explains: their equations from the docstrings, their code, and both calls."""
+"""The layers that the lesson explains: their equations from the docstrings, their code, and both calls.
+
+What is shown of each stands in its own file (`compare/pairs/layers`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import scratch
-from compare.lesson import with_scratch, with_torch
 from compare.lesson.showing.formula import Equation, equations
 from compare.lesson.showing.source import Listing, beside, listing
-from scratch import naive
+from compare.pairs.by_hand import Lesson
+from compare.pairs.layers import LAYERS as LAYER_PAIRS
+from compare.pairs.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, as the lesson shows it.
+    """One layer, or optimizer, as the lesson shows it.
 
     Attributes:
         pair: its name in the registry.
         kind: the class.
-        methods: those of its methods that hold the equations.
-        tensors: which tensor an equation computes, by the equation's number.
-        loops: its definition in plain loops, forward and backward, where there is one.
-        called: functions that it calls and that are worth a look.
+        shown: what is shown of it.
     """
 
     pair: str
-    kind: type[scratch.Module] | type[scratch.Optimizer]
-    methods: tuple[str, ...]
-    tensors: dict[int, str]
-    loops: tuple[Callable[..., Any], ...] = ()
-    called: tuple[Callable[..., Any], ...] = ()
+    kind: Any
+    shown: Lesson
 
     @property
     def title(self) -> str:
-        return self.kind.__name__
+        return str(self.kind.__name__)
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one sentence: the first of the docstring."""
+        return (self.kind.__doc__ or "").partition("\n")[0]
+
+    @property
+    def tensors(self) -> dict[int, str]:
+        """Which tensor an equation computes, by the equation's number."""
+        return self.shown.tensors
 
     @cached_property
     def equations(self) -> list[Equation]:
@@ -45,20 +51,24 @@ class Layer:
 
     @cached_property
     def code(self) -> list[Listing]:
-        return [listing(getattr(self.kind, name)) for name in self.methods]
+        return [listing(getattr(self.kind, name)) for name in self.shown.methods]
 
     @cached_property
     def functions(self) -> list[Listing]:
-        return [listing(function) for function in self.called]
+        return [listing(function) for function in self.shown.called]
 
     @cached_property
     def definition(self) -> list[Listing]:
-        return [listing(function) for function in self.loops]
+        return [listing(function) for function in self.shown.loops]
 
     @cached_property
     def calls(self) -> tuple[Listing, Listing]:
         """One call in NumPy, one in torch, with the lines marked that differ."""
-        return beside(listing(getattr(with_scratch, self.pair)), listing(getattr(with_torch, self.pair)))
+        return beside(listing(self.shown.in_numpy), listing(self.shown.in_torch))
+
+    def computes(self, number: int, tensor: str, case: str) -> bool:
+        """Whether an equation gives this tensor of a case."""
+        return self.shown.computes(self.tensors, number, tensor.split(" of call ")[0], case)
 
     def spot(self, number: int | None) -> str:
         """The line of code that computes an equation, "scratch/conv.py:150"; empty if there is none."""
@@ -66,32 +76,8 @@ class Layer:
         return next((f"{path}:{line.number}" for path, line in lines if number and line.tag == number), "")
 
 
-_BOTH = ("forward", "backward")
-_MAPPED = {1: "output", 2: "grad_input"}
-_WEIGHTED = {1: "output", 2: "grad_bias", 3: "grad_weight", 4: "grad_input"}
-
 LAYERS: dict[str, Layer] = {
-    layer.pair: layer
-    for layer in (
-        Layer(
-            "conv2d",
-            scratch.Conv2d,
-            ("forward", "_columns", "backward", "backward_parameters"),
-            _WEIGHTED,
-            (naive.conv2d, naive.conv2d_backward),
-        ),
-        Layer("relu", scratch.ReLU, _BOTH, _MAPPED),
-        Layer("maxpool2d", scratch.MaxPool2d, _BOTH, _MAPPED, (naive.max_pool2d_backward, naive._winners)),
-        Layer("flatten", scratch.Flatten, _BOTH, _MAPPED),
-        Layer("linear", scratch.Linear, (*_BOTH, "backward_parameters"), _WEIGHTED),
-        Layer("softmax", scratch.Softmax, _BOTH, _MAPPED, called=(scratch.softmax,)),
-        Layer(
-            "cross_entropy",
-            scratch.CrossEntropyLoss,
-            _BOTH,
-            {1: "losses", 2: "output", 3: "grad_input"},
-            called=(scratch.log_softmax,),
-        ),
-        Layer("sgd", scratch.SGD, ("step",), {2: "velocity", 4: "weight"}),
-    )
+    pair.name: Layer(pair.name, pair.scratch, pair.lesson)
+    for pair in (*LAYER_PAIRS, *OPTIMIZERS)
+    if pair.lesson is not None
 }

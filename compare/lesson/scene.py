@@ -11,11 +11,10 @@ import numpy as np
 from compare.lesson.chapters import windows
 from compare.lesson.history import History
 from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.pairs.models import ModelPair, check_model
 from compare.pairs.observe import Tensors
-from compare.pairs.registry import ModelPair
 from compare.pairs.report import Report, Row
 from compare.verify.agreement import DTYPES
-from compare.verify.models import check_model
 from scratch import Array
 
 PROOF_IMAGES = 64  # test images on which the trained twins are compared

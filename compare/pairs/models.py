@@ -1,182 +1,195 @@
-"""Whole models, each twin on its own intermediate results, through forward, loss, backward and some optimizer steps.
+"""The models with their twins, compared twice over.
 
-What is allowed here is measured, not guessed: the reference runs again with its weights and images moved by one unit in
-the last place. What that does to a tensor, times what the roundings of the layers before it amount to
-(`tolerance.conditioning_factor`), is allowed, and the bound of the one layer that computes the tensor.
+*Isolated*: each layer is fed the reference's own input and upstream gradient, and held to the bound of its kind. This
+finds the layer that is wrong. *End to end*: each twin works on its own intermediate results, through the loss, backward
+and some optimizer steps. This finds what is wrong between the layers.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import scratch
 import torch_ref
-from compare.pairs import tolerance, weights
-from compare.pairs.observe import Tensors, gradient_name, leaves, record_calls
-from compare.pairs.registry import layer_pair_of
+from compare.pairs import weights
+from compare.pairs.cases import Shape
+from compare.pairs.decisions import decided
+from compare.pairs.end_to_end import TrainStep, bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.layers import layer_pair_of
+from compare.pairs.observe import Call, Tensors, record_calls
+from compare.pairs.pair import Make, Pair, Rng
+from compare.pairs.probe import Probe, draw_state, load_probe
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
 from scratch import Array
 
-PERTURBATIONS = 8  # how often the reference runs again, one ulp away
-TrainStep = Callable[..., tuple[float, int]]
 
-STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
-SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step to be tried in place of `scratch.train_step`, with the registered model."""
 
-
-def bounds_end_to_end(
-    reference: nn.Module, images: Array, labels: Array, seed: int, *, blank_free: bool = True
-) -> Tensors:
-    """What logits, loss, all gradients and updated parameters may differ by; `seed` draws the perturbations."""
-    steps, rng = STEPS[str(images.dtype)], np.random.default_rng(seed)
-    start = updated_from(reference, str(images.dtype))
-    factor = roundings_of(reference)
-    expected = run_torch(reference, images, labels, blank_free=blank_free)
-    changes = dict.fromkeys(expected, 0.0)
-    for _ in range(PERTURBATIONS):
-        moved = moved_reference(reference, len(images), rng)
-        moved_start = updated_from(moved, str(images.dtype))
-        moved_images = one_ulp_away(images, rng)
-        for name, tensor in run_torch(moved, moved_images, labels, blank_free=blank_free).items():
-            change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
-            changes[name] = max(changes[name], float(np.abs(change).max()))
-    own = _own_rounding(reference, images, labels, steps)
-    return {name: factor * change + own[name] for name, change in changes.items()}
+    function: TrainStep
 
 
-def updated_from(reference: nn.Module, dtype: str) -> Tensors:
-    """What the updated parameters were before the steps, under their names after them."""
-    return _after(weights.torch_state(reference), STEPS[dtype])
+@dataclass(frozen=True, eq=False)
+class ModelPair(Pair):
+    """A model and its twin.
 
-
-def moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
-    """A copy of the reference with its weights one ulp away.
-
-    So is the loss's gradient, (p - δ)/N: p was rounded before δ was subtracted, so that where p is near 1 the error is
-    an ulp of 1/N however small the difference is, and no change of the weights would show it.
+    Attributes:
+        image_shape, num_classes: the shape of one image, and how many scores it gets.
+        images_per_thread: how many images each thread must have for scratch to cut a batch (`scratch.DataParallel`).
+            Measured: below, waiting for each other costs more than it saves, and the threads go to the matrix library.
+        lesson_epochs: how many epochs of 6,000 images it needs to have learnt what the lesson shows.
     """
-    moved = copy.deepcopy(reference)
-    with torch.no_grad():
-        for parameter in moved.parameters():
-            parameter.copy_(torch.tensor(one_ulp_away(parameter.numpy(), rng)))
 
-    def move_gradient(_: nn.Module, _args: tuple[Tensor, ...], logits: Tensor) -> None:
-        if logits.requires_grad:
-            ulp = torch.finfo(logits.dtype).eps / images
-            signs = torch.tensor(rng.choice([-1.0, 1.0], tuple(logits.shape)), dtype=logits.dtype)
-            logits.register_hook(lambda grad: grad + ulp * signs)
+    scratch: Callable[..., scratch.Module]
+    torch: Callable[..., nn.Module]
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    num_classes: int = 10
+    images_per_thread: int = 64
+    lesson_epochs: int = 4
 
-    moved.register_forward_hook(move_gradient)
-    return moved
+    @property
+    def fixed(self) -> bool:
+        return True
+
+    def probes(self, dtype: str, seed: int = 0) -> Iterator[Probe]:
+        return iter([self.probe(dtype, np.random.default_rng(seed))])
+
+    def probe(self, dtype: str, rng: Rng, images: int = 64) -> Probe:
+        """Draw weights, images without equal patches, and labels."""
+        state = draw_state(self.torch(), dtype, rng)
+        inputs = rng.standard_normal((images, *self.image_shape)).astype(dtype)
+        labels = rng.integers(0, self.num_classes, images)
+        return Probe(f"{images} images", dtype, {}, state, (Call((inputs, labels), np.ones((), dtype)),))
+
+    def reference(self, probe: Probe) -> nn.Module:
+        """The torch side of a probe."""
+        module = self.torch().to(getattr(torch, probe.dtype))
+        weights.load_torch_state(module, probe.state)
+        return module
+
+    def _expected(self, probe: Probe, got: Tensors | None) -> Tensors:
+        return run_torch(self.reference(probe), *probe.calls[0].inputs)
+
+    def _bounds(self, probe: Probe, got: Tensors | None) -> Tensors:
+        images, labels = probe.calls[0].inputs
+        return bounds_end_to_end(self.reference(probe), images, labels, seed=0)
+
+    def start(self, probe: Probe) -> Tensors | None:
+        return updated_from(self.reference(probe), probe.dtype)
+
+    def drive(self, make: Make | TrainingStep, probe: Probe, got: Tensors | None = None) -> Tensors:
+        """As of every pair; a training step may take the place of `make`."""
+        step, factory = (make.function, self.scratch) if isinstance(make, TrainingStep) else (scratch.train_step, make)
+        with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
+            model: scratch.Module = factory()
+            load_probe(model, probe)
+            images, labels = copy.deepcopy(probe.calls[0].inputs)
+            return run_scratch(model, images, labels, train_step=step)
+
+    def check(self, probe: Probe, seed: int = 0) -> list[Row]:
+        images, labels = probe.calls[0].inputs
+        return check_model(self, probe.state, images, labels, seed, blank_free=True)
+
+    def buffers(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.torch().named_buffers())
+
+    def described_together(self, kinds: Sequence[str]) -> list[tuple[str, ...]]:
+        """Each by itself, without what only follows: updates of a wrong gradient, all else of wrong scores."""
+        if "logits" in kinds:
+            return [("logits",)]
+        causes = [kind for kind in kinds if " after " not in kind]
+        return [(kind,) for kind in causes or kinds]
+
+    def excerpt(self, probe: Probe, kind: str, at: Shape | None) -> tuple[Tensors, Callable[[Array], Array]] | None:
+        return None
+
+    def filters(self, state: weights.State) -> Array:
+        """The weights of the first layer that has a height and a width: (C_out, C_in, kH, kW)."""
+        for name, layer in self.torch().named_modules():
+            for leaf, _ in layer.named_parameters(recurse=False):
+                axes = layer_pair_of(layer).axes_of(leaf)
+                if axes is not None and {"H", "W"} <= set(axes.torch):
+                    return state[f"{name}.{leaf}"]
+        raise ValueError(f"{self.name} has no layer whose weights have a height and a width")
 
 
-def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int) -> Tensors:
-    """How far each tensor may be off by the rounding of the one layer that computes it, by the rule of its kind.
+def check_model(
+    pair: ModelPair, state: weights.State, images: Array, labels: Array, seed: int = 0, *, blank_free: bool = False
+) -> list[Row]:
+    """Compare a model with its twin, both with the weights `state`, on images (N, 1, H, W) and labels (N).
 
-    An updated parameter takes that of its gradients (with momentum, the gradient of step k counts at most steps - k + 1
-    times) and of the optimizer's own operations.
+    The dtype is that of the images and the state; `seed` draws the perturbations. `blank_free` says that no two patches
+    of an image are equal: only then do two correct implementations agree on the winner of every pooling window, and
+    with it on the gradient of the images.
     """
     dtype = str(images.dtype)
-    own = own_rounding_of_gradients(reference, images, labels)
-    own |= {"logits in evaluation": own["logits"], "logits of one image": own["logits"][:1]}
-    roundings = 2 * tolerance.growth(np.asarray(8.0 * steps), dtype)
-    for name, array in weights.torch_state(reference).items():
-        gradients = SGD["lr"] * steps * (steps + 1) / 2 * own[gradient_name(name)]
-        own |= _after({name: gradients + roundings * np.abs(array)}, steps)
-    return own
+    try:
+        reference, candidate = _twins(pair, state, dtype)
+    except CANDIDATE_ERRORS as error:
+        return [failure(pair.name, "all layers", dtype, error)]
+    rows = _check_layers(pair, candidate, reference, images, labels)
+    clear = decided(reference, images)
+    if not clear.any():
+        problem = "not proven: rounding could decide a ReLU or a pooling of every image; take other images"
+        return [*rows, nothing_compared(pair.name, "end to end", dtype, problem)]
+    images, labels, case = images[clear], labels[clear], f"end to end, {clear.sum()} images"
+    weights.load_torch_state(reference, state)  # running statistics moved while the layers were looked at
+    expected = run_torch(reference, images, labels, blank_free=blank_free)
+    bounds = bounds_end_to_end(reference, images, labels, seed, blank_free=blank_free)
+    try:
+        weights.load_scratch_state(candidate, state)
+        got = run_scratch(candidate, images.copy(), labels.copy(), blank_free=blank_free)
+    except CANDIDATE_ERRORS as error:
+        return [*rows, failure(pair.name, case, dtype, error)]
+    return rows + compare(pair.name, case, got, expected, bounds, start=updated_from(reference, dtype))
 
 
-def own_rounding_of_gradients(reference: nn.Module, images: Array, labels: Array) -> Tensors:
-    """How far logits, loss and gradients may be off by the rounding of the one layer that computes each."""
-    own: Tensors = {}
-    for name, call in record_calls(reference, images, labels).items():
-        layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
-        bounds = layer_pair_of(layer).rule(layer, [call], str(images.dtype))
-        own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
-        if "grad_input" not in own:
-            own["grad_input"] = bounds["grad_input"]  # the first layer's
-        own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
-    return own
+def check_layers(pair: ModelPair, state: weights.State, images: Array, labels: Array) -> list[Row]:
+    """The first half of `check_model`: every layer by itself."""
+    reference, candidate = _twins(pair, state, str(images.dtype))
+    return _check_layers(pair, candidate, reference, images, labels)
 
 
-def roundings_of(reference: nn.Module) -> float:
-    """How many one-ulp perturbations the roundings of a model and its loss amount to."""
-    return tolerance.conditioning_factor(sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1)
+def _twins(pair: ModelPair, state: weights.State, dtype: str) -> tuple[nn.Module, scratch.Module]:
+    """Both models with these weights."""
+    reference = pair.torch(dtype=getattr(torch, dtype))
+    weights.load_torch_state(reference, state)
+    candidate = pair.scratch(dtype=dtype)
+    weights.load_scratch_state(candidate, state)
+    return reference, candidate
 
 
-def _after(state: weights.State, steps: int) -> Tensors:
-    return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
+def _check_layers(
+    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, images: Array, labels: Array
+) -> list[Row]:
+    calls = record_calls(reference, images, labels)
+    return [row for name in calls for row in _check_isolated(pair, candidate, reference, name, calls[name])]
 
 
-def one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
-    """Every element moved to the next number above or below, by chance; zeros stay."""
-    direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
-    return np.where(x == 0, x, np.nextafter(x, direction))
+def _check_isolated(
+    pair: ModelPair, candidate: scratch.Module, reference: nn.Module, name: str, call: Call
+) -> list[Row]:
+    """One layer, or the loss, on what the reference gave its own."""
+    dtype = str(call.grad_output.dtype)
+    if name == "loss":
+        own: scratch.Module = scratch.CrossEntropyLoss()
+        twin: nn.Module = nn.CrossEntropyLoss()
+    else:
+        layers, twin = dict(candidate.named_modules()), reference.get_submodule(name)
+        if name not in layers:
+            return [nothing_compared(pair.name, f"{name} isolated", dtype, "the model has no such layer")]
+        own = layers[name]
+    return layer_pair_of(twin).check_calls(pair.name, f"{name} isolated", own, twin, [call], dtype)
 
 
-def run_scratch(
-    model: scratch.Module,
-    images: Array,
-    labels: Array,
-    *,
-    blank_free: bool = True,
-    train_step: TrainStep = scratch.train_step,
-) -> Tensors:
-    """Logits, loss, all gradients, and the parameters after some optimizer steps, of a scratch model.
-
-    `blank_free` says that no two patches of an image are equal: only then do two correct implementations agree on the
-    winner of every pooling window, and with it on the gradient of the images.
-    """
-    steps = STEPS[str(images.dtype)]
-    criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
-    seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
-    model.eval()
-    seen["logits in evaluation"] = np.array(model(images))
-    model.train()
-    if blank_free:
-        criterion(model(images), labels)
-        grad_input: Array | None = model.backward(criterion.backward())
-        if grad_input is not None:
-            seen["grad_input"] = np.array(grad_input)
-    for step in range(steps):
-        loss, _ = train_step(model, criterion, optimizer, images, labels)
-        if step == 0:
-            seen["loss"] = np.array(loss, images.dtype)
-            seen |= {
-                gradient_name(name): np.array(parameter.grad)
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-    return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
-
-
-def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free: bool = True) -> Tensors:
-    """The same of a copy of a torch model."""
-    steps, model = STEPS[str(images.dtype)], copy.deepcopy(reference)
-    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
-    inputs, targets = torch.tensor(images), torch.tensor(labels)
-    with torch.no_grad():
-        seen: Tensors = {"logits": model(inputs).numpy(), "logits of one image": model(inputs[:1]).numpy()}
-        model.eval()
-        seen["logits in evaluation"] = model(inputs).numpy()
-        model.train()
-    if blank_free:
-        images_with_grad = inputs.clone().requires_grad_()
-        criterion(model(images_with_grad), targets).backward()
-        assert images_with_grad.grad is not None
-        seen["grad_input"] = images_with_grad.grad.numpy()
-    for step in range(steps):
-        loss, _ = torch_ref.train_step(model, criterion, optimizer, inputs, targets)
-        if step == 0:
-            seen["loss"] = np.array(loss, images.dtype)
-            seen |= {
-                gradient_name(name): parameter.grad.numpy().copy()
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-    return seen | _after(weights.torch_state(model), steps)
+MODEL_PAIRS = (
+    ModelPair("cnn", scratch.CNN, torch_ref.CNN, images_per_thread=128, lesson_epochs=6),
+    ModelPair("lenet5", scratch.LeNet5, torch_ref.LeNet5),
+)

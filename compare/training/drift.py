@@ -15,13 +15,13 @@ import torch
 
 from compare.machine.conditions import direct_convolutions
 from compare.pairs import weights
+from compare.pairs.decisions import Flip, flips
+from compare.pairs.models import check_layers
 from compare.pairs.observe import Tensors, Values, watch_scratch, watch_torch
 from compare.pairs.report import Report, Row
 from compare.training.findings import Distance, Findings, Parting, distance
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins
-from compare.verify.models import check_layers
 from compare.verify.one_step import Start, check_step, updated_name
-from compare.verify.ties import Flip, flips
 from scratch.backend import to_host
 
 EXCESS = 10.0  # times as far as the yardstick, or as what is explained: worth an explanation; it decides nothing else

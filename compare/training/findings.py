@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from compare.pairs.decisions import Flip
 from compare.pairs.report import Report
 from compare.pairs.weights import State
 from compare.training.settings import Settings
-from compare.verify.ties import Flip
 
 WRONG = 5  # how many wrong tensors are told of
 

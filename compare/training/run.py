@@ -20,6 +20,7 @@ from compare.machine.data import Dataset, batches
 from compare.machine.errors import UserError
 from compare.machine.files import LOCK, locked, make_folder, remove_leftovers
 from compare.pairs import weights
+from compare.pairs.models import check_model
 from compare.pairs.report import Report, Row
 from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
@@ -30,7 +31,6 @@ from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Both, Twins
 from compare.verify.agreement import DTYPES
-from compare.verify.models import check_model
 
 PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
 

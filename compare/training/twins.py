@@ -20,9 +20,10 @@ import torch_ref
 from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
 from compare.pairs import weights
-from compare.pairs.models import one_ulp_away
+from compare.pairs.end_to_end import one_ulp_away
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Tensors, gradient_name
-from compare.pairs.registry import ModelPair, model_pair
+from compare.pairs.registry import model_pair, optimizer_pair
 from compare.pairs.weights import State
 from compare.training.settings import Settings
 from scratch import Array, backend
@@ -75,8 +76,8 @@ class ScratchTwin:
     def __init__(self, model: scratch.Module, settings: Settings) -> None:
         self.model = model
         self.criterion = scratch.CrossEntropyLoss()
-        kind: type[scratch.SGD | scratch.Adam] = scratch.SGD if settings.optimizer == "sgd" else scratch.Adam
-        self.optimizer = kind(model.parameters(), **settings.optimizer_options())
+        make = optimizer_pair(settings.optimizer).scratch
+        self.optimizer = make(model.parameters(), **settings.optimizer_options())
 
     def set_lr(self, lr: float) -> None:
         self.optimizer.lr = lr
@@ -117,8 +118,8 @@ class TorchTwin:
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         self.model = model
         self.criterion = nn.CrossEntropyLoss()
-        kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.Adam
-        self.optimizer: torch.optim.Optimizer = kind(model.parameters(), **settings.optimizer_options())
+        make = optimizer_pair(settings.optimizer).torch
+        self.optimizer = make(model.parameters(), **settings.optimizer_options())
 
     def set_lr(self, lr: float) -> None:
         self.optimizer.param_groups[0]["lr"] = lr

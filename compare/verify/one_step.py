@@ -1,7 +1,7 @@
 """One training step of scratch held against one of torch, both from the same weights and the same optimizer state.
 
-A step is compared under the decisions that scratch made (`ties`): where one of them is not torch's, it must have been a
-narrow one, and torch then takes the step again as if it had decided so.
+A step is compared under the decisions that scratch made (`pairs.decisions`): where one of them is not torch's, it must
+have been a narrow one, and torch then takes the step again as if it had decided so.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 import torch_ref
-from compare.pairs import tolerance, weights
-from compare.pairs.models import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
+from compare.pairs import weights
+from compare.pairs.bounds import growth
+from compare.pairs.decisions import Flip, flips, impose
+from compare.pairs.end_to_end import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
 from compare.pairs.observe import Tensors, Values, gradient_name, watch_torch
 from compare.pairs.report import Row, compare, nothing_compared
-from compare.verify.ties import Flip, flips, impose
 from scratch import Array
 
 PERTURBATIONS = 4  # how often torch takes the step again, one ulp away
-OPERATIONS = 8  # roundings of each term of an update, as in `tolerance.sgd`
+OPERATIONS = 8  # roundings of each term of an update, as in `optimizers.sgd`
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _bounds(
             changes[name] = max(changes[name], float(np.abs(change).max()))
     own = own_rounding_of_gradients(start.model, images, labels)
     carried = _through_the_optimizer(start, expected, own)
-    rounding = 2 * tolerance.growth(np.asarray(float(OPERATIONS)), str(images.dtype))
+    rounding = 2 * growth(np.asarray(float(OPERATIONS)), str(images.dtype))
     bounds: Tensors = {}
     for name, tensor in expected.items():
         bounds[name] = roundings_of(start.model) * changes[name] + own.get(name, np.zeros(()))

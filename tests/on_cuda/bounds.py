@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from compare.machine.devices import Device
-from compare.pairs.probe import Probe, bounds, compare_probe, draw_probes, drive, reference_of
-from compare.pairs.registry import LayerPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe
 from compare.pairs.report import Report, Row, compare
 from scratch import Array
 from tests.elsewhere import maker
@@ -14,7 +14,7 @@ from tests.elsewhere import maker
 
 def torch_there(pair: LayerPair, probe: Probe, device: Device) -> dict[str, Array]:
     """Output and gradients of the reference on the device, for a probe of one call."""
-    module = reference_of(pair, probe).to(device.name)
+    module = pair.reference(probe).to(device.name)
     (call,) = probe.calls
     first, *rest = (device.to_torch(array.copy()) for array in call.inputs)
     first.requires_grad_()
@@ -36,14 +36,14 @@ def both_there(pair: LayerPair, dtype: str, device: Device) -> tuple[Report, Rep
     """
     against_cpu: list[Row] = []
     against_torch: list[Row] = []
-    for probe in draw_probes(pair, dtype):
+    for probe in pair.probes(dtype):
         if len(probe.calls) > 1:
             continue
-        own = drive(pair, maker(pair, device.to_scratch), probe)
+        own = pair.drive(maker(pair, device.to_scratch), probe)
         theirs = torch_there(pair, probe, device)
         same = {name: array for name, array in own.items() if name not in theirs}
-        against_cpu += [row for row in compare_probe(pair, probe, theirs | same) if row.tensor in theirs]
-        allowed = bounds(pair, probe)
+        against_cpu += [row for row in pair.compare(probe, theirs | same) if row.tensor in theirs]
+        allowed = pair.bounds(probe)
         against_torch += compare(pair.name, probe.case, {name: own[name] for name in theirs}, theirs, allowed)
     return Report(against_cpu), Report(against_torch)
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compare.diagnosis.examine import examine, own_answer, probes_of
+from compare.diagnosis.examine import examine, own_answer
 from compare.diagnosis.explaining.forms import Evidence, recognise
 from compare.diagnosis.explaining.replay import planted
 from compare.diagnosis.likeness import Likeness, likeness
@@ -30,9 +30,11 @@ from compare.diagnosis.verdict import Diagnosis
 from compare.faults.catalogue import CATALOGUE
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.pairs import measured, weights
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.probe import Probe, bounds, draw_probes, draw_state, expected
-from compare.pairs.registry import REGISTRY, LayerPair, ModelPair
+from compare.pairs.pair import LayerPair
+from compare.pairs.probe import Probe, draw_state
+from compare.pairs.registry import REGISTRY
 from compare.verify.configurations import random_configurations
 from scratch import Array
 
@@ -100,7 +102,7 @@ def _forms(result: Diagnosis) -> dict[str, str]:
 @cache
 def _prepared(pair: str) -> tuple[Likeness, list[Probe]]:
     compared = likeness(pair)
-    return compared, list(probes_of(compared))
+    return compared, list(compared.pair.examined())
 
 
 def cases(name: str) -> dict[str, Any]:
@@ -109,13 +111,13 @@ def cases(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with equal_threads(1), direct_convolutions():
         for dtype in ("float64", "float32"):
-            for number, probe in enumerate(draw_probes(pair, dtype, 0)):
+            for number, probe in enumerate(pair.probes(dtype, 0)):
                 # What a whole model may be off is measured on this machine; what a random layer gives is drawn.
                 drawn = isinstance(pair, LayerPair) and pair.random is not None
                 found[f"{number}: {probe.case}, {probe.dtype}, {probe.layout}"] = {
                     "inputs": _sums({f"{n}": array for n, array in enumerate(_given(probe))}),
-                    "expected": _sums({} if drawn else expected(pair, probe)),
-                    "bounds": _sums({} if drawn or isinstance(pair, ModelPair) else bounds(pair, probe)),
+                    "expected": _sums({} if drawn else pair.expected(probe)),
+                    "bounds": _sums({} if drawn or isinstance(pair, ModelPair) else pair.bounds(probe)),
                 }
     return found
 

@@ -7,7 +7,7 @@ the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,18 @@ from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, fro
 from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
 from compare.diagnosis.driving.placement import Placement
 from compare.pairs.observe import Tensors
+from compare.pairs.options import Axes
 from scratch import Array, Buffer, Module, Parameter
 
 
-def adapt(subject: Any, interface: Interface, state: Tensors, buffers: frozenset[str], dtype: str) -> Module:
+def adapt(
+    subject: Any,
+    interface: Interface,
+    state: Tensors,
+    buffers: frozenset[str],
+    dtype: str,
+    axes: Mapping[str, Axes] | None = None,
+) -> Module:
     """`subject` as a `scratch.Module` with parameters and buffers of these names and shapes; a Module stays what it is.
 
     Raises:
@@ -30,7 +38,7 @@ def adapt(subject: Any, interface: Interface, state: Tensors, buffers: frozenset
     """
     if isinstance(subject, Module):
         return subject.to(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
-    return Adapted(subject, interface, state, buffers)
+    return Adapted(subject, interface, state, buffers, axes)
 
 
 class Adapted(Module):
@@ -41,7 +49,14 @@ class Adapted(Module):
         exact: those of them whose gradient it shows all the same.
     """
 
-    def __init__(self, subject: Any, interface: Interface, state: Tensors, buffers: frozenset[str]) -> None:
+    def __init__(
+        self,
+        subject: Any,
+        interface: Interface,
+        state: Tensors,
+        buffers: frozenset[str],
+        axes: Mapping[str, Axes] | None = None,
+    ) -> None:
         super().__init__()
         self.subject, self.interface = subject, interface
         self.placement = Placement(
@@ -49,6 +64,7 @@ class Adapted(Module):
             interface,
             {name: Parameter(array.copy()) for name, array in state.items() if name not in buffers},
             {name: Buffer(array.copy()) for name, array in state.items() if name in buffers},
+            axes,
         )
         self.functions = subject if isinstance(subject, Functions) else None
         self.forward_call = self._method(interface.forward, vocabulary.FORWARD, "forward")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from compare.diagnosis.driving.layouts import WEIGHTS
 from compare.machine.errors import UserError
+from compare.pairs.options import Axes
 
 TARGETS = ("classes", "one-hot")
 AXES = "NCHWDLF"
@@ -30,7 +30,7 @@ class Interface:
         output_from: the attribute that holds the output, where forward returns something else.
         weight_layouts: the layouts of weights, by torch's name, where `parameters` gives none.
         single: whether only one image at a time fits although the layout has an N (column vectors, "FN").
-        pairs: whether sizes are passed as pairs, also where both are equal.
+        size_pairs: whether sizes are passed as pairs, also where both are equal.
         targets: what a loss takes: "classes" (whole numbers) or "one-hot" rows.
     """
 
@@ -44,7 +44,7 @@ class Interface:
     targets: str = ""
     weight_layouts: Mapping[str, str] = field(default_factory=dict)
     single: bool = False
-    pairs: bool = False
+    size_pairs: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layout", "output_layout"):
@@ -61,11 +61,11 @@ class Interface:
         """Whether the code takes one image at a time."""
         return self.single or (bool(self.layout) and "N" not in self.layout)
 
-    def for_parameters(self, known: Mapping[str, int]) -> Interface:
+    def for_parameters(self, known: Mapping[str, Axes]) -> Interface:
         """The interface with torch's full names, "weight" becoming "0.weight" where there is only one.
 
         Args:
-            known: torch's parameters and buffers, and their numbers of axes.
+            known: torch's parameters and buffers, and their axes.
 
         Raises:
             UserError: for a name that torch's module has not, or a layout that does not fit it.
@@ -79,7 +79,7 @@ class Interface:
                 raise UserError(
                     f"{option} {own}={given}: there is no parameter {name!r} to compare with; there is {there}"
                 )
-            axes = WEIGHTS.get(known[found[0]], "")
+            axes = known[found[0]].torch
             if set(layout) - set(axes):
                 raise UserError(f"{option} {own}={given}: the layout must be made of the letters {axes}")
             return f"{found[0]}{colon}{layout}"

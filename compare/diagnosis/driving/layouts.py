@@ -10,7 +10,6 @@ from __future__ import annotations
 from scratch import Array
 
 IMAGES = {1: "F", 2: "NF", 3: "NCL", 4: "NCHW", 5: "NCDHW"}  # torch's order by number of axes
-WEIGHTS = {1: "O", 2: "OI", 3: "OIL", 4: "OIHW"}
 
 
 class LayoutError(ValueError):

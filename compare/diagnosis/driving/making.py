@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from compare.diagnosis.driving import signatures, vocabulary
+from compare.pairs.layers import KNOWN_OPTIONS
+from compare.pairs.options import Option
 from scratch import Array
-
-SIZES = ("in_channels", "out_channels", "in_features", "out_features", "num_features")  # told by the weights
-PAIRED = ("kernel_size", "stride", "padding")
-SIDES = ("kernel_height", "kernel_width")
 
 
 class UndrivableError(ValueError):
@@ -81,15 +79,20 @@ class Functions:
     Attributes:
         arguments: the weights by the names of the arguments that take them; filled in by the adapter.
         settings: the options under every usual key, given to an argument that takes a dictionary.
+        about: what the options are about.
     """
 
     def __init__(
-        self, forward: Callable[..., Any], backward: Callable[..., Any] | None, options: Mapping[str, Any]
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any] | None,
+        options: Mapping[str, Any],
+        about: Mapping[str, Option] = KNOWN_OPTIONS,
     ) -> None:
         self.forward_function, self.backward_function = forward, backward
-        self.options = dict(options)
+        self.options, self.about = dict(options), about
         self.arguments: dict[str, Array] = {}
-        self.settings = Settings(settings_of(options) | {"mode": "train"})
+        self.settings = Settings(settings_of(options, about) | {"mode": "train"})
 
     def require_read(self, making: Making) -> None:
         """Raise UnsupportedError for an option that is not at its default and was never read."""
@@ -101,7 +104,7 @@ class Functions:
             for name in signatures.argument_names(self.forward_function)
         ):
             return
-        known = {*SIZES, "kernel_size", "bias", *arguments}
+        known = arguments | {option for option, about in self.about.items() if about.seen_in or about.drops}
         unread = [
             option
             for option in self.options
@@ -111,21 +114,31 @@ class Functions:
         making.refuse(unread)
 
 
-def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(options: Mapping[str, Any], about: Mapping[str, Option] = KNOWN_OPTIONS) -> dict[str, Any]:
     """The options under every usual key.
 
     >>> settings_of({"stride": 2, "padding": 1})
     {'stride': 2, 'strides': 2, 'pad': 1, 'padding': 1}
     """
-    settings: dict[str, Any] = {}
+    return {
+        key: value
+        for option, value in (*options.items(), *by_sides(options, about).items())
+        for key in vocabulary.SETTINGS_KEYS.get(option, (option,))
+    }
+
+
+def by_sides(options: Mapping[str, Any], about: Mapping[str, Option]) -> dict[str, Any]:
+    """The two numbers of every option that people also give one by one.
+
+    >>> by_sides({"kernel_size": (3, 2), "stride": 1}, KNOWN_OPTIONS)
+    {'kernel_height': 3, 'kernel_width': 2}
+    """
+    found: dict[str, Any] = {}
     for option, value in options.items():
-        for key in vocabulary.SETTINGS_KEYS.get(option, (option,)):
-            settings[key] = value
-    if "kernel_size" in options:
-        value = options["kernel_size"]
-        height, width = value if isinstance(value, tuple) else (value, value)
-        settings |= {"pool_height": height, "pool_width": width, "kernel_height": height, "kernel_width": width}
-    return settings
+        sides = about[option].sides if option in about else None
+        if sides is not None:
+            found |= dict(zip(sides, value if isinstance(value, tuple) else (value, value), strict=True))
+    return found
 
 
 def single(value: Any) -> Any:
@@ -142,7 +155,8 @@ class Making:
         defaults: torch's own defaults: an option that they do not take may have this value.
         dtype: "float64" or "float32".
         weights: weights by torch's names, in their layout, for constructors that take them.
-        pairs: whether sizes are passed as pairs, also where both are equal.
+        about: what the options are about.
+        size_pairs: whether sizes are passed as pairs, also where both are equal.
         fixed: whether the options are those of one torch module that was given: then they are passed where they are
             asked for, and none is missed.
     """
@@ -152,30 +166,45 @@ class Making:
     dtype: str
     weights: Mapping[str, Array] = field(default_factory=dict)
     fixed: bool = False
-    pairs: bool = False
+    size_pairs: bool = False
+    about: Mapping[str, Option] = field(default_factory=lambda: KNOWN_OPTIONS)
 
     def value(self, option: str) -> Any:
         """What is passed for an option: a pair of equal numbers as one number, unless they take pairs."""
         value = self.full()[option]
-        if self.pairs and option in PAIRED:
+        if self.size_pairs and self._about(option).two_sided:
             return value if isinstance(value, tuple) else (value, value)
         return single(value)
 
     def full(self) -> dict[str, Any]:
-        """The options with torch's defaults, which need not be theirs; also the sides of a kernel one by one."""
+        """The options with torch's defaults, which need not be theirs."""
         options = {name: value for name, value in self.defaults.items() if value is not None} | dict(self.options)
-        if "kernel_size" in options and options.get("stride") is None:
-            options["stride"] = options["kernel_size"]
+        for option, about in self.about.items():
+            if about.default in options and options.get(option) is None:
+                options[option] = options[about.default]
         return options
+
+    def _about(self, option: str) -> Option:
+        return self.about.get(option, Option())
+
+    def shown_by(self, arguments: Iterable[str]) -> set[str]:
+        """The options that need not be told to code with arguments of these names: weights show them."""
+        given = list(arguments)
+        return {
+            option
+            for option, about in self.about.items()
+            for weight in (about.seen_in, *about.drops)
+            if any(vocabulary.same_thing(name, weight) for name in given)
+        }
 
     def refuse(self, unused: Iterable[str]) -> None:
         """Raise UnsupportedError for an unused option that is not at its default."""
         options = self.full()
         for option in unused:
-            default = self.defaults.get(option)
-            if option == "stride" and default is None:
-                default = options["kernel_size"]
-            if self.fixed or (option == "dim" and options[option] in (1, -1)):  # along the rows: no option for most
+            about, default = self._about(option), self.defaults.get(option)
+            if default is None and about.default:
+                default = options[about.default]
+            if self.fixed or options[option] in about.implied:
                 continue
             if option not in self.defaults or single(options[option]) != single(default):
                 raise UnsupportedError(f"{option}={options[option]}")
@@ -192,18 +221,16 @@ def construct(factory: Any, making: Making) -> Any:
     if isinstance(factory, tuple) or is_forward(factory):
         forward, backward, *_ = (*(factory if isinstance(factory, tuple) else (factory,)), None)
         refuse_unknown(forward, making)
-        return Functions(forward, backward, {option: making.value(option) for option in options})
+        return Functions(forward, backward, {option: making.value(option) for option in options}, making.about)
     if not isinstance(factory, type) and not inspect.isroutine(factory) and not hasattr(factory, "func"):
         return _copy(factory)
     given, unknown, takes_any = _known_arguments(factory, making)
-    used = {vocabulary.option_of(name, {*options, *SIDES}) for name in given}
-    used |= {*SIZES, "kernel_size"} if any(vocabulary.same_thing(name, "weight") for name in given) else set()
-    used |= {"bias"} if any(vocabulary.same_thing(name, "bias") for name in given) else set()
-    used |= {"kernel_size"} if used & set(SIDES) else set()
+    used = {vocabulary.option_of(name, {*options, *by_sides(options, making.about)}) for name in given}
+    used |= making.shown_by(given)
+    used |= {option for option, about in making.about.items() if about.sides and used & set(about.sides)}
     left = [option for option in options if option not in used]
     required = [option for option in left if option not in making.defaults]
-    if "bias" in making.defaults and any(vocabulary.same_thing(name, "bias") for name in unknown):
-        raise UnsupportedError("bias=False")
+    refuse_missing(unknown, {option: about for option, about in making.about.items() if option in making.defaults})
     if len(unknown) > len(required):
         raise UndrivableError(
             f"{signatures.called(factory)}: cannot tell what to pass as {', '.join(unknown)}; write the call out, "
@@ -219,6 +246,14 @@ def construct(factory: Any, making: Making) -> Any:
     return factory(**given)
 
 
+def refuse_missing(arguments: Iterable[str], about: Mapping[str, Option], there: Collection[str] = ()) -> None:
+    """Raise UnsupportedError for an argument that wants a weight which an option drops, unless it is `there`."""
+    for name in arguments:
+        for option, known in about.items():
+            if any(weight not in there and vocabulary.same_thing(name, weight) for weight in known.drops):
+                raise UnsupportedError(f"{option}=False")
+
+
 def is_forward(factory: Any) -> bool:
     """Whether a function computes an output itself, instead of making an object: its first argument is an input."""
     if not inspect.isfunction(factory):
@@ -232,11 +267,9 @@ def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list
     given: dict[str, Any] = {}
     unknown: list[str] = []
     options, takes_any = making.full(), False
-    if "kernel_size" in options:
-        size = options["kernel_size"]
-        options |= dict(zip(SIDES, size if isinstance(size, tuple) else (size, size), strict=True))
+    sides = by_sides(options, making.about)
     for name, parameter in inspect.signature(factory).parameters.items():
-        option = vocabulary.option_of(name, {*options, "dtype"})
+        option = vocabulary.option_of(name, {*options, *sides, "dtype"})
         leaf = next((leaf for leaf in making.weights if vocabulary.same_thing(name, leaf)), None)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             takes_any = takes_any or parameter.kind == parameter.VAR_KEYWORD
@@ -245,7 +278,7 @@ def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list
         elif leaf is not None and option is None and parameter.default is parameter.empty:
             given[name] = making.weights[leaf].copy()
         elif option is not None:
-            given[name] = options[option] if option in SIDES else making.value(option)
+            given[name] = sides[option] if option in sides else making.value(option)
         elif parameter.default is parameter.empty:
             unknown.append(name)
     return given, unknown, takes_any
@@ -257,8 +290,7 @@ def refuse_unknown(function: Callable[..., Any], making: Making) -> None:
     if any(vocabulary.plain(name) in vocabulary.SETTINGS_WORDS for name in arguments):
         return  # `Functions.require_read` will tell
     known = {vocabulary.option_of(name, set(options)) for name in arguments}
-    known |= {*SIZES, "kernel_size"} if any(vocabulary.same_thing(name, "weight") for name in arguments) else set()
-    known |= {"bias"} if any(vocabulary.same_thing(name, "bias") for name in arguments) else set()
+    known |= making.shown_by(arguments)
     making.refuse(option for option in options if option not in known)
 
 

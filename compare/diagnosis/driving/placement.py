@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from compare.diagnosis.driving import paths, signatures, vocabulary
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import WEIGHTS, LayoutError, from_own, to_own
-from compare.diagnosis.driving.making import Functions, MistoldError, UnsupportedError
+from compare.diagnosis.driving.layouts import LayoutError, from_own, to_own
+from compare.diagnosis.driving.making import Functions, MistoldError, refuse_missing
+from compare.pairs.options import USUAL_AXES, Axes
 from scratch import Array, Buffer, Parameter
 
 
@@ -17,15 +19,21 @@ class Placement:
     """Torch's parameters and buffers, and the places of theirs.
 
     Attributes:
+        axes: those of each; where it has none, the usual ones for their number.
         paths: where each is; empty until `find` has been called.
         pushed: what was put there last, in their layout.
     """
 
     def __init__(
-        self, subject: Any, interface: Interface, parameters: dict[str, Parameter], buffers: dict[str, Buffer]
+        self,
+        subject: Any,
+        interface: Interface,
+        parameters: dict[str, Parameter],
+        buffers: dict[str, Buffer],
+        axes: Mapping[str, Axes] | None = None,
     ) -> None:
         self.subject, self.interface = subject, interface
-        self.parameters, self.buffers = parameters, buffers
+        self.parameters, self.buffers, self.axes = parameters, buffers, axes or {}
         self.functions = subject if isinstance(subject, Functions) else None
         self.paths: dict[str, str] = {}
         self.pushed: dict[str, Array] = {}
@@ -77,8 +85,7 @@ class Placement:
                 takes[name] = match[0]
         leaves = {name.rpartition(".")[2] for name in self.parameters}
         free = [word for word in wanted if word not in takes.values()]
-        if "bias" not in leaves and any(vocabulary.same_thing(word, "bias") for word in free):
-            raise UnsupportedError("bias=False")
+        refuse_missing(free, functions.about, leaves)
         functions.arguments |= {word: self.own(name) for name, word in takes.items()}
         found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
         for name, buffer in self.buffers.items():
@@ -98,7 +105,7 @@ class Placement:
         return to_own(self.data(name), canonical, own) if own != canonical else self.data(name)
 
     def _layouts(self, name: str) -> tuple[str, str]:
-        canonical = WEIGHTS.get(self.data(name).ndim, "")
+        canonical = (self.axes.get(name) or USUAL_AXES.get(self.data(name).ndim, Axes(""))).torch
         return canonical, self.interface.layout_of(name) or canonical
 
     def fits(self, array: Array, name: str) -> bool:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from compare.diagnosis.driving import making
 from compare.diagnosis.driving.interface import TARGETS, Interface
 from compare.diagnosis.driving.sandbox import Outcome, Session
-from compare.diagnosis.examine import probes_of
-from compare.diagnosis.likeness import Likeness, defaults_of, only_with, takes
+from compare.diagnosis.likeness import Likeness, defaults_of, only_with
 from compare.machine.errors import UserError
 from compare.pairs.observe import Tensors
-from compare.pairs.probe import Probe, expected
-from compare.pairs.registry import Case, LayerPair, OptimizerPair
+from compare.pairs.options import Axes
+from compare.pairs.probe import Probe
 
 IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
 
 ROW_LAYOUTS = (("", ""), ("F", ""), ("FN", ""))
-
-WEIGHT_LAYOUTS = {4: ("", "HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"), 2: ("", "IO")}
 
 
 def resolve(
@@ -34,16 +30,17 @@ def resolve(
     Raises:
         UserError: if none can be driven at all.
     """
-    if isinstance(compared.pair, OptimizerPair):
-        outcome = session("drive", interface, next(probes_of(compared, seed)))
+    first = next(compared.pair.examined(seed))
+    if not first.calls:  # an optimizer: there are no axes to be found out
+        outcome = session("drive", interface, first)
         if outcome.error == "UndrivableError":
             raise _undrivable(name, outcome)
         return compared, interface, []
-    tried = [compared]
-    if isinstance(compared.pair, LayerPair) and "bias" in defaults_of(compared.pair):
-        tried.append(only_with(compared, "bias", False))
+    defaults = defaults_of(compared.pair)
+    dropped = [option for option, about in compared.pair.about.items() if about.often_dropped and option in defaults]
+    tried = {"": compared} | {option: only_with(compared, option, False) for option in dropped}
     undrivable: Outcome | None = None
-    for number, chosen in enumerate(tried):
+    for option, chosen in tried.items():
         try:
             found, failed = _first_fitting(session, chosen, interface, name, seed)
         except UserError:
@@ -52,8 +49,8 @@ def resolve(
             break  # what was found out first says more
         if found is not None:
             remarks = [] if found == interface else [_in_words(found, interface)]
-            if number:
-                remarks.append("it has no bias: compared without one")
+            if option:
+                remarks.append(f"it has no {option}: compared without one")
             return chosen, found, [remark for remark in remarks if remark]
         undrivable = undrivable or failed
     assert undrivable is not None
@@ -97,12 +94,10 @@ def _ways(
     @cache
     def one_alone() -> Probe | None:
         alone = one_image(compared)
-        if isinstance(alone.pair, LayerPair) and not alone.pair.cases:
-            return None
-        return _first_supported(session, alone, interface, name, seed)
+        return None if alone is None else _first_supported(session, alone, interface, name, seed)
 
     together = _first_supported(session, compared, interface, name, seed)
-    for variant in _variants(interface, together):
+    for variant in _variants(interface, together, compared.axes(together.state)):
         probe = one_alone() if variant.one_at_a_time else together
         if probe is not None:
             yield variant, probe
@@ -112,7 +107,7 @@ def _first_supported(session: Session, compared: Likeness, interface: Interface,
     """The first probe with options that the candidate takes. Raises UserError if it takes none."""
     tried: set[str] = set()
     refused = ""
-    for probe in probes_of(compared, seed):
+    for probe in compared.pair.examined(seed):
         if (key := str(probe.options)) not in tried:
             tried.add(key)
             outcome = session("construct", interface, probe)
@@ -130,7 +125,7 @@ def _score(compared: Likeness, probe: Probe, outcome: Outcome) -> int:
     if outcome.value is None:
         return 1
     got: Tensors = outcome.value.tensors
-    right = expected(compared.pair, probe, got)
+    right = compared.pair.expected(probe, got)
     name = next(name for name in right if name.startswith(("output", "logits")))
     if name not in got or got[name].shape != right[name].shape:
         return 1
@@ -140,17 +135,16 @@ def _score(compared: Likeness, probe: Probe, outcome: Outcome) -> int:
     return 3 if close else 2
 
 
-def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
+def _variants(interface: Interface, probe: Probe, axes: Mapping[str, Axes]) -> Iterator[Interface]:
     """The interface as it is, then with other orders of axes wherever none was given."""
     first = probe.calls[0].inputs[0]
     layouts: tuple[tuple[str, str], ...] = IMAGE_LAYOUTS if first.ndim == 4 else ROW_LAYOUTS
     if interface.layout or interface.output_layout:
         layouts = ((interface.layout, interface.output_layout),)
-    kinds = sorted({array.ndim for array in probe.state.values() if array.ndim in WEIGHT_LAYOUTS})
     targets = TARGETS if len(probe.calls[0].inputs) > 1 and not interface.targets else (interface.targets,)
-    ways: list[dict[int, str]] = [{}]
-    for ndim in kinds:
-        ways = [way | {ndim: layout} for layout in WEIGHT_LAYOUTS[ndim] for way in ways]
+    ways: list[dict[Axes, str]] = [{}]
+    for kind in sorted({kind for kind in axes.values() if kind.others}, key=lambda kind: len(kind.torch)):
+        ways = [way | {kind: layout} for layout in ("", *kind.others) for way in ways]
     for layout, output_layout in layouts:
         for way in ways:
             for target, single in itertools.product(targets, (False, True) if layout == "FN" else (False,)):
@@ -160,7 +154,7 @@ def _variants(interface: Interface, probe: Probe) -> Iterator[Interface]:
                     output_layout=output_layout,
                     targets=target,
                     single=single or interface.single,
-                    weight_layouts={name: way[a.ndim] for name, a in probe.state.items() if way.get(a.ndim)},
+                    weight_layouts={name: way[kind] for name, kind in axes.items() if way.get(kind)},
                 )
 
 
@@ -178,13 +172,14 @@ def _in_words(found: Interface, given: Interface) -> str:
 
 def takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
     """Whether (2, 2) does the same as 2; where no size differs from the other, or 2 does not work either, it may."""
-    equal = [p for p in probes if set(making.PAIRED) & p.options.keys() and not has_pairs(p)]
-    if compared.fixed or not equal or not any(has_pairs(probe) for probe in probes):
+    two_sided = {option for option, about in compared.pair.about.items() if about.two_sided}
+    equal = [p for p in probes if two_sided & p.options.keys() and not has_pairs(p)]
+    if compared.pair.fixed or not equal or not any(has_pairs(probe) for probe in probes):
         return True
     for probe in equal:
         one = session("drive", interface, probe)
         if one.value is not None:
-            return session("drive", replace(interface, pairs=True), probe).value is not None
+            return session("drive", replace(interface, size_pairs=True), probe).value is not None
     return True
 
 
@@ -193,14 +188,7 @@ def has_pairs(probe: Probe) -> bool:
     return any(isinstance(value, tuple) and len(set(value)) > 1 for value in probe.options.values())
 
 
-def one_image(compared: Likeness) -> Likeness:
-    """The likeness with one image in every case."""
-    pair = compared.pair
-    if not isinstance(pair, LayerPair):
-        return compared
-    cases: dict[str, Case] = {}
-    for case in pair.cases:
-        single = replace(case, shape=(1, *case.shape[1:]))
-        if takes(pair.torch(**case.options), single.shape):  # batch normalisation needs two values or more
-            cases.setdefault(single.name, single)
-    return replace(compared, pair=replace(pair, cases=tuple(cases.values())))
+def one_image(compared: Likeness) -> Likeness | None:
+    """The likeness with one image in every case; None where no case allows that."""
+    pair = compared.pair.for_one_image()
+    return None if pair is None else replace(compared, pair=pair)

@@ -101,6 +101,8 @@ SETTINGS_KEYS: dict[str, tuple[str, ...]] = {
     "stride": ("stride", "strides"),
     "padding": ("pad", "padding"),
     "kernel_size": ("kernel_size", "pool_size", "size", "f", "hf"),
+    "kernel_height": ("pool_height", "kernel_height"),
+    "kernel_width": ("pool_width", "kernel_width"),
     "eps": ("eps", "epsilon"),
     "momentum": ("momentum",),
     "p": ("p",),

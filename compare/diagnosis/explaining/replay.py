@@ -21,9 +21,8 @@ from compare.diagnosis.likeness import Likeness
 from compare.diagnosis.trial import Trial, in_order, kind_of
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
+from compare.pairs.models import TrainingStep
 from compare.pairs.observe import Tensors
-from compare.pairs.probe import TrainingStep, drive, shares
-from compare.pairs.registry import ModelPair, OptimizerPair
 from scratch import Array
 
 SAME = {"float64": 1e-10, "float32": 1e-5}  # of the greatest element: mistakes differ by more, roundings by less
@@ -96,21 +95,10 @@ def name_mistakes(likeness: Likeness, trials: Sequence[Trial]) -> list[Finding]:
         chosen = _choose_two(likeness, judged, replayed, present, wrong, rate) or chosen
         explained = set().union(*(kinds for _, kinds in chosen))
     findings = [_finding(replay, kinds, judged, likeness, replayed) for replay, kinds in chosen]
-    left = _without_consequences(wrong - explained) if isinstance(likeness.pair, ModelPair) else wrong - explained
-    described = [_described(kind, judged) for kind in in_order(left)]
-    if isinstance(likeness.pair, OptimizerPair) and described:  # one update rule, whatever the parameter
-        described = [replace(described[0], kinds=tuple(in_order(left)))]
-    findings += described
+    left = likeness.pair.described_together(in_order(wrong - explained))
+    findings += [replace(_described(kinds[0], judged), kinds=kinds) for kinds in left]
     order = in_order(wrong)
     return sorted(_together(findings), key=lambda finding: order.index(finding.kinds[0]))
-
-
-def _without_consequences(wrong: set[str]) -> set[str]:
-    """The wrong tensors of a model without what only follows: updates of a wrong gradient, all else of wrong scores."""
-    if "logits" in wrong:
-        return {"logits"}
-    causes = {kind for kind in wrong if " after " not in kind}
-    return causes or wrong
 
 
 def _finding(
@@ -292,10 +280,10 @@ def _run(make: Any, trial: Trial, likeness: Likeness) -> Tensors | str:
     """What a mistaken twin gives: tensors, or the error that it raises, in the words of an `Outcome`."""
     make = _put_back(make) if trial.updated else make
     try:
-        given = drive(likeness.pair, make, trial.probe, trial.got)
+        given = likeness.pair.drive(make, trial.probe, trial.got)
         if trial.got is None or not any(name.startswith("share") for name in trial.got):
             return given
-        return given | shares(likeness.pair, trial.probe, drive(likeness.pair, make, trial.probe))[0]
+        return given | likeness.pair.shares(trial.probe, likeness.pair.drive(make, trial.probe))[0]
     except (Exception, SystemExit) as error:
         return f"raised {type(error).__name__}: {error}"
 

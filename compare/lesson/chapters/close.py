@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 import scratch
 from compare.lesson.not_as_shown import NotAsShown
-from compare.pairs.observe import watch_torch
-from compare.pairs.registry import ModelPair
-from compare.pairs.tolerance import LAMBDA, growth, unit_roundoff
+from compare.pairs.bounds import LAMBDA, growth, unit_roundoff
+from compare.pairs.models import ModelPair
+from compare.pairs.observe import leaves, watch_torch
+from compare.pairs.pair import arguments_of
 from compare.pairs.weights import State, load_scratch_state, load_torch_state
 from scratch import Array
 
@@ -61,8 +61,8 @@ def worked(pair: ModelPair, state: State, images: Array) -> Worked:
     twin = pair.torch()
     load_torch_state(twin, state)
     inputs, _ = watch_torch(twin, torch.tensor(images))
-    name, last = [(name, layer) for name, layer in twin.named_modules() if isinstance(layer, nn.Linear)][-1]
-    own = scratch.Linear(last.in_features, last.out_features)
+    name, last = leaves(twin)[-1]
+    own = scratch.Linear(**arguments_of(last, scratch.Linear))
     load_scratch_state(own, {leaf: state[f"{name}.{leaf}"] for leaf in ("weight", "bias")})
     x = inputs[name]
     mine = own(x)

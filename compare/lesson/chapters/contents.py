@@ -20,13 +20,14 @@ from compare.lesson.chapters import windows
 from compare.lesson.chapters.close import precision, worked
 from compare.lesson.chapters.gallery import Mistake, count_ties, gallery
 from compare.lesson.chapters.why import SHIFT, SIDE, counts, fields, shifted
-from compare.lesson.examples import examples, nodes, plain
+from compare.lesson.examples import examples, nodes
 from compare.lesson.layers import LAYERS
 from compare.lesson.scene import Context, Scene, some
 from compare.lesson.showing.chart import bars
 from compare.lesson.showing.render import tiny
 from compare.lesson.showing.source import beside, coloured, listing
 from compare.machine.conditions import equal_threads
+from compare.pairs.by_hand import plain
 from compare.pairs.observe import leaves
 from compare.pairs.report import Row
 from compare.pictures import inline
@@ -73,7 +74,7 @@ def _lit(image: Array, mask: Array) -> Array:
 
 def convolution(scene: Scene) -> Context:
     """The two moving windows, forward (chapter 2) and backward (chapter 3), and the edge maps."""
-    first = next(array for array in scene.state.values() if array.ndim == 4)
+    first = scene.pair.filters(scene.state)
     kernels = [*windows.FILTERS, *windows.learned(first)]
     window = windows.window_data(scene.digits, kernels)
     back = windows.backward_data(windows.patch_of(scene.digit), windows.FILTERS, scene.seed)

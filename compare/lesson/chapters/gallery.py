@@ -23,8 +23,11 @@ from compare.faults.fault import Fault, plant
 from compare.lesson.chapters.notes import note
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import equal_threads
+from compare.pairs.layers import layer_pair_of
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Tensors, gradient_name, leaves
-from compare.pairs.registry import MODELS, ModelPair, layer_pair_of
+from compare.pairs.pair import arguments_of, chooses_elements
+from compare.pairs.registry import MODELS
 from compare.pairs.report import CANDIDATE_ERRORS
 from compare.pairs.weights import State, load_scratch_state, load_torch_state
 from scratch import Array
@@ -52,7 +55,6 @@ LEARNING_RATE = 0.05  # of the mistake that updates the weights too early; train
 FIRST = ("conv2d-kernel-turned", "relu-", "maxpool2d-")
 
 MODEL, LOSS = "the model", "the loss"  # where a mistake can be, beside the layers
-OPTIONS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "in_features", "out_features")
 
 # Weights and images are rounded to so many binary places. Then float64 holds every product and every sum of the
 # convolutions exactly, in whatever order they are added: equal patches give equal numbers in both twins, and every tie
@@ -194,8 +196,9 @@ def count_ties(pair: ModelPair, state: State, images: Array, labels: Array) -> T
     """How often elements tie in the first max-pooling of this model; arguments and errors as in `gallery`."""
     stage = _stage(pair, state, images, labels)
     names = list(stage.twins)
-    pool, conv = (next(n for n in names if isinstance(stage.twins[n], kind)) for kind in (nn.MaxPool2d, nn.Conv2d))
-    layer = _like(stage.twins[pool], scratch.MaxPool2d)
+    conv = next(name for name in names if list(stage.twins[name].parameters()))
+    pool = next(name for name in names if chooses_elements(layer_pair_of(stage.twins[name])))
+    layer = _like(stage.twins[pool], layer_pair_of(stage.twins[pool]).scratch)
     image = pad(batch_last(stage.right[_value(names, names.index(pool))]), layer.padding, -np.inf)
     windows = sliding_windows(image, layer.kernel_size, layer.stride)
     maximum = windows.max(axis=(1, 2), keepdims=True)
@@ -344,10 +347,8 @@ def _try(stage: _Stage, fault: Fault, place: str) -> _Trial:
 
 def _like(twin: nn.Module, kind: Any) -> Any:
     """A layer of class `kind`, made with the arguments that its twin was made with."""
-    taken = inspect.signature(kind).parameters
-    options = {name: getattr(twin, name) for name in OPTIONS if name in taken}
-    options |= {"bias": twin.bias is not None} if "bias" in taken else {}
-    return kind(**options, **({"dtype": np.float64} if "dtype" in taken else {}))
+    dtype = {"dtype": np.float64} if "dtype" in inspect.signature(kind).parameters else {}
+    return kind(**arguments_of(twin, kind) | dtype)
 
 
 def _choices(stage: _Stage, trial: _Trial, tried: _Tried, rng: np.random.Generator) -> tuple[str, ...]:

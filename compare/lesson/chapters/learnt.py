@@ -12,8 +12,10 @@ from compare.lesson.scene import Context, Scene, in_float32, some
 from compare.lesson.showing.chart import Series, lines
 from compare.lesson.showing.render import tiny
 from compare.lesson.showing.source import beside, listing
+from compare.pairs.decisions import deciding_layers
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Tensors, watch_scratch, watch_torch
-from compare.pairs.registry import ModelPair
+from compare.pairs.registry import model_pair
 from compare.pairs.weights import load_scratch_state, load_torch_state
 from compare.pictures import inline
 from scratch import Array
@@ -82,8 +84,9 @@ def _points(curve: Curve) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def _filters(history: History) -> list[tuple[inline.Pixels, str, str]]:
     """The first layer's filters of both twins, before and after, and their difference."""
     found = []
-    weights = {name: _first(state) for name, state in history.after.items()}
-    started = {name: _first(state) for name, state in (history.before or {}).items()}
+    pair = model_pair(history.settings.model)
+    weights = {name: pair.filters(state)[:, 0] for name, state in history.after.items()}  # each filter's first map
+    started = {name: pair.filters(state)[:, 0] for name, state in (history.before or {}).items()}
     scale = max(float(np.abs(w).max()) for w in [*weights.values(), *started.values()])
     if started:
         found.append((inline.signed(started["torch"], scale), "filters before training", "before, in both"))
@@ -93,11 +96,6 @@ def _filters(history: History) -> list[tuple[inline.Pixels, str, str]]:
     difference = weights["scratch"].astype(np.float64) - weights["torch"]
     caption = f"difference; full colour is {tiny(float(np.abs(difference).max()))}"
     return [*found, (inline.signed(difference), "difference of the filters", caption)]
-
-
-def _first(state: Tensors) -> Array:
-    """The first map of each filter of the first convolution: (C_out, kH, kW)."""
-    return next(array for array in state.values() if array.ndim == 4)[:, 0]
 
 
 def _maps(scene: Scene) -> list[tuple[inline.Pixels, str, str]]:
@@ -122,7 +120,7 @@ def _dead(scene: Scene) -> str:
     images, _ = some(scene.history, DEAD_IMAGES, "float32")
     own = scene.pair.scratch()
     load_scratch_state(own, scene.state)
-    greatest = watch_scratch(own, images)[1]["relu1"].max(axis=(0, 2, 3))
+    greatest = watch_scratch(own, images)[1][_first_relu(scene.pair)].max(axis=(0, 2, 3))
     dead = [str(n) for n in np.flatnonzero(greatest == 0)]
     if not dead:
         return ""
@@ -133,7 +131,12 @@ def _relu_maps(pair: ModelPair, state: Tensors, image: Array, name: str) -> Arra
     if name == "scratch":
         own = pair.scratch()
         load_scratch_state(own, in_float32(state))
-        return watch_scratch(own, image)[1]["relu1"][0]
+        return watch_scratch(own, image)[1][_first_relu(pair)][0]
     twin = pair.torch()
     load_torch_state(twin, in_float32(state))
-    return watch_torch(twin, torch.tensor(image))[1]["relu1"][0]
+    return watch_torch(twin, torch.tensor(image))[1][_first_relu(pair)][0]
+
+
+def _first_relu(pair: ModelPair) -> str:
+    """The name of the first layer that decides something, after the first convolution."""
+    return deciding_layers(pair.torch())[0][0]

@@ -20,15 +20,14 @@ from torch import nn
 
 import scratch
 from compare.lesson.agreement import require
-from compare.lesson.examples import plain
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.machine.data import Dataset
+from compare.pairs.bounds import growth, worst_case
+from compare.pairs.by_hand import plain
+from compare.pairs.layers.convolution import CONV2D
 from compare.pairs.observe import Call, Tensors, observe_scratch, observe_torch
-from compare.pairs.registry import REGISTRY, LayerPair
-from compare.pairs.tolerance import growth, worst_case
 from compare.pairs.weights import load_scratch_state, load_torch_state
-from compare.verify.models import check_calls
 from scratch import Array
 from scratch.windows import output_size
 
@@ -236,9 +235,7 @@ def _backward(patch: Array, kernel: Array, upstream: Array, stride: int, padding
 
 def _proven(own: scratch.Module, twin: nn.Module, state: Tensors, call: Call, case: str) -> dict[str, Tensors]:
     """What both give for a call, once it is proven that they agree."""
-    pair = REGISTRY["conv2d"]
-    assert isinstance(pair, LayerPair)
     load_scratch_state(own, state)
     load_torch_state(twin, state)
-    require(check_calls(pair, pair.name, case, own, twin, [call], "float32"), "the moving window")
+    require(CONV2D.check_calls(CONV2D.name, case, own, twin, [call], "float32"), "the moving window")
     return {"scratch": observe_scratch(own, [call]), "torch": observe_torch(twin, [call])}

@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from compare.lesson.examples import plain
 from compare.lesson.showing.formula import to_mathml
+from compare.pairs.by_hand import plain
 from scratch import Array
 
 

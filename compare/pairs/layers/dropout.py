@@ -7,15 +7,20 @@ calls and no two images share a mask.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import scratch
-from compare.pairs.observe import Tensors
+from compare.pairs.bounds import growth, in_float64, left_alone
+from compare.pairs.cases import Case, grid, whole
+from compare.pairs.observe import Call, Tensors, observe_torch
+from compare.pairs.options import Option
+from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, ONE_INPUT, LayerPair, Random, Rng
 from scratch import Array
 
 
@@ -93,3 +98,40 @@ def dropout_shares(reference: nn.Module, got: Tensors) -> dict[str, tuple[float,
         flat = np.concatenate([array.reshape(-1) for array in arrays])
         found[name] = float(flat.mean()), share, 6 * math.sqrt(share * (1 - share) / flat.size)
     return found
+
+
+def one_product(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+    """Dropout multiplies each number by one constant, itself rounded twice: n = 4 roundings at most."""
+    magnitudes = observe_torch(copy.deepcopy(reference).double(), [in_float64(call, np.abs) for call in calls])
+    rounded = growth(np.asarray(4.0), dtype)
+    return {name: 2 * rounded * array for name, array in magnitudes.items()} | left_alone(reference, calls)
+
+
+def _draw(rng: Rng) -> Case:
+    values = str(rng.choice(("normal", "per-channel")))
+    return Case((whole(rng, 16, 24), 6, 6, 6), {"p": float(rng.uniform(0.2, 0.8))}, values)
+
+
+DROPOUT = LayerPair(
+    "dropout",
+    scratch.Dropout,
+    nn.Dropout,
+    one_product,
+    (
+        # Large enough for the share of what is kept to say something.
+        *grid([((8, 4, 9, 8), {"p": 0.25}), ((20, 30), {"p": 0.8})], ("normal", "per-channel")),
+        Case((20, 50), {"p": 0.3}, calls=3),
+    ),
+    draw=_draw,
+    often=1,
+    options={"p": Option()},
+    random=Random(dropout_given, choose_dropout, dropout_shares),
+    lacks=NO_DECISIONS
+    | NO_WEIGHTS
+    | ONE_INPUT
+    | NO_PRODUCTS
+    | {
+        "small": "of few numbers nobody can say which share is kept",
+        "lesson": "no model of the lesson has it",
+    },
+)

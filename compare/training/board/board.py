@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.metrics import confusion_matrix
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 import scratch
 from compare.machine.data import Dataset, batches
+from compare.pairs.layers import layer_pair_of
 from compare.pairs.observe import Tensors, Values, gradient_name, leaves, watch_scratch, watch_torch
 from compare.pairs.report import Report
 from compare.pictures import side_by_side
@@ -63,8 +63,8 @@ class Board:
     ) -> None:
         self.folder, self.twins, self.dataset, self.drift = folder, twins, dataset, drift
         self.recent: Recent = state["recent"] if state else {}
-        flatten = {name for name, layer in leaves(twins.pair.torch()) if isinstance(layer, nn.Flatten)}
-        self.drawn = {name for name, _ in leaves(twins.pair.torch())} - flatten  # the same numbers twice tell nothing
+        # The same numbers twice tell nothing.
+        self.drawn = {n for n, layer in leaves(twins.pair.torch()) if layer_pair_of(layer).gives != "unchanged"}
         self.steps_pictured: int | None = state["pictured"] if state else None
         if state:
             cut_back(folder, state["files"])
@@ -286,7 +286,7 @@ class Board:
 
     def _filters(self, name: str) -> Array:
         """The weights of the first convolution of a twin."""
-        return next(array for array in self.drift.now[name].values() if array.ndim == 4)
+        return self.twins.pair.filters(self.drift.now[name])
 
     def _hidden(self, name: str) -> Array:
         """What the last layer of a twin is given for the first test images: (N, features)."""

@@ -1,0 +1,94 @@
+"""What runs in the candidate's process: somebody's code is made, presented as one side of the pair, and driven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.candidate import Source
+from compare.diagnosis.driving.interface import Interface
+from compare.diagnosis.driving.layouts import LayoutError, to_own
+from compare.diagnosis.driving.making import Functions, Making, construct
+from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.diagnosis.driving.sandbox import random_state_kept
+from compare.diagnosis.likeness import Likeness, defaults_of
+from compare.diagnosis.trial import Driven
+from compare.pairs.observe import Tensors
+from compare.pairs.probe import Probe
+from scratch import Parameter
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Makes and drives a candidate as one side of the pair that it is compared with."""
+
+    source: Source
+    compared: Likeness
+
+    def construct(self, interface: Interface, probe: Probe) -> None:
+        """Try whether it takes the options of a probe."""
+        with random_state_kept():
+            construct(self.source(), self._making(interface, probe))
+
+    def drive(self, interface: Interface, probe: Probe) -> Driven:
+        """What it gives for a probe."""
+        ways: dict[str, Callable[[Interface, Probe], Driven]] = {
+            "module": self._drive_module,
+            "optimizer": self._drive_optimizer,
+        }
+        return ways[self.compared.pair.role](interface, probe)
+
+    def _making(self, interface: Interface, probe: Probe, *, with_weights: bool = True) -> Making:
+        """What it is made with for a probe."""
+        weights = {}
+        for name, axes in self.compared.axes(probe.state).items() if with_weights else ():
+            with suppress(LayoutError):
+                own = interface.layout_of(name) or axes.torch
+                weights[name.rpartition(".")[2]] = to_own(probe.state[name], axes.torch, own)
+        pair = self.compared.pair
+        return Making(
+            {**self.compared.hints, **probe.options},
+            defaults_of(pair),
+            probe.dtype,
+            weights,
+            pair.fixed,
+            interface.size_pairs,
+            pair.about,
+        )
+
+    def _drive_module(self, interface: Interface, probe: Probe) -> Driven:
+        with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
+            subject = construct(self.source(), self._making(interface, probe))
+        pair, axes = self.compared.pair, self.compared.axes(probe.state)
+        module = adapt(subject, interface, probe.state, pair.buffers(), probe.dtype, axes)
+        tensors = pair.drive(lambda **_: module, probe)
+        recovered = module.recovered if isinstance(module, Adapted) else set()
+        exact = module.exact if isinstance(module, Adapted) else set()
+        if isinstance(subject, Functions):
+            subject.require_read(self._making(interface, probe))
+        for name in recovered:  # weights that it updates itself are not meant to stay as they were
+            tensors.pop(f"{name} after use", None)
+        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact))
+
+    def _drive_optimizer(self, interface: Interface, probe: Probe) -> Driven:
+        made: list[Any] = []
+        making = self._making(interface, probe, with_weights=False)
+
+        def make(held: list[Parameter], **_: Any) -> Any:
+            made.append(adapt_optimizer(self.source(), held, making))
+            return made[-1]
+
+        tensors = self.compared.pair.drive(make, probe)
+        if isinstance(made[-1], AdaptedOptimizer) and made[-1].functions is not None:
+            made[-1].functions.require_read(making)
+        return Driven(_plain(tensors))
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Arrays of NumPy itself, whatever class theirs are of."""
+    return {name: np.array(array, order="C") for name, array in tensors.items()}

@@ -1,0 +1,183 @@
+"""Whole models, each twin on its own intermediate results, through forward, loss, backward and some optimizer steps.
+
+What is allowed here is measured, not guessed: the reference runs again with its weights and images moved by one unit in
+the last place. What that does to a tensor, times what the roundings of the layers before it amount to
+(`bounds.conditioning_factor`), is allowed, and the bound of the one layer that computes the tensor.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import scratch
+import torch_ref
+from compare.pairs import weights
+from compare.pairs.bounds import conditioning_factor, growth
+from compare.pairs.layers import layer_pair_of
+from compare.pairs.observe import Tensors, gradient_name, leaves, record_calls
+from scratch import Array
+
+PERTURBATIONS = 8  # how often the reference runs again, one ulp away
+TrainStep = Callable[..., tuple[float, int]]
+
+STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
+SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+
+
+def bounds_end_to_end(
+    reference: nn.Module, images: Array, labels: Array, seed: int, *, blank_free: bool = True
+) -> Tensors:
+    """What logits, loss, all gradients and updated parameters may differ by; `seed` draws the perturbations."""
+    steps, rng = STEPS[str(images.dtype)], np.random.default_rng(seed)
+    start = updated_from(reference, str(images.dtype))
+    factor = roundings_of(reference)
+    expected = run_torch(reference, images, labels, blank_free=blank_free)
+    changes = dict.fromkeys(expected, 0.0)
+    for _ in range(PERTURBATIONS):
+        moved = moved_reference(reference, len(images), rng)
+        moved_start = updated_from(moved, str(images.dtype))
+        moved_images = one_ulp_away(images, rng)
+        for name, tensor in run_torch(moved, moved_images, labels, blank_free=blank_free).items():
+            change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
+            changes[name] = max(changes[name], float(np.abs(change).max()))
+    own = _own_rounding(reference, images, labels, steps)
+    return {name: factor * change + own[name] for name, change in changes.items()}
+
+
+def updated_from(reference: nn.Module, dtype: str) -> Tensors:
+    """What the updated parameters were before the steps, under their names after them."""
+    return _after(weights.torch_state(reference), STEPS[dtype])
+
+
+def moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
+    """A copy of the reference with its weights one ulp away.
+
+    So is the loss's gradient, (p - δ)/N: p was rounded before δ was subtracted, so that where p is near 1 the error is
+    an ulp of 1/N however small the difference is, and no change of the weights would show it.
+    """
+    moved = copy.deepcopy(reference)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter.copy_(torch.tensor(one_ulp_away(parameter.numpy(), rng)))
+
+    def move_gradient(_: nn.Module, _args: tuple[Tensor, ...], logits: Tensor) -> None:
+        if logits.requires_grad:
+            ulp = torch.finfo(logits.dtype).eps / images
+            signs = torch.tensor(rng.choice([-1.0, 1.0], tuple(logits.shape)), dtype=logits.dtype)
+            logits.register_hook(lambda grad: grad + ulp * signs)
+
+    moved.register_forward_hook(move_gradient)
+    return moved
+
+
+def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int) -> Tensors:
+    """How far each tensor may be off by the rounding of the one layer that computes it, by the rule of its kind.
+
+    An updated parameter takes that of its gradients (with momentum, the gradient of step k counts at most steps - k + 1
+    times) and of the optimizer's own operations.
+    """
+    dtype = str(images.dtype)
+    own = own_rounding_of_gradients(reference, images, labels)
+    own |= {"logits in evaluation": own["logits"], "logits of one image": own["logits"][:1]}
+    roundings = 2 * growth(np.asarray(8.0 * steps), dtype)
+    for name, array in weights.torch_state(reference).items():
+        gradients = SGD["lr"] * steps * (steps + 1) / 2 * own[gradient_name(name)]
+        own |= _after({name: gradients + roundings * np.abs(array)}, steps)
+    return own
+
+
+def own_rounding_of_gradients(reference: nn.Module, images: Array, labels: Array) -> Tensors:
+    """How far logits, loss and gradients may be off by the rounding of the one layer that computes each."""
+    own: Tensors = {}
+    for name, call in record_calls(reference, images, labels).items():
+        layer = nn.CrossEntropyLoss() if name == "loss" else reference.get_submodule(name)
+        bounds = layer_pair_of(layer).rule(layer, [call], str(images.dtype))
+        own["loss" if name == "loss" else "logits"] = bounds["output"]  # the last layer's stays
+        if "grad_input" not in own:
+            own["grad_input"] = bounds["grad_input"]  # the first layer's
+        own |= {gradient_name(f"{name}.{p}"): bounds[gradient_name(p)] for p, _ in layer.named_parameters()}
+    return own
+
+
+def roundings_of(reference: nn.Module) -> float:
+    """How many one-ulp perturbations the roundings of a model and its loss amount to."""
+    return conditioning_factor(sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1)
+
+
+def _after(state: weights.State, steps: int) -> Tensors:
+    return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
+
+
+def one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
+    """Every element moved to the next number above or below, by chance; zeros stay."""
+    direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
+    return np.where(x == 0, x, np.nextafter(x, direction))
+
+
+def run_scratch(
+    model: scratch.Module,
+    images: Array,
+    labels: Array,
+    *,
+    blank_free: bool = True,
+    train_step: TrainStep = scratch.train_step,
+) -> Tensors:
+    """Logits, loss, all gradients, and the parameters after some optimizer steps, of a scratch model.
+
+    `blank_free` says that no two patches of an image are equal: only then do two correct implementations agree on the
+    winner of every pooling window, and with it on the gradient of the images.
+    """
+    steps = STEPS[str(images.dtype)]
+    criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
+    seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
+    model.eval()
+    seen["logits in evaluation"] = np.array(model(images))
+    model.train()
+    if blank_free:
+        criterion(model(images), labels)
+        grad_input: Array | None = model.backward(criterion.backward())
+        if grad_input is not None:
+            seen["grad_input"] = np.array(grad_input)
+    for step in range(steps):
+        loss, _ = train_step(model, criterion, optimizer, images, labels)
+        if step == 0:
+            seen["loss"] = np.array(loss, images.dtype)
+            seen |= {
+                gradient_name(name): np.array(parameter.grad)
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+    return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
+
+
+def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free: bool = True) -> Tensors:
+    """The same of a copy of a torch model."""
+    steps, model = STEPS[str(images.dtype)], copy.deepcopy(reference)
+    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), **SGD)
+    inputs, targets = torch.tensor(images), torch.tensor(labels)
+    with torch.no_grad():
+        seen: Tensors = {"logits": model(inputs).numpy(), "logits of one image": model(inputs[:1]).numpy()}
+        model.eval()
+        seen["logits in evaluation"] = model(inputs).numpy()
+        model.train()
+    if blank_free:
+        images_with_grad = inputs.clone().requires_grad_()
+        criterion(model(images_with_grad), targets).backward()
+        assert images_with_grad.grad is not None
+        seen["grad_input"] = images_with_grad.grad.numpy()
+    for step in range(steps):
+        loss, _ = torch_ref.train_step(model, criterion, optimizer, inputs, targets)
+        if step == 0:
+            seen["loss"] = np.array(loss, images.dtype)
+            seen |= {
+                gradient_name(name): parameter.grad.numpy().copy()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+    return seen | _after(weights.torch_state(model), steps)

@@ -1,0 +1,492 @@
+"""A pair: something of ours and its torch twin, and how both are driven with the same probe and held together.
+
+What the three kinds of pair (layer, optimizer, model) do differently are the methods of `Pair`: nobody has to ask which
+kind it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import scratch
+from compare.pairs.bounds import Bound
+from compare.pairs.by_hand import Lesson
+from compare.pairs.cases import Case, Shape
+from compare.pairs.observe import Call, Tensors, observe_scratch, observe_torch
+from compare.pairs.options import Axes, Option
+from compare.pairs.probe import Probe, draw_state, laid_out, load_probe
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure
+from compare.pairs.values import LAYOUTS, VALUES
+from compare.pairs.weights import load_torch_state
+from scratch import Array, Module
+
+Rng = np.random.Generator
+Make = Callable[..., Any]
+
+# Why a layer has no such field.
+NO_DECISIONS = {"decisions": "it decides nothing: it is smooth"}
+NO_WEIGHTS = {"weights": "it has none"}
+NO_OPTIONS = {"options": "its constructor takes none"}
+NO_PRODUCTS = {"products": "it adds up no products: memory traffic is what limits it"}
+NOT_RANDOM = {"random": "it gives the same each time"}
+ONE_INPUT = {"targets": "it has one input"}
+
+IMAGE_SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64), (224, 224)]
+
+# A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue. What is known of it is
+# kept as long as the probe itself.
+_KNOWN: WeakKeyDictionary[Probe, dict[tuple[str, Pair], Tensors]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(ABC):
+    """Something of ours and its torch twin.
+
+    Attributes:
+        name: its name on the command line and in reports.
+        scratch, torch: what makes either side.
+    """
+
+    name: str
+    scratch: Callable[..., Any]
+    torch: Callable[..., Any]
+
+    @property
+    def role(self) -> Literal["module", "optimizer"]:
+        """How somebody's code of this kind is driven."""
+        return "module"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it has one configuration only."""
+        return False
+
+    @property
+    def often(self) -> int:
+        """How many of twenty random configurations are of this pair."""
+        return 0
+
+    @property
+    def normwise(self) -> bool:
+        """Whether algorithms other than the definition are right, too."""
+        return False
+
+    # ---- drawing
+
+    @abstractmethod
+    def probes(self, dtype: str, seed: int = 0) -> Iterator[Probe]:
+        """The probes of every case, each drawn when it is asked for."""
+
+    def random_probe(self, dtype: str, rng: Rng) -> Probe | None:
+        """A probe of a right configuration that `rng` draws; None for what has one configuration only."""
+        return None
+
+    # ---- both sides
+
+    @abstractmethod
+    def drive(self, make: Make, probe: Probe, got: Tensors | None = None) -> Tensors:
+        """What something made by `make` gives, on copies of what the probe holds. Raises whatever it raises.
+
+        `got` are the tensors of another candidate, whose random choices this one is to make too.
+        """
+
+    @abstractmethod
+    def _expected(self, probe: Probe, got: Tensors | None) -> Tensors: ...
+
+    @abstractmethod
+    def _bounds(self, probe: Probe, got: Tensors | None) -> Tensors: ...
+
+    def expected(self, probe: Probe, got: Tensors | None = None) -> Tensors:
+        """What the reference gives, read-only; `got` tells a random layer which choices the candidate made."""
+        return self._expected(probe, got) if self.is_random else dict(self._known(self._expected, probe))
+
+    def bounds(self, probe: Probe, got: Tensors | None = None) -> Tensors:
+        """How far each element may be off; `got` as above."""
+        return self._bounds(probe, got) if self.is_random else dict(self._known(self._bounds, probe))
+
+    def _known(self, compute: Callable[[Probe, Tensors | None], Tensors], probe: Probe) -> Tensors:
+        """What is the same for every candidate, computed once; read-only."""
+        known, key = _KNOWN.setdefault(probe, {}), (compute.__name__, self)
+        if key not in known:
+            known[key] = compute(probe, None)
+            for array in known[key].values():
+                array.setflags(write=False)
+        return known[key]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws numbers, so that a candidate's choices have to be taken over."""
+        return False
+
+    def shares(self, probe: Probe, got: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+        """How random it is: shares as they are, as they should be, how far they may differ; nothing for most."""
+        return {}, {}, {}
+
+    def start(self, probe: Probe) -> Tensors | None:
+        """What updated tensors were before; None where nothing is updated."""
+        return None
+
+    def compare(
+        self, probe: Probe, got: Tensors, reference: Tensors | None = None, allowed: Tensors | None = None
+    ) -> list[Row]:
+        """One row for every tensor: what a candidate gave against the reference, within the bounds."""
+        if reference is None or allowed is None:
+            are, should, may = self.shares(probe, got)
+            reference, allowed = self.expected(probe, got) | should, self.bounds(probe, got) | may
+            got = got | are
+        return compare(self.name, probe.case, got, reference, allowed, start=self.start(probe))
+
+    def check(self, probe: Probe, seed: int = 0) -> list[Row]:
+        """Compare what our side does with a probe with what the reference does."""
+        try:
+            got = self.drive(self.scratch, probe)
+        except CANDIDATE_ERRORS as error:
+            return [failure(self.name, probe.case, probe.dtype, error)]
+        return self.compare(probe, got)
+
+    # ---- for somebody's own code
+
+    def examined(self, seed: int = 0) -> Iterator[Probe]:
+        """What a candidate is tried on: every case in float64, and the plain ones in float32."""
+        yield from self.probes("float64", seed)
+        yield from (probe for probe in self.probes("float32", seed) if probe.plain)
+
+    @property
+    def about(self) -> Mapping[str, Option]:
+        """What the options of the constructor are about."""
+        return {}
+
+    def axes_of(self, weight: str) -> Axes | None:
+        """The axes of a weight; None where only their number is known."""
+        return None
+
+    def buffers(self) -> frozenset[str]:
+        """The names of what belongs to its state and is not trained."""
+        return frozenset()
+
+    def with_option(self, option: str, value: Any) -> Pair:
+        """The pair with this value of an option in every case."""
+        return self
+
+    def for_one_image(self) -> Pair | None:
+        """The pair with one image in every case; None where no case allows that."""
+        return self
+
+    def without_conventions(self, probe: Probe) -> Probe:
+        """The probe without what is a convention of ours, and no matter of right or wrong."""
+        return probe
+
+    def described_together(self, kinds: Sequence[str]) -> list[tuple[str, ...]]:
+        """Wrong tensors without a name, in reading order, those that one description serves together."""
+        return [(kind,) for kind in kinds]
+
+    def small_probes(self, one_image: bool) -> Iterator[Probe]:
+        """Probes small enough to follow by hand, from the smallest up; `one_image`: with one image only."""
+        del one_image
+        return iter(())
+
+    @abstractmethod
+    def excerpt(self, probe: Probe, kind: str, at: Shape | None) -> tuple[Tensors, Callable[[Array], Array]] | None:
+        """What to show of a probe beside a wrong tensor, whose element `at` is wrong: the arrays given, and a function
+        that takes from the tensor what belongs to them. None where it is too much to be looked at.
+        """
+
+
+@dataclass(frozen=True)
+class Random:
+    """How two sides of a random layer come to the same choices: both take those of a candidate that has run already.
+
+    Attributes:
+        reference: the reference with the choices that these tensors show, in float64 and float32.
+        choose: makes a scratch module choose as these tensors show; without any, always in the same way.
+        shares: whether the choices are as random as they should be: shares by name, (what is, should be, may differ).
+    """
+
+    reference: Callable[[nn.Module, Tensors], nn.Module]
+    choose: Callable[[scratch.Module, Tensors | None], None]
+    shares: Callable[[nn.Module, Tensors], dict[str, tuple[float, float, float]]]
+
+
+class Decisions(ABC):
+    """What a layer decides: which side of zero a number is on, which element wins a window, and how narrowly.
+
+    Attributes:
+        words: what a decision is made of, in words.
+        among_elements: whether it chooses among elements, so that two that are equal but for rounding are a tie.
+    """
+
+    words: str
+    among_elements: bool
+
+    @abstractmethod
+    def turned(self, layer: nn.Module, own: Tensor, twin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where two inputs (N, ...) decide differently, a mask like the output, and what decided in each."""
+
+    @abstractmethod
+    def imposed(self, layer: nn.Module, given: Tensor) -> Callable[[Tensor], Tensor]:
+        """The layer as a function of its input, deciding as it would on `given`."""
+
+    @abstractmethod
+    def distance(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """How far each decision on the input x is from a tie."""
+
+
+def image_shapes(_: nn.Module) -> list[Shape]:
+    """Input shapes for what takes images, or rows, of any size."""
+    return [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), *((2, 3, *size) for size in IMAGE_SIZES), (4, 6), (1, 3)]
+
+
+def row_shapes(_: nn.Module) -> list[Shape]:
+    """Input shapes for what takes rows of scores."""
+    return [(5, 7), (1, 4)]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPair(Pair):
+    """A layer or loss and its twin; both factories take the options of a case.
+
+    Attributes:
+        rule: how far two right ones may differ.
+        cases: what they are compared on.
+        small: the smallest cases in which mistakes show, from the smallest up.
+        draw: draws a right configuration.
+        often: how many of twenty random configurations are of this layer.
+        gives: its numbers: computed; selected among those that it is given, and zeros; or all of them unchanged.
+        decisions: what it decides.
+        weights: the axes of its weights.
+        options: what the options of its constructor are about.
+        shapes: input shapes (N, ...) that a configured torch layer may take, to be tried.
+        targets: draws the targets of a loss for an input of this shape and dtype.
+        random: how both sides come to the same choices.
+        products: how many products are added up in each number of its output.
+        lesson: what the lesson shows of it.
+        normwise: whether algorithms other than the definition (FFT, Winograd) are right too, whose errors are as large
+            in small elements as in large ones.
+        fixed: whether it has one configuration only, that of a given torch module.
+        lacks: why a field is not there.
+    """
+
+    scratch: Callable[..., scratch.Module]
+    torch: Callable[..., nn.Module]
+    rule: Bound
+    cases: tuple[Case, ...]
+    small: tuple[Case, ...] = ()
+    draw: Callable[[Rng], Case] | None = None
+    often: int = 0
+    gives: Literal["computed", "selected", "unchanged"] = "computed"
+    decisions: Decisions | None = None
+    weights: Mapping[str, Axes] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    shapes: Callable[[nn.Module], list[Shape]] = image_shapes
+    targets: Callable[[Rng, Shape, str], Array] | None = None
+    random: Random | None = None
+    products: Callable[[Any], int] | None = None
+    lesson: Lesson | None = None
+    normwise: bool = False
+    fixed: bool = False
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    def probes(self, dtype: str, seed: int = 0) -> Iterator[Probe]:
+        return (self.probe(case, dtype, np.random.default_rng([seed, n])) for n, case in enumerate(self.cases))
+
+    def random_probe(self, dtype: str, rng: Rng) -> Probe | None:
+        if self.draw is None:
+            return None
+        case = self.draw(rng)
+        layout, calls = str(rng.choice(list(LAYOUTS))), 1 + int(rng.integers(4) == 0)
+        return self.probe(replace(case, layout=layout, calls=calls), dtype, rng)
+
+    def probe(self, case: Case, dtype: str, rng: Rng) -> Probe:
+        """Draw the weights, inputs and upstream gradients of a case.
+
+        The last of several calls has an image less, as the last batch of an epoch may have. The upstream gradient is
+        random: one of ones would hide what sums to zero.
+        """
+        state = draw_state(self.torch(**case.options), dtype, rng)
+        plain = case.values in ("normal", "large")
+        probe = Probe(case.name, dtype, case.options, state, layout=case.layout, plain=plain)
+        reference = self.reference(probe)
+        less = [*(0 for _ in range(case.calls - 1)), int(case.calls > 1)]
+        calls = [self._draw_call(_smaller(case, images), reference, dtype, rng) for images in less]
+        return replace(probe, calls=tuple(calls))
+
+    def _draw_call(self, case: Case, reference: nn.Module, dtype: str, rng: Rng) -> Call:
+        inputs = [VALUES[case.values](rng, case.shape).astype(dtype)]
+        if self.targets is not None:
+            inputs.append(self.targets(rng, case.shape, dtype))
+        with torch.no_grad():  # a copy: what the layer keeps account of must not count this call
+            shape = copy.deepcopy(reference)(*(torch.tensor(array) for array in inputs)).shape
+        values = "magnitudes" if case.values == "magnitudes" else "normal"
+        return Call(tuple(inputs), np.asarray(VALUES[values](rng, tuple(shape)), dtype))
+
+    def reference(self, probe: Probe) -> nn.Module:
+        """The torch side of a probe."""
+        module = self.torch(**probe.options).to(getattr(torch, probe.dtype))
+        load_torch_state(module, probe.state)
+        return module
+
+    def _chosen(self, probe: Probe, got: Tensors | None) -> nn.Module:
+        reference = self.reference(probe)
+        return reference if self.random is None or got is None else self.random.reference(reference, got)
+
+    def _expected(self, probe: Probe, got: Tensors | None) -> Tensors:
+        return observe_torch(self._chosen(probe, got), probe.calls)
+
+    def _bounds(self, probe: Probe, got: Tensors | None) -> Tensors:
+        return self.rule(self._chosen(probe, got), probe.calls, probe.dtype)
+
+    def drive(self, make: Make, probe: Probe, got: Tensors | None = None) -> Tensors:
+        with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
+            module: scratch.Module = make(**probe.options)
+            if self.random is not None:
+                self.random.choose(module, got)
+            load_probe(module, probe)
+            return observe_scratch(module, [laid_out(call, probe.layout) for call in probe.calls])
+
+    @property
+    def is_random(self) -> bool:
+        return self.random is not None
+
+    def shares(self, probe: Probe, got: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+        if self.random is None:
+            return {}, {}, {}
+        found = self.random.shares(self.reference(probe), got)
+        # float32: a share is known to few digits, and float64 would demand more of its bound.
+        of: list[Tensors] = [{name: np.asarray(s[n], np.float32) for name, s in found.items()} for n in range(3)]
+        return of[0], of[1], of[2]
+
+    def check_calls(
+        self, name: str, case: str, candidate: Module, reference: nn.Module, calls: Sequence[Call], dtype: str
+    ) -> list[Row]:
+        """Compare what a layer does in `calls` with what its reference does; the rows are of the pair `name`."""
+        # The candidate comes last: what it does to its inputs cannot reach the reference any more.
+        bounds, expected = self.rule(reference, calls, dtype), observe_torch(reference, calls)
+        try:
+            got = observe_scratch(candidate, calls)
+        except CANDIDATE_ERRORS as error:
+            return [failure(name, case, dtype, error)]
+        return compare(name, case, got, expected, bounds)
+
+    @property
+    def about(self) -> Mapping[str, Option]:
+        return self.options
+
+    def axes_of(self, weight: str) -> Axes | None:
+        return self.weights.get(weight)
+
+    def buffers(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.torch(**self.cases[0].options).named_buffers())
+
+    def with_option(self, option: str, value: Any) -> LayerPair:
+        return replace(self, cases=tuple(replace(case, options=case.options | {option: value}) for case in self.cases))
+
+    def for_one_image(self) -> LayerPair | None:
+        cases: dict[str, Case] = {}
+        for case in self.cases:
+            single = replace(case, shape=(1, *case.shape[1:]))
+            if self.takes(self.torch(**case.options), single.shape):  # statistics need two values or more
+                cases.setdefault(single.name, single)
+        return replace(self, cases=tuple(cases.values())) if cases else None
+
+    def options_of(self, layer: nn.Module) -> dict[str, Any]:
+        """The constructor arguments that make the scratch twin of a configured torch layer."""
+        return arguments_of(layer, self.scratch)
+
+    def takes(self, module: nn.Module, shape: Shape) -> bool:
+        """Whether a torch module takes an input of this shape."""
+        inputs = [np.zeros(shape, np.float32)]
+        if self.targets is not None:
+            inputs.append(self.targets(np.random.default_rng(0), shape, "float32"))
+        return takes(module, inputs)
+
+    def small_probes(self, one_image: bool) -> Iterator[Probe]:
+        for case in self.small:
+            if one_image and case.shape[0] != 1:
+                continue
+            for draw in range(SMALL_DRAWS):
+                try:
+                    yield self._whole_numbers(case, draw)
+                except (ValueError, RuntimeError):  # a case that torch does not take
+                    continue
+
+    def _whole_numbers(self, case: Case, draw: int) -> Probe:
+        """The case with small whole numbers of both signs, none of them 0 but the first number of the input."""
+        rng = np.random.default_rng(draw)
+        probe = self.probe(case, "float64", rng)
+
+        def whole(array: Array, low: int, high: int) -> Array:
+            if array.dtype.kind != "f":
+                return array
+            numbers = rng.integers(low, high + 1, array.shape).astype(float)
+            return np.where(numbers == 0, 1.0, numbers)
+
+        state = {name: whole(array, 1 if name.endswith("var") else -4, 5) for name, array in probe.state.items()}
+        calls = tuple(
+            Call((_with_tie(whole(call.inputs[0], -5, 9)), *call.inputs[1:]), whole(call.grad_output, -3, 3))
+            for call in probe.calls
+        )
+        return replace(probe, state=state, calls=calls)
+
+    def excerpt(self, probe: Probe, kind: str, at: Shape | None) -> tuple[Tensors, Callable[[Array], Array]] | None:
+        given: Tensors = dict(probe.state)
+        for number, call in enumerate(probe.calls, 1):
+            of = f" of call {number}" if len(probe.calls) > 1 else ""
+            given[f"input{of}"] = call.inputs[0]
+            if len(call.inputs) > 1:
+                given[f"targets{of}"] = call.inputs[1]
+            given[f"grad_output{of}"] = call.grad_output
+        return given, lambda tensor: tensor
+
+
+def chooses_elements(pair: LayerPair) -> bool:
+    """Whether a layer chooses among elements, so that two that are equal but for rounding are a tie."""
+    return pair.decisions is not None and pair.decisions.among_elements
+
+
+SMALL_DRAWS = 3  # so many draws of the numbers of a small case
+
+
+def arguments_of(layer: nn.Module, like: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """The constructor arguments that a torch layer was configured with, those that `like` has too."""
+    options: dict[str, Any] = {}
+    for name in inspect.signature(like or type(layer)).parameters:
+        if hasattr(layer, name) and name not in ("args", "kwargs"):
+            value = getattr(layer, name)
+            options[name] = value is not None if name in layer._parameters else value  # bias: the weight, or whether
+    return options
+
+
+def takes(module: nn.Module, inputs: Sequence[Array]) -> bool:
+    """Whether a torch module takes these inputs, and gives something for them."""
+    try:
+        with torch.no_grad():
+            output = copy.deepcopy(module).float()(*(torch.tensor(array) for array in inputs))
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    return isinstance(output, Tensor) and output.numel() > 0
+
+
+def _smaller(case: Case, images: int) -> Case:
+    """The case with so many images less, but at least one."""
+    return replace(case, shape=(max(1, case.shape[0] - images), *case.shape[1:]))
+
+
+def _with_tie(x: Array) -> Array:
+    """The last two numbers equal, and a 0 among the others: what shows ties and thresholds."""
+    if x.size > 1:
+        flat = x.reshape(-1).copy()
+        flat[-2] = flat[-1]
+        if x.size > 2:
+            flat[0] = 0
+        return flat.reshape(x.shape)
+    return x
