@@ -508,22 +508,18 @@ def _train(
 
 def _resume(run: Path, data_dir: Path | None, json: Path | None) -> NoReturn:
     """Go on with a run from its checkpoint."""
-    from compare.training.checkpoint import find_checkpoint, load_checkpoint, what_changed
+    from compare.training.checkpoint import open_run, what_changed
     from compare.training.twins import Twins
 
     require_writable(json)
-    folder, path = find_checkpoint(run)
-    checkpoint = load_checkpoint(path)
-    chosen = DataOptions(**checkpoint.record["data"])
-    if data_dir is not None:
-        chosen = chosen.moved(data_dir)
-    twins = Twins(Settings.from_json(checkpoint.record["settings"]))
-    data = _load(chosen)
-    done, total = checkpoint.record["progress"]["step"], twins.settings.total_steps(data.name, len(data.train_images))
-    _print(f"{'finished before' if done == total else 'goes on'}: {folder}, after step {done:,} of {total:,}")
-    for line in what_changed(checkpoint):
+    saved = open_run(run, data_dir)
+    twins = Twins(saved.settings)
+    data = _load(saved.data)
+    done, total = saved.steps(data)
+    _print(f"{'finished before' if done == total else 'goes on'}: {saved.folder}, after step {done:,} of {total:,}")
+    for line in what_changed(saved.checkpoint):
         _print(line)
-    _go(twins, data, folder, chosen, checkpoint, json)
+    _go(twins, data, saved.folder, saved.data, saved.checkpoint, json)
 
 
 def _lesson(run: Path | None, model: str, chosen: DataOptions, seed: int, json: Path | None) -> Lesson:

@@ -11,10 +11,12 @@ import numpy.typing as npt
 from scratch import checks
 from scratch.module import Array, Module, uniform
 from scratch.windows import (
-    Pair,
     Piece,
+    Size2d,
     batch_first,
     batch_last,
+    cached,
+    columns_at_once,
     crop,
     output_size,
     pad,
@@ -22,15 +24,6 @@ from scratch.windows import (
     sliding_windows,
     small_buffers,
 )
-
-# OpenBLAS, with which NumPy multiplies, takes small matrices as they stand, where the product has up to 10⁶
-# multiplications. Larger ones it first copies into an order of its own, and for a matrix of few rows that costs up to
-# five times as much as the product. So the columns are few enough for that; but where they would be fewer than 256,
-# as beside a large weight, calls cost more than copies, and 768 are best: measured, and no power of two, as rows so far
-# apart collide in the cache.
-SMALL_PRODUCT = 10**6
-FEWEST_COLUMNS, MANY_COLUMNS = 256, 768
-PATCHES = 500_000  # numbers that backward adds to the images at a time: 2 MB of float32
 
 
 class Conv2d(Module):
@@ -95,12 +88,12 @@ class Conv2d(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: int | Pair = 0,
+        kernel_size: int | Size2d,
+        stride: int | Size2d = 1,
+        padding: int | Size2d = 0,
         bias: bool = True,
         *,
-        dilation: int | Pair = 1,
+        dilation: int | Size2d = 1,
         groups: int = 1,
         padding_mode: str = "zeros",
         generator: np.random.Generator | None = None,
@@ -146,7 +139,7 @@ class Conv2d(Module):
         g = batch_last(grad_output)  # (C_out, H_out, W_out, N)
         grad_image = np.zeros_like(g, shape=image_shape, order="C")
         grad_windows = sliding_windows(grad_image, self.kernel_size, self.stride)
-        for at in pieces(g, PATCHES // (c_in * kh * kw)):
+        for at in pieces(g, cached(c_in * kh * kw)):
             grad_columns = weight.reshape(c_out, -1).T @ g[:, *at].reshape(c_out, -1)  # (4): the products ...
             grad_patches = grad_columns.reshape(grad_windows[:, :, :, *at].shape)
             with small_buffers():
@@ -193,9 +186,3 @@ class Conv2d(Module):
             columns = buffer[:, : piece[0, 0, 0].size]
             columns[:rows].reshape(piece.shape)[...] = piece  # written through a view of the columns
             yield at, columns
-
-
-def columns_at_once(matrix: Array) -> int:
-    """How many columns `matrix` is best multiplied by at a time, so that the products stay small if they can."""
-    small = SMALL_PRODUCT // matrix.size
-    return small if small >= FEWEST_COLUMNS else MANY_COLUMNS

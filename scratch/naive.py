@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from scratch.module import Array
-from scratch.windows import Pair
+from scratch.windows import Size2d
 
 
-def conv2d(x: Array, weight: Array, bias: Array | None = None, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
+def conv2d(
+    x: Array, weight: Array, bias: Array | None = None, stride: Size2d = (1, 1), padding: Size2d = (0, 0)
+) -> Array:
     """Convolve x (N, C_in, H, W) with weight (C_out, C_in, kH, kW): output (N, C_out, H_out, W_out).
 
     >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), padding=(1, 1))[0, 0]
@@ -35,7 +37,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, stride: Pair = (1
 
 
 def conv2d_backward(
-    x: Array, weight: Array, grad_output: Array, stride: Pair = (1, 1), padding: Pair = (0, 0)
+    x: Array, weight: Array, grad_output: Array, stride: Size2d = (1, 1), padding: Size2d = (0, 0)
 ) -> tuple[Array, Array, Array]:
     """The gradients (grad_input, grad_weight, grad_bias) of `conv2d`, shaped like x, weight and (C_out).
 
@@ -61,7 +63,7 @@ def conv2d_backward(
     return grad_input, grad_weight, grad_bias
 
 
-def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Array:
+def max_pool2d(x: Array, kernel_size: Size2d, stride: Size2d | None = None, padding: Size2d = (0, 0)) -> Array:
     """The maximum of every window of x (N, C, H, W): output (N, C, H_out, W_out).
 
     >>> max_pool2d(np.arange(6.0).reshape(1, 1, 2, 3), (2, 2), stride=(1, 1))
@@ -76,7 +78,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
 
 
 def max_pool2d_backward(
-    x: Array, grad_output: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = (0, 0)
+    x: Array, grad_output: Array, kernel_size: Size2d, stride: Size2d | None = None, padding: Size2d = (0, 0)
 ) -> Array:
     """The gradient of the input of `max_pool2d`, shaped like x: each window's goes to its winner.
 
@@ -91,7 +93,7 @@ def max_pool2d_backward(
     return grad_input
 
 
-def _winners(x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
+def _winners(x: Array, kernel_size: Size2d, stride: Size2d, padding: Size2d) -> Array:
     """The (row, column) of the first maximum of every window: (N, C, H_out, W_out, 2)."""
     n_images, channels, height, width = x.shape
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding

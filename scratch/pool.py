@@ -6,9 +6,7 @@ import numpy as np
 
 from scratch import checks
 from scratch.module import Array, Module
-from scratch.windows import Pair, batch_first, batch_last, crop, output_size, pad, pieces, sliding_windows
-
-WINDOWS = 500_000  # of which backward finds the winners at a time: 2 MB of float32
+from scratch.windows import Size2d, batch_first, batch_last, cached, crop, output_size, pad, pieces, sliding_windows
 
 
 class MaxPool2d(Module):
@@ -51,11 +49,11 @@ class MaxPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: int | Pair,
-        stride: int | Pair | None = None,
-        padding: int | Pair = 0,
+        kernel_size: int | Size2d,
+        stride: int | Size2d | None = None,
+        padding: int | Size2d = 0,
         *,
-        dilation: int | Pair = 1,
+        dilation: int | Size2d = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
@@ -101,7 +99,7 @@ class MaxPool2d(Module):
             grad_image[:, :, w_out * self.stride[1] :] = 0
         else:
             grad_image[...] = 0
-        for at in pieces(y, WINDOWS // c):  # so that y, g and what is undecided stay in the cache
+        for at in pieces(y, cached(c)):  # so that y, g and what is undecided stay in the cache
             y_piece, g_piece = y[:, *at], g[:, *at]
             undecided = np.ones_like(y_piece, dtype=bool)  # windows whose winner has not been met yet
             for u, v in self._elements():
@@ -114,6 +112,6 @@ class MaxPool2d(Module):
                     grad_windows[:, u, v, *at] += g_piece * wins  # (2)
         return batch_first(crop(grad_image, self.padding))
 
-    def _elements(self) -> list[Pair]:
+    def _elements(self) -> list[Size2d]:
         """The elements (u, v) of a window in reading order."""
         return [(u, v) for u in range(self.kernel_size[0]) for v in range(self.kernel_size[1])]

@@ -16,8 +16,11 @@ import numpy as np
 from scratch.backend import as_strided, on_host
 from scratch.module import Array
 
-Pair = tuple[int, int]
+Size2d = tuple[int, int]
 Piece = tuple[slice, slice, slice]  # some rows, some columns, some images
+CACHED = 500_000  # numbers: 2 MB of float32
+SMALL_PRODUCT = 10**6
+FEWEST_COLUMNS, MANY_COLUMNS = 256, 768
 
 
 def batch_last(x: Array) -> Array:
@@ -31,7 +34,7 @@ def batch_first(y: Array) -> Array:
     return y.transpose(3, 0, 1, 2)
 
 
-def pad(y: Array, padding: Pair, value: float) -> Array:
+def pad(y: Array, padding: Size2d, value: float) -> Array:
     """Surround the maps of (C, H, W, N) by `padding` rows and columns of `value`: (C, H + 2·pH, W + 2·pW, N)."""
     (ph, pw), (c, h, w, n) = padding, y.shape
     if ph == pw == 0:
@@ -41,13 +44,13 @@ def pad(y: Array, padding: Pair, value: float) -> Array:
     return padded
 
 
-def crop(y: Array, padding: Pair) -> Array:
+def crop(y: Array, padding: Size2d) -> Array:
     """Undo `pad`: (C, H + 2·pH, W + 2·pW, N) to (C, H, W, N), a view."""
     (ph, pw), (_, h, w, _) = padding, y.shape
     return y[:, ph : h - ph, pw : w - pw]
 
 
-def output_size(layer: str, x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+def output_size(layer: str, x: Array, kernel: Size2d, stride: Size2d, padding: Size2d) -> Size2d:
     """How many windows fit, vertically and horizontally: ⌊(H + 2·pH - kH) / sH⌋ + 1 and likewise for W.
 
     Raises:
@@ -65,7 +68,7 @@ def output_size(layer: str, x: Array, kernel: Pair, stride: Pair, padding: Pair)
     return (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1
 
 
-def sliding_windows(y: Array, kernel: Pair, stride: Pair) -> Array:
+def sliding_windows(y: Array, kernel: Size2d, stride: Size2d) -> Array:
     """Every window of (C, H, W, N), as a view (C, kH, kW, H_out, W_out, N) of the same memory: nothing is copied.
 
     Element [c,u,v,i,j,n] is y[c, i·sH + u, j·sW + v, n], so that [:, u, v] is element (u, v) of all windows. Windows
@@ -91,6 +94,24 @@ def pieces(y: Array, limit: int) -> Iterator[Piece]:
         for j in range(0, w, columns):
             for k in range(0, n, images):
                 yield slice(i, i + rows), slice(j, j + columns), slice(k, k + images)
+
+
+def cached(numbers: int) -> int:
+    """How many positions, each with so many numbers, are best worked on at a time: together 2 MB of float32."""
+    return CACHED // numbers
+
+
+def columns_at_once(matrix: Array) -> int:
+    """How many columns `matrix` is best multiplied by at a time.
+
+    OpenBLAS, with which NumPy multiplies, takes small matrices as they stand, where the product has up to 10⁶
+    multiplications. Larger ones it first copies into an order of its own, and for a matrix of few rows that costs up to
+    five times as much as the product. So the columns are few enough for that; but where they would be fewer than 256,
+    as beside a large weight, calls cost more than copies, and 768 are best: measured, and no power of two, as rows so
+    far apart collide in the cache.
+    """
+    small = SMALL_PRODUCT // matrix.size
+    return small if small >= FEWEST_COLUMNS else MANY_COLUMNS
 
 
 @contextmanager

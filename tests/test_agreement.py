@@ -27,7 +27,7 @@ from compare.pairs.models import ModelPair, check_model
 from compare.pairs.observe import Call, observe_torch, record_calls
 from compare.pairs.optimizers import draw_steps
 from compare.pairs.pair import LayerPair
-from compare.pairs.probe import Probe, bounds, expected
+from compare.pairs.probe import Probe
 from compare.pairs.registry import MODELS, REGISTRY, chosen_pairs, model_pair
 from compare.pairs.report import Report
 from compare.verify.agreement import check, check_pair
@@ -382,13 +382,13 @@ def test_an_optimizer_that_does_nothing_is_wrong_where_an_update_is_as_small_as_
 def test_what_is_right_for_a_probe_is_computed_once_and_cannot_be_written() -> None:
     pair = REGISTRY["linear"]
     first, second = itertools.islice(pair.probes("float64"), 2)
-    for compute in (expected, bounds):
-        tensors, again = compute(pair, first), compute(pair, first)
+    for compute in (pair.expected, pair.bounds):
+        tensors, again = compute(first), compute(first)
         assert all(again[name] is array for name, array in tensors.items())
         assert not any(array.flags.writeable for array in tensors.values())
-        assert not np.array_equal(compute(pair, second)["output"], tensors["output"])
+        assert not np.array_equal(compute(second)["output"], tensors["output"])
         tensors.clear()
-        assert compute(pair, first).keys() == again.keys()
+        assert compute(first).keys() == again.keys()
 
 
 def test_what_is_known_of_a_probe_goes_with_it() -> None:
@@ -413,12 +413,13 @@ def test_what_a_random_layer_should_give_depends_on_the_candidate() -> None:
 
 def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
+    original = LayerPair.probe
 
     def draw(pair: LayerPair, case: Case, dtype: str, rng: np.random.Generator) -> Probe:
         drawn.append(dtype)
-        return pair.probe(case, dtype, rng)
+        return original(pair, case, dtype, rng)
 
-    monkeypatch.setattr("compare.pairs.probe.draw_probe", draw)
+    monkeypatch.setattr(LayerPair, "probe", draw)
     probes = likeness("linear").pair.examined()
     next(probes)
     assert drawn == ["float64"]

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_info
 import scratch
 import torch_ref
 from compare.bench import cells, layers, loops, memory, models, plan, run, sides, timing
-from compare.bench.cells import Cell, Row
+from compare.bench.cells import Cell, ModelRow
 from compare.bench.chart import HEIGHT, WIDTH, chart, chart_png
 from compare.bench.equality import NotEqualError, difference, require_equal
 from compare.bench.plan import Plan, parse_numbers
@@ -217,8 +218,7 @@ def test_one_image_of_512_that_is_left_out_of_a_gradient_shows() -> None:
 def test_with_threads_scratch_cuts_what_is_large_enough_and_the_matrix_library_keeps_to_one(
     images: int, cut: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.LEAST, "cnn", 3)
-    pair, seen = models.PAIRS["cnn"], []
+    pair, seen = replace(models.PAIRS["cnn"], images_per_thread=3), []
     with equal_threads(2):
         made = sides.make_sides(pair, models.draw_state(pair), models.draw_batch(pair, images), "train", threads=2)
         require_equal(made, "train", "cut in two")
@@ -454,8 +454,8 @@ def test_the_plan_knows_every_model() -> None:
 # ---- the picture
 
 
-def row(model: str, mode: str, batch: int, ratio: float, threads: int = 1) -> Row:
-    return Row(Cell(model, mode, batch, threads), {"scratch": 100 * ratio, "torch": 100.0}, ratio, 0.01)
+def row(model: str, mode: str, batch: int, ratio: float, threads: int = 1) -> ModelRow:
+    return ModelRow(Cell(model, mode, batch, threads), {"scratch": 100 * ratio, "torch": 100.0}, ratio, 0.01)
 
 
 def test_the_picture_has_a_heavy_line_at_1_and_a_curve_for_each() -> None:

@@ -20,7 +20,7 @@ from compare.pictures import side_by_side
 from compare.training.board import logs
 from compare.training.board.projector import write_projector
 from compare.training.lockstep import Epoch, Step
-from compare.training.run import Result, run_twins
+from compare.training.run import RunResult, run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
 
@@ -35,7 +35,7 @@ CURVES = {
     *(f"weight norm/{name}" for name in PARAMETERS),
     *(f"gradient norm/{name}" for name in PARAMETERS),
 }
-Told = tuple[Result, list[Step], list[Epoch]]
+Told = tuple[RunResult, list[Step], list[Epoch]]
 
 
 def trained(dataset: Dataset, folder: Path, **settings: Any) -> Told:

@@ -28,9 +28,10 @@ from compare.pairs import weights
 from compare.training import checkpoint, run
 from compare.training.checkpoint import BEST, LAST, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from compare.training.lockstep import Epoch, Step
-from compare.training.run import Interrupted, Result, require_new, run_twins
+from compare.training.run import Interrupted, RunResult, require_new, run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
+from compare.verify import trained
 from tests.conftest import Run
 from tests.test_board import read, scalars
 
@@ -42,11 +43,11 @@ def nobody(_: object) -> None:
     pass
 
 
-def begin(dataset: Dataset, folder: Path, watch: Watch = nobody, settings: Settings = SETTINGS) -> Result:
+def begin(dataset: Dataset, folder: Path, watch: Watch = nobody, settings: Settings = SETTINGS) -> RunResult:
     return run_twins(Twins(settings), dataset, folder, nobody, watch)
 
 
-def go_on(dataset: Dataset, given: Path, watch: Watch = nobody) -> Result:
+def go_on(dataset: Dataset, given: Path, watch: Watch = nobody) -> RunResult:
     folder, path = find_checkpoint(given)
     saved = load_checkpoint(path)
     twins = Twins(Settings.from_json(saved.record["settings"]))
@@ -69,12 +70,12 @@ def stop_at(number: int, kind: type[Step | Epoch] = Step) -> Watch:
 def _short_proofs() -> Iterator[None]:
     """The proofs before and after are tested elsewhere, and take most of the time of a short run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "PROOF_IMAGES", 4)
+        patch.setattr(trained, "IMAGES", 4)
         yield
 
 
 @pytest.fixture(scope="module")
-def unbroken(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def unbroken(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     return folder, begin(few, folder)
 
@@ -113,7 +114,7 @@ def assert_same_run(folder: Path, unbroken: Path) -> None:
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.safetensors", "last.safetensors"]
 
 
-def forget_the_clock(result: Result) -> dict[str, Any]:
+def forget_the_clock(result: RunResult) -> dict[str, Any]:
     return result.as_json() | {"images_per_second": None, "run_dir": None}
 
 
@@ -126,7 +127,7 @@ def forget_the_clock(result: Result) -> dict[str, Any]:
     ids=["untrained", "step 1", "step 5", "step 8", "epoch 2", "last step", "last epoch"],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], number: int, kind: Any
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult], number: int, kind: Any
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Stopped):
@@ -160,7 +161,9 @@ def test_every_kind_of_run_goes_on(few: Dataset, tmp_path: Path, more: dict[str,
     assert curves(tmp_path / "run") == curves(tmp_path / "unbroken")
 
 
-def test_a_finished_run_says_again_what_came_out(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_a_finished_run_says_again_what_came_out(
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
+) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     told: list[Step | Epoch] = []
     result = go_on(few, folder, told.append)
@@ -169,7 +172,9 @@ def test_a_finished_run_says_again_what_came_out(few: Dataset, tmp_path: Path, u
     assert_same_run(folder, unbroken[0])
 
 
-def test_the_best_is_kept_and_can_be_gone_on_from(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_the_best_is_kept_and_can_be_gone_on_from(
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
+) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     best, last = (load_checkpoint(folder / name).record["progress"] for name in (BEST, LAST))
     mean = [sum(record["last"]["test_accuracy"].values()) / 2 for record in (best, last)]
@@ -199,7 +204,7 @@ def test_checkpoints_come_as_often_as_asked_for(few: Dataset, tmp_path: Path, mo
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.long
 def test_runs_killed_at_random_moments_end_as_the_unbroken_one(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
 ) -> None:
     chance, killed, wanted = random.Random(0), 0, 12
     start = time.monotonic()
@@ -229,14 +234,14 @@ def test_runs_killed_at_random_moments_end_as_the_unbroken_one(
     pytest.fail(f"only {killed} of {3 * wanted} runs were still going on when they were killed")
 
 
-def test_what_a_killed_writer_left_is_removed(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_what_a_killed_writer_left_is_removed(few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     (folder / "checkpoints" / ".last.safetensors-abc").write_bytes(b"half a checkpo")
     go_on(few, folder)
     assert_same_run(folder, unbroken[0])
 
 
-def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_ctrl_c_finishes_the_step_and_saves(few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]) -> None:
     folder, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
 
     def press(event: Step | Epoch) -> None:
@@ -312,7 +317,7 @@ def test_runs_that_cannot_go_on_are_refused(few: Dataset, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("at", [0, 7, 8, 50, 0.2, 0.5, 0.99, -1])
-def test_one_wrong_bit_anywhere_is_found(tmp_path: Path, unbroken: tuple[Path, Result], at: float) -> None:
+def test_one_wrong_bit_anywhere_is_found(tmp_path: Path, unbroken: tuple[Path, RunResult], at: float) -> None:
     content = bytearray((unbroken[0] / LAST).read_bytes())
     content[int(at * len(content)) if 0 < at < 1 else int(at)] ^= 4
     (tmp_path / "last.safetensors").write_bytes(content)
@@ -322,7 +327,7 @@ def test_one_wrong_bit_anywhere_is_found(tmp_path: Path, unbroken: tuple[Path, R
 
 @pytest.mark.parametrize("length", [0, 5, 100, 5000, -1])
 def test_a_truncated_checkpoint_is_refused_and_the_best_is_named(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result], length: int
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult], length: int
 ) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     content = (folder / LAST).read_bytes()
@@ -335,7 +340,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_best_is_named(
     ("old", "new"),
     [(b'\\"step\\": 24', b'\\"step\\": 23'), (b'\\"best\\"', b'\\"bets\\"'), (b'"digest":"', b'"digesd":"')],
 )
-def test_an_edited_record_is_found(tmp_path: Path, unbroken: tuple[Path, Result], old: bytes, new: bytes) -> None:
+def test_an_edited_record_is_found(tmp_path: Path, unbroken: tuple[Path, RunResult], old: bytes, new: bytes) -> None:
     content = (unbroken[0] / LAST).read_bytes()
     assert old in content
     (tmp_path / "c").write_bytes(content.replace(old, new, 1))
@@ -343,14 +348,14 @@ def test_an_edited_record_is_found(tmp_path: Path, unbroken: tuple[Path, Result]
         load_checkpoint(tmp_path / "c")
 
 
-def test_a_run_is_found_by_its_folder_its_checkpoints_and_their_folder(unbroken: tuple[Path, Result]) -> None:
+def test_a_run_is_found_by_its_folder_its_checkpoints_and_their_folder(unbroken: tuple[Path, RunResult]) -> None:
     folder, _ = unbroken
     assert find_checkpoint(folder) == find_checkpoint(folder / "checkpoints") == (folder, folder / LAST)
     assert find_checkpoint(folder / BEST) == (folder, folder / BEST)
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
 ) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     begin(few, tmp_path / "other", settings=Settings(epochs=1))
@@ -361,7 +366,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_lost(
 
 
 def test_logs_that_are_not_the_runs_own_are_left_alone(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
 ) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     for other in ("second/scratch", "backup", "scratch/below"):
@@ -372,7 +377,7 @@ def test_logs_that_are_not_the_runs_own_are_left_alone(
         assert len(list((folder / other).glob("*tfevents*"))) == 1
 
 
-def test_gaps_in_the_logs_are_told_of(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_gaps_in_the_logs_are_told_of(few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     (gone,), (shorter,) = ((folder / name).glob("*tfevents*") for name in ("scratch", "torch"))
     gone.unlink()
@@ -388,7 +393,7 @@ def test_gaps_in_the_logs_are_told_of(few: Dataset, tmp_path: Path, unbroken: tu
 
 
 def test_a_run_that_is_killed_after_it_went_back_to_its_best_has_no_gap(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]
+    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
 ) -> None:
     folder, settings = tmp_path / "run", dataclasses.replace(SETTINGS, lr=1e-9, checkpoint_every=100)
     with pytest.raises(Stopped):
@@ -410,7 +415,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, monkeypatch: 
         load_checkpoint(tmp_path / "c")
 
 
-def test_changed_data_are_refused(few: Dataset, tmp_path: Path, unbroken: tuple[Path, Result]) -> None:
+def test_changed_data_are_refused(few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]) -> None:
     folder = Path(shutil.copytree(unbroken[0], tmp_path / "run"))
     labels = few.train_labels.copy()
     labels[7] = (labels[7] + 1) % 10
@@ -428,7 +433,7 @@ def test_two_processes_cannot_train_in_one_folder(few: Dataset, tmp_path: Path) 
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(
-    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: tuple[Path, Result]
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: tuple[Path, RunResult]
 ) -> None:
     folder = tmp_path / "run"
 
@@ -489,7 +494,7 @@ def test_a_folder_that_holds_no_more_than_a_lock_is_new(tmp_path: Path) -> None:
         require_new(tmp_path / "run" / "scratch" / "log")
 
 
-def test_the_weights_of_a_checkpoint_are_not_taken_for_weights(unbroken: tuple[Path, Result]) -> None:
+def test_the_weights_of_a_checkpoint_are_not_taken_for_weights(unbroken: tuple[Path, RunResult]) -> None:
     with pytest.raises(UserError, match=r"last.safetensors: is a checkpoint; take the run's torch.safetensors, or"):
         Twins(SETTINGS, unbroken[0] / LAST)
 

@@ -21,7 +21,7 @@ from compare.bench.plan import BATCH_SIZES, Plan
 from compare.diagnosis.matrix import Kill, Matrix
 from compare.faults.catalogue import chosen_faults
 from compare.lesson.not_as_shown import NotAsShown
-from compare.machine.doctor import Finding
+from compare.machine.doctor import Check
 from compare.machine.errors import UserError
 from compare.machine.package import own_version
 from compare.pairs.report import Report, Row, overview
@@ -786,7 +786,7 @@ def test_no_page_is_written_where_something_is_not_as_shown(
 
 
 def test_doctor_tells_what_is_to_mend(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
-    findings = [Finding("numpy", "2.4"), Finding("torch", "missing", LONG), Finding("CUDA", "odd", "mend it")]
+    findings = [Check("numpy", "2.4"), Check("torch", "missing", LONG), Check("CUDA", "odd", "mend it")]
     monkeypatch.setattr("compare.machine.doctor.examine", calls.answering(findings))
     outcome = gradtwin("doctor", "--data-dir", "d", "--json", "j")
     assert outcome.status == 1

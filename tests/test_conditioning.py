@@ -18,9 +18,11 @@ from torch import nn
 
 from compare.machine import conditions, processor
 from compare.pairs import measured
+from compare.pairs.layers import registered
 from compare.pairs.observe import Call, observe_torch
 from scratch import Array
 
+SHAPE = (2, 4, 4, 4)
 X, G = np.array([[1.0, -2.0, 3.0]]), np.array([[1.0, 0.5]])
 
 
@@ -37,7 +39,10 @@ def bounds_by_hand(monkeypatch: pytest.MonkeyPatch, module: nn.Module, moves: Mo
     """The bounds with perturbations that are known; and what they were asked with."""
     asked, left = [], iter(moves)
 
-    def moved(reference: nn.Module, size: float, generator: torch.Generator) -> tuple[nn.Module, list[int]]:
+    def moved(
+        reference: nn.Module, size: float, generator: torch.Generator, passing: set[str]
+    ) -> tuple[nn.Module, list[int]]:
+        assert passing == {name for name, layer in reference.named_modules() if type(layer) is nn.Identity}
         asked.append((next(reference.parameters()).dtype, size, generator.initial_seed()))
         change, sizes = next(left)
         other = copy.deepcopy(reference)
@@ -90,7 +95,7 @@ def test_what_is_measured_is_the_same_in_every_run_and_that_of_eight_repetitions
         np.testing.assert_array_equal(bound, found[1][name])
     generator, base, worst = torch.Generator().manual_seed(0), observe_torch(module, [call])["output"], 0.0
     for _ in range(8):
-        moved, _ = measured._moved(module, 2.0**-53, generator)
+        moved, _ = measured._moved(module, 2.0**-53, generator, set())
         worst = max(worst, float(np.abs(observe_torch(moved, [call])["output"] - base).max()))
     np.testing.assert_allclose(found[0]["output"], 8 * 3**0.5 * worst, rtol=1e-12)
     assert worst > 0
@@ -111,7 +116,7 @@ def test_the_targets_of_a_loss_are_not_moved(loss: nn.Module, target: Array) -> 
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return self.loss(x, y)
 
-    moved, sizes = measured._moved(Look().double(), 0.25, torch.Generator().manual_seed(0))
+    moved, sizes = measured._moved(Look().double(), 0.25, torch.Generator().manual_seed(0), set())
     moved.get_submodule("loss").register_forward_pre_hook(lambda _, args: given.extend(args))
     x = torch.tensor(X)
     moved(x, torch.tensor(target))
@@ -123,16 +128,53 @@ def test_the_targets_of_a_loss_are_not_moved(loss: nn.Module, target: Array) -> 
 def test_every_number_is_moved_up_or_down_by_chance_of_its_own() -> None:
     torch.manual_seed(0)
     before = nn.Linear(40, 50).double()  # none of these weights is 0
-    moved, _ = measured._moved(before, 0.25, torch.Generator().manual_seed(0))
+    moved, _ = measured._moved(before, 0.25, torch.Generator().manual_seed(0), set())
     factors = moved.get_parameter("weight").detach().numpy() / before.get_parameter("weight").detach().numpy()
     np.testing.assert_allclose(np.unique(factors.round(12)), [0.75, 1.25])
     assert np.mean(factors > 1) == pytest.approx(0.5, abs=0.05)
 
 
 def test_only_what_computes_is_told_apart_from_what_passes_on() -> None:
-    passing = [nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Identity(), nn.Unflatten(1, (1, 1))]
-    assert all(map(measured._passes_on, passing))
-    assert not any(map(measured._passes_on, [nn.Linear(1, 1), nn.Sigmoid(), nn.AvgPool2d(2)]))
+    passing = [nn.ReLU(), nn.Flatten(), nn.MaxPool2d(2), nn.Identity(), nn.Unflatten(1, (2, 3)), nn.PixelShuffle(2)]
+    assert [measured.passes_on(layer, (2, 6 if "Un" in str(layer) else 4, 4, 4)) for layer in passing] == [True] * 6
+    assert measured.passes_on(nn.ZeroPad2d(1), SHAPE), "zeros are nothing that is computed"
+    computing = [nn.Linear(4, 1), nn.Sigmoid(), nn.AvgPool2d(2), nn.ELU(), nn.LeakyReLU(0.1), nn.PReLU()]
+    assert not any(measured.passes_on(layer, SHAPE) for layer in computing)
+    adding_up = [nn.Upsample(scale_factor=2), nn.ReplicationPad2d(1), nn.Unfold(2)]
+    assert not any(measured.passes_on(layer, SHAPE) for layer in adding_up), "gradients are added up"
+
+
+def test_of_a_registered_layer_its_row_says_whether_it_computes() -> None:
+    scores = nn.Softmax(1), nn.LogSoftmax(1), nn.CrossEntropyLoss()
+    for layer in (*scores, nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1).eval(), nn.Dropout(0.0), nn.Dropout().eval()):
+        assert registered(layer) is not None
+        assert not measured.passes_on(layer, SHAPE)
+    assert measured.passes_on(nn.MaxPool2d(3, stride=2, padding=1), SHAPE)
+    assert measured.passes_on(nn.MaxPool2d(99), SHAPE), "nobody tries it"
+
+
+def test_of_another_layer_it_is_tried_whether_it_computes() -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    class Scales(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((1,), 1 + 2.0**-20))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.scale
+
+    scales = Scales()
+    assert measured.passes_on(nn.Identity(), SHAPE)
+    assert not measured.passes_on(scales, SHAPE), "by hardly more than 1"
+    assert scales.scale.dtype == torch.float32, "a copy was tried"
+    assert not any(measured.passes_on(layer, SHAPE) for layer in (nn.Tanh(), nn.GELU(), nn.Linear(4, 8), Pair()))
+    # What takes no such input may do anything.
+    assert not any(
+        measured.passes_on(layer, SHAPE) for layer in (nn.Embedding(3, 2), nn.Bilinear(2, 2, 2), nn.GRU(8, 8))
+    )
 
 
 # Conditions

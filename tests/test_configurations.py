@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
-from compare.pairs import values
-from compare.pairs.cases import Case
+import scratch
+from compare.pairs import bounds, optimizers, values
+from compare.pairs.cases import Case, whole
 from compare.pairs.models import ModelPair
 from compare.pairs.optimizers import OptimizerPair
-from compare.pairs.pair import LayerPair
+from compare.pairs.pair import LayerPair, Pair
 from compare.pairs.registry import REGISTRY
 from compare.verify import configurations
-from compare.verify.configurations import random_configurations
+from compare.verify.configurations import in_turn, random_configurations
+
+PLAIN = {"normal", "integers", "zeros", "post-relu", "magnitudes"}
+# What each layer is drawn with: the kinds of values that suit it.
+DRAWN_VALUES = {
+    "conv2d": PLAIN | {"per-channel"},
+    "maxpool2d": PLAIN | {"per-channel"},
+    "linear": PLAIN,
+    "batchnorm2d": {"normal", "integers", "post-relu", "magnitudes", "per-channel"},
+    "dropout": {"normal", "per-channel"},
+    "relu": PLAIN,
+    "flatten": {"normal", "per-channel", "magnitudes"},
+    "softmax": {"normal", "zeros"},
+    "log_softmax": {"normal", "zeros", "large"},
+    "cross_entropy": {"normal", "zeros"},
+}
+
+
+def drawn_case(name: str, rng: Any) -> Case:
+    pair = REGISTRY[name]
+    assert isinstance(pair, LayerPair)
+    assert pair.draw is not None
+    return pair.draw(rng)
+
+
+def drawn_options(name: str, rng: Any) -> dict[str, Any]:
+    pair = REGISTRY[name]
+    assert isinstance(pair, OptimizerPair)
+    assert pair.draw is not None
+    return pair.draw(rng)
 
 
 class Ends:
@@ -70,11 +102,12 @@ def windows(size: int, stride: int, padding: int) -> dict[str, Any]:
     ],
 )
 def test_the_smallest_and_the_largest_configuration_of_a_layer(name: str, least: Any, greatest: Any) -> None:
-    draw: Any = configurations._LAYERS[name][0]
     for ends, (shape, options) in ((LEAST, least), (GREATEST, greatest)):
-        drawn_shape, drawn = draw(ends)
-        assert drawn_shape == shape
-        assert drawn == pytest.approx(options) if name == "batchnorm2d" else drawn == options
+        case = drawn_case(name, ends)
+        assert case.shape == shape
+        assert case.options == pytest.approx(options) if name == "batchnorm2d" else case.options == options
+        assert case.values in DRAWN_VALUES[name]
+        assert (case.layout, case.calls) == ("contiguous", 1), "those are drawn for every layer alike"
 
 
 SGD = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0}
@@ -94,24 +127,25 @@ SGD = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0
     ],
 )
 def test_the_least_and_the_greatest_settings_of_an_optimizer(name: str, ends: Any, options: dict[str, Any]) -> None:
-    drawn = configurations._OPTIMIZERS[name](ends)
+    drawn = drawn_options(name, ends)
     assert drawn.pop("betas", None) == options.get("betas")
     assert drawn == pytest.approx({key: value for key, value in options.items() if key != "betas"})
 
 
 def test_a_whole_number_is_one_of_both_ends_or_between() -> None:
     rng = np.random.default_rng(0)
-    assert {configurations._whole(rng, 2, 4) for _ in range(100)} == {2, 3, 4}
+    assert {whole(rng, 2, 4) for _ in range(100)} == {2, 3, 4}
 
 
 @pytest.mark.parametrize("name", ["conv2d", "maxpool2d"])
 def test_the_windows_of_every_configuration_fit_and_some_only_just(name: str) -> None:
-    draw, rng = configurations._LAYERS[name][0], np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     beyond: dict[tuple[int, int], set[int]] = {}
     for _ in range(3000):
-        shape, options = draw(rng)
+        case = drawn_case(name, rng)
         for axis in (0, 1):
-            kernel, padding, size = options["kernel_size"][axis], options["padding"][axis], shape[2 + axis]
+            kernel, padding = case.options["kernel_size"][axis], case.options["padding"][axis]
+            size = case.shape[2 + axis]
             beyond.setdefault((kernel, padding), set()).add(size - max(1, kernel - 2 * padding))
     pads = {kernel: range(3) if name == "conv2d" else range(kernel // 2 + 1) for kernel in range(1, 5)}
     assert beyond.keys() == {(kernel, padding) for kernel, some in pads.items() for padding in some}
@@ -121,11 +155,12 @@ def test_the_windows_of_every_configuration_fit_and_some_only_just(name: str) ->
 def test_the_sides_of_a_configuration_are_drawn_one_by_one() -> None:
     rng = np.random.default_rng(1)
     for name, keys in (("conv2d", ("kernel_size", "stride", "padding")), ("maxpool2d", ("kernel_size", "stride"))):
-        drawn = [configurations._LAYERS[name][0](rng) for _ in range(300)]
+        drawn = [drawn_case(name, rng) for _ in range(300)]
         for key in keys:
-            sides = {options[key] for _, options in drawn}
+            sides = {case.options[key] for case in drawn}
             assert sides == set(itertools.product({a for a, _ in sides}, repeat=2))
-    assert len({shape for shape, _ in (configurations._maps(rng) for _ in range(50))}) > 40
+    for name in ("relu", "flatten"):
+        assert len({drawn_case(name, rng).shape for _ in range(50)}) > 40
 
 
 def share(found: list[bool]) -> float:
@@ -134,9 +169,9 @@ def share(found: list[bool]) -> float:
 
 def test_a_choice_of_two_is_made_either_way_as_often() -> None:
     rng = np.random.default_rng(0)
-    for draw in (configurations._convolution, configurations._linear):
-        assert share([draw(rng)[1]["bias"] for _ in range(1500)]) == pytest.approx(0.5, abs=0.05)
-    sgd = [configurations._sgd(rng) for _ in range(3000)]
+    for name in ("conv2d", "linear"):
+        assert share([drawn_case(name, rng).options["bias"] for _ in range(1500)]) == pytest.approx(0.5, abs=0.05)
+    sgd = [drawn_options("sgd", rng) for _ in range(3000)]
     plain = [options for options in sgd if not options["momentum"]]
     assert share([bool(options["momentum"]) for options in sgd]) == pytest.approx(0.5, abs=0.05)
     assert not any(options["nesterov"] for options in plain), "torch wants a momentum with it"
@@ -145,16 +180,17 @@ def test_a_choice_of_two_is_made_either_way_as_often() -> None:
     assert not any(options["dampening"] for options in moving if options["nesterov"])
     assert share([bool(o["dampening"]) for o in sgd if not o["nesterov"]]) == pytest.approx(0.5, abs=0.06)
     assert share([bool(options["weight_decay"]) for options in sgd]) == pytest.approx(0.5, abs=0.05)
-    dims = [configurations._rows(rng)[1]["dim"] for _ in range(500)]
-    assert share([dim == 1 for dim in dims]) == pytest.approx(0.5, abs=0.1)
+    for name in ("softmax", "log_softmax"):
+        dims = [drawn_case(name, rng).options["dim"] for _ in range(500)]
+        assert share([dim == 1 for dim in dims]) == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[str, str, Case | dict[str, Any]]]:
     """4,000 configurations, of which no arrays are drawn: pair, dtype, and the case or the optimizer's options."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configurations, "draw_probe", lambda _, case, dtype, __: (dtype, case))
-        patch.setattr(configurations, "draw_steps", lambda options, dtype, _: (dtype, options))
+        patch.setattr(LayerPair, "probe", lambda _, case, dtype, __: (dtype, case))
+        patch.setattr(optimizers, "draw_steps", lambda options, dtype, _: (dtype, options))
         drawn: list[Any] = list(random_configurations(4000))
     return [(pair.name, *probe) for pair, probe in drawn]
 
@@ -169,6 +205,56 @@ def test_a_round_has_every_pair_but_the_models_and_mostly_convolutions(cases: li
     assert names == names[:20] * 200
 
 
+def of(name: str, often: int) -> LayerPair:
+    return LayerPair(name, scratch.ReLU, nn.ReLU, bounds.exact, (), often=often)
+
+
+@pytest.mark.parametrize(
+    ("often", "order"),
+    [
+        ({"a": 2, "b": 1}, "aba"),
+        ({"a": 1, "b": 2}, "bab"),
+        ({"a": 1, "b": 1}, "ab"),
+        ({"b": 1, "a": 1}, "ba"),  # where two are due at once, in the order of the registry
+        ({"a": 4, "b": 2}, "abaaba"),
+        ({"a": 3, "b": 0}, "aaa"),
+        ({}, ""),
+    ],
+)
+def test_each_pair_comes_as_often_as_it_says_evenly_spread(often: dict[str, int], order: str) -> None:
+    pairs: list[Pair] = [of(name, number) for name, number in often.items()]
+    assert "".join(pair.name for pair in in_turn(pairs)) == order
+
+
+def test_what_has_one_configuration_only_draws_none() -> None:
+    rng = np.random.default_rng(0)
+    sgd = REGISTRY["sgd"]
+    assert isinstance(sgd, OptimizerPair)
+    for pair in (REGISTRY["cnn"], REGISTRY["lenet5"], of("relu", 0), dataclasses.replace(sgd, draw=None)):
+        assert pair.random_probe("float64", rng) is None
+
+
+def test_a_pair_that_is_to_be_drawn_and_draws_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configurations, "REGISTRY", {"idle": of("idle", 2)})
+    with pytest.raises(AssertionError, match="idle is drawn 2 times and draws nothing"):
+        next(random_configurations(1))
+
+
+@pytest.mark.parametrize("name", [name for name, pair in REGISTRY.items() if not isinstance(pair, ModelPair)])
+def test_a_configuration_is_what_its_pair_draws_in_the_dtype(name: str) -> None:
+    pair = REGISTRY[name]
+    for number, dtype in enumerate(("float64", "float32")):
+        probe = pair.random_probe(dtype, np.random.default_rng(number))
+        assert probe is not None
+        assert probe.dtype == dtype
+        draw = drawn_case if isinstance(pair, LayerPair) else drawn_options
+        drawn = draw(name, np.random.default_rng(number))
+        assert probe.options == (drawn.options if isinstance(drawn, Case) else drawn)
+        if isinstance(drawn, Case):
+            assert probe.calls[0].inputs[0].shape == drawn.shape
+            assert probe.case.startswith(drawn.name)
+
+
 def test_rounds_alternate_between_the_dtypes(cases: list[Any]) -> None:
     dtypes = [dtype for _, dtype, _ in cases]
     assert dtypes == (["float64"] * 20 + ["float32"] * 20) * 100
@@ -179,7 +265,7 @@ def test_every_layer_is_drawn_in_every_layout_with_every_kind_of_value_that_suit
         if isinstance(pair, LayerPair):
             mine = [case for other, _, case in cases if other == name]
             assert {case.layout for case in mine} == set(values.LAYOUTS)
-            assert {case.values for case in mine} == set(configurations._LAYERS[name][1]) <= set(values.VALUES)
+            assert {case.values for case in mine} == DRAWN_VALUES[name] <= set(values.VALUES)
         elif isinstance(pair, OptimizerPair):
             assert all(isinstance(options, dict) for other, _, options in cases if other == name)
 
@@ -196,8 +282,8 @@ def test_a_configuration_depends_on_its_seed_and_number_only() -> None:
     assert [probe.case for _, probe in drawn] == [probe.case for _, probe in again[:4]]
     np.testing.assert_array_equal(drawn[2][1].calls[0].inputs[0], again[2][1].calls[0].inputs[0])
     assert len(again) == 8
-    # The fourth is of a linear layer, whose size is drawn first.
-    assert drawn[3][0].name == "linear"
-    assert drawn[3][1].options["in_features"] == np.random.default_rng([7, 3]).integers(1, 41)
+    # The third is of a linear layer, whose size is drawn first.
+    assert drawn[2][0].name == "linear"
+    assert drawn[2][1].options["in_features"] == np.random.default_rng([7, 2]).integers(1, 41)
     zero = [[probe.case for _, probe in random_configurations(4, *seed)] for seed in ((), (0,), (7,))]
     assert zero[0] == zero[1] != zero[2]

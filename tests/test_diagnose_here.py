@@ -14,19 +14,10 @@ from torch import nn
 
 import scratch
 from compare.diagnosis import diagnose as module
-from compare.diagnosis.diagnose import (
-    _always_with_gradients,
-    _answer,
-    _buffers,
-    _constructor,
-    _driver,
-    _is_ours,
-    _making,
-    _plain,
-    diagnose,
-)
+from compare.diagnosis.diagnose import _answer, _is_ours, diagnose
+from compare.diagnosis.driving.driver import Driver, _plain
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import UndrivableError, UnsupportedError
+from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
 from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.verdict import Diagnosis
@@ -323,7 +314,7 @@ ONE = Interface(layout="F", single=True)
 )
 def test_weights_that_code_updates_itself_are_not_seen_afterwards(factory: Any, recovered: set[str]) -> None:
     probe = next(p for p in likeness("linear").pair.examined() if len(p.calls[0].inputs[0]) == 1)
-    driven = _driver(lambda: factory, likeness("linear"))(ONE, probe)
+    driven = Driver(lambda: factory, likeness("linear")).drive(ONE, probe)
     assert set(driven.updated) == {"weight", "bias"}
     assert set(driven.recovered) == recovered
     assert not {"weight after use", "bias after use"} & driven.tensors.keys()
@@ -334,13 +325,13 @@ def test_weights_that_code_leaves_alone_are_seen_afterwards() -> None:
     probe = next(like.pair.examined())
     first = tuple(replace(c, inputs=(c.inputs[0][:1],), grad_output=c.grad_output[:1]) for c in probe.calls)
     interface = replace(ONE, weight_layouts={"weight": "IO"})
-    driven = _driver(lambda: Rows, like)(interface, replace(probe, calls=first))
+    driven = Driver(lambda: Rows, like).drive(interface, replace(probe, calls=first))
     assert (driven.updated, driven.recovered) == ((), ())
     assert {"weight after use", "bias after use"} <= driven.tensors.keys()
 
 
 def test_our_own_layer_is_driven_as_it_is() -> None:
-    driven = _driver(lambda: scratch.Linear, likeness("linear"))(Interface(), linear_probe())
+    driven = Driver(lambda: scratch.Linear, likeness("linear")).drive(Interface(), linear_probe())
     assert (driven.updated, driven.recovered) == ((), ())
     assert "weight after use" in driven.tensors
 
@@ -356,7 +347,7 @@ def pool_back(g: Array, cache: Any) -> Array:
 
 def test_functions_that_never_read_a_setting_that_matters_do_not_support_it() -> None:
     like = likeness("maxpool2d")
-    drive = _driver(lambda: (pool, pool_back), like)
+    drive = Driver(lambda: (pool, pool_back), like).drive
     kernel_2, kernel_3 = (
         next(p for p in like.pair.examined() if p.options.get("kernel_size") == size) for size in (2, 3)
     )
@@ -371,14 +362,14 @@ def descent(w: Array, dw: Array, config: dict[str, Any]) -> Array:
 
 def test_an_optimizer_function_that_never_reads_a_setting_does_not_support_it() -> None:
     like = likeness("sgd")
-    drive = _driver(lambda: descent, like)
+    drive = Driver(lambda: descent, like).drive
     plain, momentum = list(like.pair.examined())[:2]
     assert plain.options == {"lr": 0.1}
     assert "weight" in drive(Interface(), plain).tensors
     with pytest.raises(UnsupportedError, match=r"^momentum=0\.9$"):
         drive(Interface(), momentum)
-    for driven in (_driver(lambda: scratch.SGD, like), _driver(lambda: Descent, like)):
-        assert "weight" in driven(Interface(), plain).tensors
+    for driver in (Driver(lambda: scratch.SGD, like), Driver(lambda: Descent, like)):
+        assert "weight" in driver.drive(Interface(), plain).tensors
 
 
 def test_an_object_is_only_made_where_its_options_are_tried() -> None:
@@ -388,11 +379,10 @@ def test_an_object_is_only_made_where_its_options_are_tried() -> None:
         made.append((in_features, out_features))
         return Rows()
 
-    construct = _constructor(lambda: factory, likeness("linear"))
-    construct(Interface(), linear_probe())
+    Driver(lambda: factory, likeness("linear")).construct(Interface(), linear_probe())
     assert made == [(7, 4)]
     with pytest.raises(UndrivableError):
-        _constructor(lambda: Demanding, likeness("relu"))(Interface(), next(likeness("relu").pair.examined()))
+        Driver(lambda: Demanding, likeness("relu")).construct(Interface(), next(likeness("relu").pair.examined()))
 
 
 class Demanding:
@@ -400,45 +390,49 @@ class Demanding:
         self.something = something
 
 
+def made_with(like: Likeness, interface: Interface, probe: Probe) -> Making:
+    """What anything is made with for a probe."""
+    return Driver(lambda: None, like)._making(interface, probe)
+
+
 def test_a_constructor_is_offered_the_weights_in_its_own_layout() -> None:
     like, probe = likeness("linear"), linear_probe("float32")
     weight, bias = probe.state["weight"], probe.state["bias"]
-    plain = _making(like)(Interface(), probe)
+    plain = made_with(like, Interface(), probe)
     np.testing.assert_array_equal(plain.weights["weight"], weight)
     np.testing.assert_array_equal(plain.weights["bias"], bias)
-    assert (plain.dtype, plain.fixed, plain.pairs) == ("float32", False, False)
+    assert (plain.dtype, plain.fixed, plain.size_pairs) == ("float32", False, False)
     assert plain.options == probe.options
     assert plain.defaults["bias"] is True
-    turned = _making(like)(Interface(weight_layouts={"weight": "IO"}, pairs=True), probe)
+    assert plain.about is like.pair.about
+    turned = made_with(like, Interface(weight_layouts={"weight": "IO"}, size_pairs=True), probe)
     np.testing.assert_array_equal(turned.weights["weight"], weight.T)
-    assert turned.pairs
-    unfit = _making(like)(Interface(weight_layouts={"weight": "HWIO"}), probe)
+    assert turned.size_pairs
+    unfit = made_with(like, Interface(weight_layouts={"weight": "HWIO"}), probe)
     assert unfit.weights.keys() == {"bias"}
 
 
 def test_what_a_module_was_made_with_is_offered_by_name() -> None:
     like = likeness(nn.Sequential(nn.Linear(4, 3)))
     probe = next(like.pair.examined())
-    making = _making(like)(Interface(), probe)
+    making = made_with(like, Interface(), probe)
     assert making.weights.keys() == {"weight", "bias"}
     fixed = likeness(nn.Linear(4, 3, bias=False))
-    making = _making(fixed)(Interface(), next(fixed.pair.examined()))
+    making = made_with(fixed, Interface(), next(fixed.pair.examined()))
     assert making.fixed
     assert (making.options["in_features"], making.options["bias"]) == (4, False)
-    both = _making(replace(fixed, hints={"eps": 1.0, "p": 0.5}))(Interface(), replace(probe, options={"eps": 2.0}))
+    both = made_with(replace(fixed, hints={"eps": 1.0, "p": 0.5}), Interface(), replace(probe, options={"eps": 2.0}))
     assert both.options == {"eps": 2.0, "p": 0.5}
 
 
 def test_the_buffers_of_the_reference() -> None:
-    assert _buffers(likeness("sgd")) == frozenset()
-    assert _buffers(likeness("linear")) == frozenset()
-    assert _buffers(likeness("cnn")) == frozenset()
+    for name in ("sgd", "linear", "cnn"):
+        assert REGISTRY[name].buffers() == frozenset()
     norm = frozenset({"running_mean", "running_var", "num_batches_tracked"})
-    assert _buffers(likeness("batchnorm2d")) == norm
     pair = REGISTRY["batchnorm2d"]
     assert isinstance(pair, LayerPair)
-    alone: Likeness = replace(likeness("batchnorm2d"), pair=replace(pair, cases=pair.cases[:1]))
-    assert _buffers(alone) == norm
+    assert pair.buffers() == norm
+    assert replace(pair, cases=pair.cases[:1]).buffers() == norm
 
 
 def test_arrays_are_handed_over_as_plain_ones() -> None:
@@ -463,8 +457,9 @@ def test_an_answer_is_that_of_the_session() -> None:
 def test_parameters_that_lack_a_gradient_in_some_step_are_left_out() -> None:
     steps = tuple({name: np.full(2, float(n)) for name in names} for n, names in enumerate(("ab", "abc", "bac")))
     probe = Probe("case", "float64", {"lr": 0.5}, {name: np.zeros(2) for name in "abcd"}, gradients=steps)
-    kept = _always_with_gradients(probe)
+    kept = REGISTRY["sgd"].without_conventions(probe)
     assert list(kept.state) == ["a", "b"]
     assert [step.keys() for step in kept.gradients] == [{"a", "b"}] * 3
     assert [step["b"][0] for step in kept.gradients] == [0, 1, 2]
     assert (kept.case, kept.options) == ("case", {"lr": 0.5})
+    assert REGISTRY["linear"].without_conventions(probe) is probe

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compare.machine import doctor
-from compare.machine.doctor import Finding
+from compare.machine.doctor import Check
 from tests.test_data import write_mnist
 
 
@@ -63,7 +63,7 @@ def install(
     devices: int | Exception = 1,
     kernel: Exception | None = None,
     product: Exception | None = None,
-) -> Finding:
+) -> Check:
     """Look at a CuPy with these properties."""
 
     def count() -> int:
@@ -91,20 +91,20 @@ def pretend_installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     monkeypatch.setattr("importlib.metadata.distributions", lambda: found)
 
 
-def look() -> Finding:
+def look() -> Check:
     (finding,) = doctor._cupy()
     assert "\n" not in finding.value + finding.problem
     return finding
 
 
 def test_a_cupy_that_fits_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert install(monkeypatch) == Finding("CuPy", "14.2.0 for CUDA 13.0; torch is for CUDA 13.2")
+    assert install(monkeypatch) == Check("CuPy", "14.2.0 for CUDA 13.0; torch is for CUDA 13.2")
 
 
 def test_no_cupy_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     pretend_installed(monkeypatch)
-    assert look() == Finding("CuPy", "not installed: only --device cuda needs it")
+    assert look() == Check("CuPy", "not installed: only --device cuda needs it")
 
 
 def test_a_cupy_that_cannot_be_imported_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,34 +238,34 @@ def test_an_error_is_its_first_line_that_says_something() -> None:
 
 
 def test_the_looks_come_in_their_order_and_begin_with_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def says(name: str) -> Iterator[Finding]:
-        yield Finding(name, "seen")
-        yield Finding(name, "seen again", "odd")
+    def says(name: str) -> Iterator[Check]:
+        yield Check(name, "seen")
+        yield Check(name, "seen again", "odd")
 
     for name in ("packages", "torchvision", "cuda", "cupy", "threads"):
         monkeypatch.setattr(doctor, f"_{name}", lambda name=name: says(name))
     monkeypatch.setattr(doctor, "_data", lambda folder: says(str(folder)))
     findings = doctor.examine(tmp_path)
-    assert findings[0] == Finding("Python", platform.python_version())
+    assert findings[0] == Check("Python", platform.python_version())
     names = ["packages", "torchvision", "cuda", "cupy", "threads", str(tmp_path)]
     assert [finding.name for finding in findings[1::2]] == names
-    assert findings[2::2] == [Finding(name, "seen again", "odd") for name in names]
+    assert findings[2::2] == [Check(name, "seen again", "odd") for name in names]
     assert doctor.examine()[-1].name == "None"
 
 
 def test_a_look_that_breaks_off_is_a_finding_after_what_it_found() -> None:
-    def breaks() -> Iterator[Finding]:
-        yield Finding("first", "fine")
+    def breaks() -> Iterator[Check]:
+        yield Check("first", "fine")
         raise RuntimeError("no more")
 
     assert list(doctor._guarded("things", breaks)) == [
-        Finding("first", "fine"),
-        Finding("things", "cannot be examined", "RuntimeError: no more"),
+        Check("first", "fine"),
+        Check("things", "cannot be examined", "RuntimeError: no more"),
     ]
 
 
 def test_the_table_says_what_is_wrong() -> None:
-    table = doctor.findings_table([Finding("numpy", "2.4"), Finding("torch", "in /a/[/b] [c]", "pip install it")])
+    table = doctor.findings_table([Check("numpy", "2.4"), Check("torch", "in /a/[/b] [c]", "pip install it")])
     assert isinstance(table, Table)
     assert [[str(cell) for cell in column.cells] for column in table.columns] == [
         ["numpy", "torch"],
@@ -290,16 +290,16 @@ def test_a_package_is_new_enough_too_old_or_missing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor, "requirements", lambda: needed)
     monkeypatch.setattr(metadata, "version", version)
     assert list(doctor._packages()) == [
-        Finding("gone", "missing", "pip install 'gone'"),
-        Finding("old", "2.0.9 (needs >=2.1)", "pip install 'old>=2.1'"),
-        Finding("fits", "2.1 (needs <3,>=2.1)"),
-        Finding("early", "3.0rc1 (needs >=2)"),
+        Check("gone", "missing", "pip install 'gone'"),
+        Check("old", "2.0.9 (needs >=2.1)", "pip install 'old>=2.1'"),
+        Check("fits", "2.1 (needs <3,>=2.1)"),
+        Check("early", "3.0rc1 (needs >=2)"),
     ]
 
 
 def test_torchvision_goes_with_its_torch_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "torchvision with torch"
-    assert list(doctor._torchvision()) == [Finding(name, f"import together, torch {torch.__version__}")]
+    assert list(doctor._torchvision()) == [Check(name, f"import together, torch {torch.__version__}")]
 
     class Broken:
         said = "operator torchvision::nms does not exist"
@@ -311,19 +311,19 @@ def test_torchvision_goes_with_its_torch_or_not(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     remedy = "install both from the same place: pip install --force-reinstall torch torchvision"
-    assert list(doctor._torchvision()) == [Finding(name, "built for another torch", remedy)]
+    assert list(doctor._torchvision()) == [Check(name, "built for another torch", remedy)]
     Broken.said = "libjpeg is missing"
-    assert list(doctor._torchvision()) == [Finding(name, "RuntimeError: libjpeg is missing", remedy)]
+    assert list(doctor._torchvision()) == [Check(name, "RuntimeError: libjpeg is missing", remedy)]
 
 
 def test_a_cuda_device_is_told_with_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert list(doctor._cuda()) == [Finding("CUDA", "no device: everything runs on the CPU")]
+    assert list(doctor._cuda()) == [Check("CUDA", "no device: everything runs on the CPU")]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "A Card")
     monkeypatch.setattr("torch.version.cuda", "13.2")
     device, precision = doctor._cuda()
-    assert device == Finding("CUDA", "A Card, CUDA 13.2")
+    assert device == Check("CUDA", "A Card, CUDA 13.2")
     assert precision.name == "float32 precision"
     product = torch.backends.cuda.matmul.fp32_precision
     assert f"matrix product {product}; gradtwin switches both to ieee for its own work" in precision.value
@@ -338,9 +338,9 @@ def test_the_threads_of_every_blas_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
     begin = f"{os.cpu_count()} cores; torch {torch.get_num_threads()}; "
-    assert list(doctor._threads()) == [Finding("threads", f"{begin}openblas 0.3.30: 2, mkl: 4")]
+    assert list(doctor._threads()) == [Check("threads", f"{begin}openblas 0.3.30: 2, mkl: 4")]
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools[:1])
-    assert list(doctor._threads()) == [Finding("threads", f"{begin}none found")]
+    assert list(doctor._threads()) == [Check("threads", f"{begin}none found")]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -349,7 +349,7 @@ def test_data_are_official_foreign_damaged_or_not_there(
 ) -> None:
     root = tmp_path / "data"
     assert list(doctor._data(root)) == [
-        Finding("MNIST", f"not in {root}: downloaded when asked for, or --dataset digits")
+        Check("MNIST", f"not in {root}: downloaded when asked for, or --dataset digits")
     ]
     raw = write_mnist(root / "MNIST" / "raw", packed=packed)
     read = gzip.open if packed else open
@@ -358,11 +358,11 @@ def test_data_are_official_foreign_damaged_or_not_there(
         with read(path, "rb") as file:
             sums[path.name.removesuffix(".gz")] = hashlib.md5(file.read()).hexdigest()
     monkeypatch.setattr(doctor, "OFFICIAL", sums)
-    assert list(doctor._data(root)) == [Finding("MNIST", f"in {raw}, checksums match")]
+    assert list(doctor._data(root)) == [Check("MNIST", f"in {raw}, checksums match")]
     other = {"train-labels-idx1-ubyte": "0" * 32, "t10k-images-idx3-ubyte": "0" * 32}
     monkeypatch.setattr(doctor, "OFFICIAL", sums | other)
     problem = "not official: train-labels-idx1-ubyte, t10k-images-idx3-ubyte; delete all four to have them downloaded"
-    assert list(doctor._data(root)) == [Finding("MNIST", f"in {raw}, checksums differ", problem)]
+    assert list(doctor._data(root)) == [Check("MNIST", f"in {raw}, checksums differ", problem)]
     path = raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}"
     path.write_bytes(b"")
     (damaged,) = doctor._data(root)

@@ -289,8 +289,8 @@ def test_a_relu_flips_where_the_signs_differ() -> None:
     model = nn.Sequential(nn.ReLU())
     found = flips(model, *values(np.array([[1.0, -1e-17, 2.0]]), np.array([[1.0, 1e-17, -2.0]])))
     assert found == [
-        Flip("0", (0, 1), -1e-17, 1e-17, narrow=True, pooling=False),
-        Flip("0", (0, 2), 2.0, -2.0, narrow=False, pooling=False),
+        Flip("0", (0, 1), -1e-17, 1e-17, narrow=True, words="input"),
+        Flip("0", (0, 2), 2.0, -2.0, narrow=False, words="input"),
     ]
     assert str(found[0]) == "0 at [0, 1]: input -1e-17 in scratch, 1e-17 in torch"
     assert flips(model, *values(np.array([[0.0, -1.0]]), np.array([[-0.0, -2.0]]))) == []

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.making import Functions, Making, UndrivableError, UnsupportedError, construct
 from scratch import Array
@@ -138,7 +140,7 @@ def test_constructors_are_given_options_under_their_own_names() -> None:
 
     options = {"in_channels": 2, "out_channels": 5, "kernel_size": (3, 3), "stride": (2, 2), "padding": 1}
     assert construct(Own, making(options)).given == (5, 2, 3, 2, 1, 2)
-    assert construct(Own, making(options, pairs=True)).given == (5, 2, (3, 3), (2, 2), (1, 1), 2)
+    assert construct(Own, making(options, size_pairs=True)).given == (5, 2, (3, 3), (2, 2), (1, 1), 2)
     with pytest.raises(UnsupportedError, match="bias=False"):
         construct(Own, making(options | {"bias": False}))
     assert construct(Own, making(options | {"bias": False}, fixed=True)).given[0] == 5
@@ -150,3 +152,36 @@ def test_an_object_is_copied_and_never_used_itself() -> None:
     assert copied is not subject
     copied.W[...] = 1
     assert not subject.W.any()
+
+
+def test_an_argument_called_like_a_weight_is_no_weight_of_a_layer_that_has_none() -> None:
+    def forward(x: Any, kernel: int) -> Any:
+        n, c, h, w = x.shape
+        cut = x[:, :, : h // kernel * kernel, : w // kernel * kernel]
+        blocks = cut.reshape(n, c, h // kernel, kernel, w // kernel, kernel)
+        return blocks.mean(axis=(3, 5)), (x, kernel)
+
+    def backward(grad_output: Any, cache: Any) -> Any:
+        x, kernel = cache
+        grad_input = np.zeros_like(x)
+        spread = np.repeat(np.repeat(grad_output, kernel, 2), kernel, 3) / kernel**2
+        grad_input[:, :, : spread.shape[2], : spread.shape[3]] = spread
+        return grad_input
+
+    assert diagnose((forward, backward), like=nn.AvgPool2d(2), with_example=False).ok
+
+
+def test_a_layer_with_three_sides_is_driven() -> None:
+    class Pointwise:
+        def __init__(self) -> None:
+            self.W, self.b = np.zeros((1, 1, 1, 1, 1)), np.zeros(1)
+
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return x * self.W.item() + self.b.item()
+
+        def backward(self, grad_output: Any) -> Any:
+            self.dW, self.db = np.full((1, 1, 1, 1, 1), (grad_output * self.x).sum()), np.array([grad_output.sum()])
+            return grad_output * self.W.item()
+
+    assert diagnose(Pointwise, like=nn.Conv3d(1, 1, 1), input_shape=(1, 3, 3, 3), with_example=False).ok

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compare.pairs.tolerance import conditioning_factor
 from torch import nn
 
 import scratch
-from compare.pairs import models, tolerance, weights
+from compare.pairs import end_to_end, models, weights
+from compare.pairs.bounds import conditioning_factor, growth, sum_of_products
 from compare.pairs.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.layers.loss import cross_entropy
 from compare.pairs.models import ModelPair, check_layers, check_model
 from compare.pairs.observe import Call, Tensors, record_calls
 from compare.pairs.pair import LayerPair
 from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
-from compare.verify import models as checking
 from scratch import Array
 
 
@@ -172,16 +172,16 @@ def test_what_parameters_were_before_has_their_names_after() -> None:
 
 
 def test_how_many_perturbations_the_roundings_amount_to() -> None:
-    assert models.roundings_of(torch_model()) == conditioning_factor(3) == 8 * 3**0.5
-    assert models.roundings_of(nn.Sequential(nn.ReLU())) == 8
+    assert end_to_end.roundings_of(torch_model()) == conditioning_factor(3) == 8 * 3**0.5
+    assert end_to_end.roundings_of(nn.Sequential(nn.ReLU())) == 8
 
 
 def test_the_rounding_of_the_layers_by_the_rules_of_their_kinds() -> None:
     reference = torch_model()
     calls = record_calls(reference, IMAGES, LABELS)
-    own = models.own_rounding_of_gradients(reference, IMAGES, LABELS)
-    first, last = (tolerance.sum_of_products(reference[n], [calls[str(n)]], "float64") for n in (0, 3))
-    loss = tolerance.cross_entropy(nn.CrossEntropyLoss(), [calls["loss"]], "float64")
+    own = end_to_end.own_rounding_of_gradients(reference, IMAGES, LABELS)
+    first, last = (sum_of_products(reference[n], [calls[str(n)]], "float64") for n in (0, 3))
+    loss = cross_entropy(nn.CrossEntropyLoss(), [calls["loss"]], "float64")
     right = {
         "loss": loss["output"],
         "logits": last["output"],
@@ -200,11 +200,11 @@ def test_the_rounding_of_the_layers_by_the_rules_of_their_kinds() -> None:
 def test_without_perturbations_only_the_last_rounding_of_each_tensor_is_left(
     monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr(models, "one_ulp_away", lambda x, _: x)
-    monkeypatch.setattr(models, "moved_reference", lambda reference, *_: reference)
+    monkeypatch.setattr(end_to_end, "one_ulp_away", lambda x, _: x)
+    monkeypatch.setattr(end_to_end, "moved_reference", lambda reference, *_: reference)
     reference, images = torch_model(getattr(torch, dtype)), IMAGES.astype(dtype)
     found = bounds_end_to_end(reference, images, LABELS, seed=0)
-    own = models.own_rounding_of_gradients(reference, images, LABELS)
+    own = end_to_end.own_rounding_of_gradients(reference, images, LABELS)
     assert found.keys() == run_torch(reference, images, LABELS).keys()
     for name, bound in own.items():
         np.testing.assert_array_equal(found[name], bound)
@@ -212,7 +212,7 @@ def test_without_perturbations_only_the_last_rounding_of_each_tensor_is_left(
     np.testing.assert_array_equal(found["logits of one image"], own["logits"][:1])
     # The gradient of the first of three steps counts three times, that of the second twice.
     times, steps, ending = (6, 3, "after 3 steps") if dtype == "float64" else (1, 1, "after 1 step")
-    rounding = 2 * tolerance.growth(np.asarray(8.0 * steps), dtype)
+    rounding = 2 * growth(np.asarray(8.0 * steps), dtype)
     for name in ("0.weight", "0.bias", "3.weight", "3.bias"):
         size = np.abs(weights.torch_state(reference)[name])
         owner, leaf = name.split(".")
@@ -240,9 +240,11 @@ def test_the_bounds_have_the_worst_of_eight_perturbations(monkeypatch: pytest.Mo
         change = next(changes)
         return {name: array + change + 0.25 * ("after" in name) * (len(given) > 1) for name, array in expected.items()}
 
-    monkeypatch.setattr(models, "moved_reference", moved)
-    monkeypatch.setattr(models, "run_torch", run)
-    monkeypatch.setattr(models, "one_ulp_away", lambda x, rng: x + 1 if isinstance(rng, np.random.Generator) else rng)
+    monkeypatch.setattr(end_to_end, "moved_reference", moved)
+    monkeypatch.setattr(end_to_end, "run_torch", run)
+    monkeypatch.setattr(
+        end_to_end, "one_ulp_away", lambda x, rng: x + 1 if isinstance(rng, np.random.Generator) else rng
+    )
     found = bounds_end_to_end(reference, IMAGES, LABELS, seed=0, blank_free=False)
     assert found.keys() == expected.keys()
     # The convolution, the linear layer and the loss. Weights count by how far they are moved anew.
@@ -298,7 +300,7 @@ def test_the_layers_are_held_to_the_rule_of_their_kind_on_what_the_reference_gav
     reference = torch_model()
     calls = record_calls(reference, IMAGES, LABELS)
     of_loss = {row.tensor: row for row in rows if row.case == "loss isolated"}
-    bound = tolerance.cross_entropy(nn.CrossEntropyLoss(), [calls["loss"]], "float64")["output"]
+    bound = cross_entropy(nn.CrossEntropyLoss(), [calls["loss"]], "float64")["output"]
     assert of_loss["output"].bound == float(bound)
     used = {"input after use", "input 1 after use", "grad_output after use"}
     assert of_loss.keys() == {"output", "grad_input"} | used
@@ -316,7 +318,7 @@ def test_the_seed_of_a_model_check_draws_its_perturbations() -> None:
             used.append((given[3], more))
             return bounds_end_to_end(*given, **more)
 
-        patch.setattr(checking, "bounds_end_to_end", bounds)
+        patch.setattr(models, "bounds_end_to_end", bounds)
         check_model(SMALL, STATE, images, LABELS[:2], 7, blank_free=True)
         check_model(SMALL, STATE, images, LABELS[:2])
     assert used == [(7, {"blank_free": True}), (0, {"blank_free": False})]
@@ -367,8 +369,8 @@ def test_what_the_layers_saw_one_by_one_is_forgotten_before_both_run_end_to_end(
         return {name: np.full(array.shape, 1e-12) for name, array in right.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checking, "run_scratch", run)
-        patch.setattr(checking, "bounds_end_to_end", loose)
+        patch.setattr(models, "run_scratch", run)
+        patch.setattr(models, "bounds_end_to_end", loose)
         rows = check_model(pair, state, images, LABELS[:4], blank_free=True)
     assert "end to end, 4 images" in {row.case for row in rows}
     assert not [case for case, _ in wrong(rows) if case.startswith("end")]
@@ -405,12 +407,13 @@ def test_an_update_that_is_not_made_is_told_by_its_size() -> None:
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checking, "compare", compare)
+        for module in ("models", "pair"):  # end to end, and layer by layer
+            patch.setattr(f"compare.pairs.{module}.compare", compare)
         assert check_model(SMALL, STATE, IMAGES, LABELS) == []
     (given, more) = seen[-1]
     assert given[:2] == ("small", "end to end, 5 images")
     np.testing.assert_array_equal(more["start"]["3.weight after 3 steps"], STATE["3.weight"])
-    assert all("start" not in other for _, other in seen[:-1])
+    assert [(case, more) for (_, case, *_), more in seen[:-1]] == [(case, {}) for case in LAYERS]
 
 
 class Raises(scratch.ReLU):
@@ -464,11 +467,11 @@ def test_the_calls_of_a_layer_are_compared_whole() -> None:
     assert isinstance(pair, LayerPair)
     x = np.array([[1.0, -2.0]])
     calls = [Call((x,), np.ones((1, 2))), Call((x + 1,), np.ones((1, 2)))]
-    rows = checking.check_calls(pair, "name", "case", scratch.ReLU(), nn.ReLU(), calls, "float64")
+    rows = pair.check_calls("name", "case", scratch.ReLU(), nn.ReLU(), calls, "float64")
     assert wrong(rows) == []
     assert {(row.pair, row.case, row.dtype) for row in rows} == {("name", "case", "float64")}
     assert "grad_input of call 2" in {row.tensor for row in rows}
-    (row,) = checking.check_calls(pair, "name", "case", Raises(), nn.ReLU(), calls, "float32")
+    (row,) = pair.check_calls("name", "case", Raises(), nn.ReLU(), calls, "float32")
     assert (row.pair, row.case, row.dtype, row.problem) == ("name", "case", "float32", "raised SystemExit: no")
 
 

@@ -18,7 +18,6 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,13 @@ import scratch
 from compare import cli
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
-from compare.lesson import agreement, examples, server, with_torch
+from compare.lesson import agreement, examples, server
 from compare.lesson.build import Lesson, build
 from compare.lesson.chapters import close, contents, learnt, why, windows
 from compare.lesson.history import Curve, train_small
 from compare.lesson.layers import LAYERS, Layer
 from compare.lesson.not_as_shown import NotAsShown
-from compare.lesson.scene import Scene, trained_rows
+from compare.lesson.scene import Scene
 from compare.lesson.showing import chart, source
 from compare.machine.data import Dataset
 from compare.machine.errors import UserError
@@ -52,6 +51,7 @@ from compare.pairs.weights import scratch_state
 from compare.pictures import inline
 from compare.training.findings import Findings, Parting
 from compare.verify.agreement import check
+from compare.verify.trained import check_trained
 from scratch import naive
 from tests.conftest import Run
 from tests.test_lesson_history import begin
@@ -98,7 +98,9 @@ def test_tags_are_the_numbers_in_comments() -> None:
 
 
 def test_beside_marks_what_differs() -> None:
-    own, twin = source.beside(source.listing(with_torch.relu), source.listing(with_torch.flatten))
+    own, twin = source.beside(
+        source.listing(LAYERS["relu"].shown.in_torch), source.listing(LAYERS["flatten"].shown.in_torch)
+    )
     for side in (own, twin):
         assert [line.text.strip() for line in side.lines if line.marked] == [
             side.lines[0].text,
@@ -152,9 +154,9 @@ def test_a_wrong_layer_fails_its_example(name: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_computed_by_hand_is_held_against_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, by_hand = examples._GIVEN["relu"]
-    off = [replace(line, value=line.value + 1e-3) for line in by_hand(given)]
-    monkeypatch.setitem(examples._GIVEN, "relu", (given, lambda _: off))
+    relu = LAYERS["relu"]
+    off = [replace(line, value=line.value + 1e-3) for line in relu.shown.by_hand(relu.shown.given)]
+    monkeypatch.setitem(LAYERS, "relu", replace(relu, shown=replace(relu.shown, by_hand=lambda _: off)))
     with pytest.raises(NotAsShown, match=r"the example of relu, \(1\) by hand: max\(0, −1\) = 0, not 0"):
         examples.examples()
 
@@ -707,10 +709,9 @@ def test_the_trained_twins_are_compared_with_every_label_moved_on(
         seen.append(images.dtype.name)
         return []
 
-    monkeypatch.setattr("compare.lesson.scene.check_model", check_model)
+    monkeypatch.setattr("compare.verify.trained.check_model", check_model)
     after = {"scratch": {"conv1.bias": np.ones(1)}, "torch": {"conv1.bias": np.full(1, 2.0)}}
-    history: Any = SimpleNamespace(dataset=digits, after=after)
-    assert trained_rows(MODELS["cnn"], history, 7) == []
+    assert check_trained(MODELS["cnn"], after["torch"], digits, 7) == []
     assert seen == ["float64", "float32"]
 
 
@@ -718,7 +719,7 @@ def test_the_trained_twins_are_compared_with_every_label_moved_on(
 def test_trained_twins_that_disagree_have_no_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("cnn", "end to end", "loss", "float64", (), 1.0, 1.0, 0.0, 1.0, (), "2 instead of 1")
     monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
-    monkeypatch.setattr("compare.lesson.build.trained_rows", lambda *_: [row])
+    monkeypatch.setattr("compare.lesson.build.check_trained", lambda *_: [row])
     with pytest.raises(NotAsShown, match=r"the trained cnn: loss of cnn \[end to end, float64\]: 2 instead of 1"):
         build(scene.history)
 
@@ -729,7 +730,7 @@ def test_trained_twins_that_disagree_have_no_page(scene: Scene, monkeypatch: pyt
 def test_the_page_shows_the_source_as_it_is(lesson: Lesson) -> None:
     shown = set(re.findall(r'<span class="ln">\d+</span>(.*)', lesson.html))
     plain = {text_of(line).strip() for line in shown}
-    for code in (scratch.Conv2d.backward, scratch.train_step, with_torch.maxpool2d, naive.conv2d):
+    for code in (scratch.Conv2d.backward, scratch.train_step, LAYERS["maxpool2d"].shown.in_torch, naive.conv2d):
         assert {line.text.strip() for line in source.listing(code).lines} <= plain
 
 

@@ -15,7 +15,7 @@ import scratch
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
 from compare.lesson.chapters import gallery as module
-from compare.lesson.chapters.gallery import Finding, Mistake, count_ties, gallery
+from compare.lesson.chapters.gallery import Mistake, Seen, count_ties, gallery
 from compare.lesson.chapters.notes import note as note_of
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.data import Dataset
@@ -352,13 +352,13 @@ def test_what_begins_to_show_alike_is_offered_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stage = module._stage(model_pair("cnn"), states["cnn"], images, labels)
-    right = module._Trial(find_fault("relu-no-mask"), "relu1", {}, (Finding("a", False, ""),))
+    right = module._Trial(find_fault("relu-no-mask"), "relu1", {}, (Seen("a", False, ""),))
     asked: list[str] = []
 
     def others(*_: object) -> Iterator[module._Trial]:
         for at, tensor in enumerate(offered):
             asked.append(tensor)
-            yield replace(right, fault=replace(right.fault, made=str(at)), findings=(Finding(tensor, False, ""),))
+            yield replace(right, fault=replace(right.fault, made=str(at)), findings=(Seen(tensor, False, ""),))
 
     monkeypatch.setattr(module, "_others", others)
     choices = module._choices(stage, right, {}, np.random.default_rng(0))

@@ -21,7 +21,6 @@ from compare.machine.data import Dataset
 from compare.machine.errors import UserError
 from compare.pairs import weights
 from compare.pairs.observe import Tensors
-from compare.training import run as training
 from compare.training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from compare.training.drift import Drift
 from compare.training.findings import Findings
@@ -29,6 +28,7 @@ from compare.training.lockstep import Epoch, Progress, Step, lockstep
 from compare.training.run import run_twins
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Twins
+from compare.verify import trained
 from scratch.data import NAMES
 from tests.test_data import idx
 
@@ -97,7 +97,7 @@ def assert_same_weights(own: dict[str, Tensors] | None, expected: dict[str, Tens
 def _short_proofs() -> Iterator[None]:
     """The proofs before and after are tested elsewhere, and take most of the time of a short run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PROOF_IMAGES", 4)
+        patch.setattr(trained, "IMAGES", 4)
         yield
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import scratch
-from compare.diagnosis.likeness import Likeness, defaults_of, likeness, only_with, options_of, parse_like, takes
+from compare.diagnosis.likeness import Likeness, _inputs, defaults_of, likeness, only_with, parse_like
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
+from compare.pairs.layers import KNOWN_OPTIONS
 from compare.pairs.measured import measured
-from compare.pairs.pair import LayerPair
+from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes
+from compare.pairs.pair import LayerPair, arguments_of, takes
 from compare.pairs.registry import REGISTRY
+from scratch import Array
 
 NAMES = (
     "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam, "
     "cnn, lenet5"
 )
 LAYOUTS = ("strided", "fortran", "batch last", "read-only")
+SCORES = ["normal", "zeros", "large", "uneven"]
 Shape = tuple[int, ...]
 
 
@@ -80,7 +87,7 @@ def test_a_registered_name_is_its_pair(name: str) -> None:
     for like in (name, pair, pair.torch):
         found = likeness(like)
         assert found.pair is pair
-        assert found.fixed is (name in ("cnn", "lenet5"))
+        assert found.pair.fixed is (name in ("cnn", "lenet5"))
         assert found.parts == {"": pair}
         assert found.hints == {}
         assert found.build is not None
@@ -140,7 +147,8 @@ def test_a_registered_layer_keeps_its_rule_and_gets_cases_of_its_own() -> None:
         Case(first, {}, "normal", "contiguous", 3),
     )
     assert pair.rule is registered("conv2d").rule
-    assert (pair.takes_targets, pair.random, found.fixed) == (False, None, True)
+    assert (pair.targets, pair.random, pair.fixed) == (None, None, True)
+    assert (pair.weights, pair.options) == (registered("conv2d").weights, registered("conv2d").options)
     assert found.parts == {"": registered("conv2d")}
     assert found.hints == {
         "in_channels": 3,
@@ -172,8 +180,27 @@ def test_a_module_outside_the_registry_is_held_to_a_measured_bound_and_has_no_tw
     assert pair.rule is measured
     assert pair.scratch is scratch.Module
     assert pair.random is None
-    assert (found.build, found.parts, found.fixed) == (None, {}, True)
+    assert (found.build, found.parts, pair.fixed) == (None, {}, True)
+    assert (pair.weights, pair.options) == ({}, {})  # of its weights nothing is known
     assert found.hints == {"approximate": "none"}
+
+
+@pytest.mark.parametrize(
+    ("module", "input_shape", "names"),
+    [
+        (nn.Conv1d(4, 3, 2), (4, 5), ["in_channels", "out_channels", "kernel_size", "stride", "padding", "bias"]),
+        (nn.Sequential(nn.Linear(3, 4), nn.GELU()), None, ["in_features", "out_features", "bias"]),
+        (nn.Sequential(nn.GELU(), nn.Sequential(nn.Softmax(1))), None, ["dim"]),
+        (nn.Sequential(nn.GELU()), None, []),
+    ],
+)
+def test_an_option_outside_the_registry_means_what_it_means_for_the_layers_inside(
+    module: nn.Module, input_shape: Shape | None, names: list[str]
+) -> None:
+    options = layer_of(likeness(module, input_shape)).options
+    assert {name: KNOWN_OPTIONS[name] for name in names}.items() <= options.items() <= KNOWN_OPTIONS.items()
+    inside = [arguments_of(layer) for layer in module.modules()]
+    assert set(options) == {name for name in KNOWN_OPTIONS if any(name in taken for taken in inside)}
 
 
 def test_a_random_layer_stays_random() -> None:
@@ -186,11 +213,28 @@ def test_a_random_layer_stays_random() -> None:
     [(nn.MSELoss(), True), (nn.CrossEntropyLoss(), True), (nn.Softmax(1), False), (nn.ReLU(), False)],
 )
 def test_losses_take_targets(module: nn.Module, expected: bool) -> None:
-    assert layer_of(likeness(module)).takes_targets is expected
+    assert (layer_of(likeness(module)).targets is not None) is expected
 
 
-ALL = ["normal", "integers", "zeros", "post-relu", "magnitudes", "per-channel"]
-FLAT = ALL[:-1]
+@pytest.mark.parametrize(
+    ("module", "normwise"),
+    [
+        (nn.Conv2d(1, 2, 3), True),
+        (nn.Linear(4, 2), True),
+        (nn.ReLU(), False),
+        (nn.BatchNorm2d(2), False),
+        (nn.GELU(), True),  # measured: nobody knows what is inside
+        (nn.Sequential(nn.ReLU()), True),
+    ],
+)
+def test_other_algorithms_are_right_where_its_pair_says_so_and_where_nothing_is_known(
+    module: nn.Module, normwise: bool
+) -> None:
+    assert layer_of(likeness(module)).normwise is normwise
+
+
+FLAT = ["normal", "integers", "zeros", "post-relu", "magnitudes"]
+ALL = [*FLAT, "per-channel"]
 
 
 @pytest.mark.parametrize(
@@ -198,15 +242,20 @@ FLAT = ALL[:-1]
     [
         (nn.Conv2d(1, 2, 3), None, ALL),
         (nn.MaxPool2d(2), None, ALL),
-        (nn.ReLU(), None, ALL),
-        (nn.Flatten(), None, ALL),
+        (nn.ReLU(), None, FLAT),  # it does the same in every channel
+        (nn.Flatten(), None, ["normal", "per-channel", "magnitudes"]),
         (nn.BatchNorm2d(2), None, ALL),
         (nn.Linear(4, 2), None, FLAT),  # no channels
-        (nn.Linear(4, 2), (5, 4), ALL),
+        (nn.Linear(4, 2), (5, 4), FLAT),
         (nn.ReLU(), (4,), FLAT),
-        (nn.Softmax(1), None, ["normal", "zeros", "integers"]),
-        (nn.Softmax(1), (3, 4), ["normal", "per-channel", "zeros", "integers"]),
-        (nn.Dropout(0.5), None, ["normal", "per-channel", "zeros", "integers"]),
+        (nn.Flatten(), (4,), ["normal", "magnitudes"]),
+        (nn.Dropout(0.5), (4,), ["normal"]),
+        (nn.GELU(), (4,), ["normal", "zeros", "integers"]),
+        (nn.Softmax(1), None, SCORES),
+        (nn.Softmax(1), (3, 4), SCORES),
+        (nn.LogSoftmax(1), None, SCORES),
+        (nn.CrossEntropyLoss(), None, SCORES),
+        (nn.Dropout(0.5), None, ["normal", "per-channel"]),
         (nn.GELU(), None, ["normal", "per-channel", "zeros", "integers"]),
         # Ties whose winner rounding chooses: only a sum without a bias is 0 in every order.
         (
@@ -226,6 +275,29 @@ def test_values_are_of_the_kinds_that_the_module_decides(
     assert kinds_of(module, input_shape) == kinds
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(1, 2, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.BatchNorm2d(2),
+        nn.Dropout(0.5),
+        nn.Linear(4, 2),
+        nn.Softmax(1),
+        nn.LogSoftmax(1),
+        nn.CrossEntropyLoss(),
+    ],
+)
+def test_a_registered_layer_is_tried_on_the_values_of_the_cases_of_its_pair(module: nn.Module) -> None:
+    pair = layer_of(likeness(module))
+    kinds = list(dict.fromkeys(case.values for case in registered(pair.name).cases))
+    if len(pair.cases[0].shape) < 3:
+        kinds = [kind for kind in kinds if kind != "per-channel"]
+    assert kinds_of(module) == kinds
+
+
 def test_only_what_is_an_attribute_of_a_module_is_known_of_its_arguments() -> None:
     class Scaled(nn.Module):
         def __init__(self, *args: Any, scale: Any = 2, other: Any = 1, bias: Any = None, **kwargs: Any) -> None:
@@ -235,8 +307,34 @@ def test_only_what_is_an_attribute_of_a_module_is_known_of_its_arguments() -> No
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    assert likeness(Scaled()).hints == {"scale": 3, "bias": False}
-    assert likeness(Scaled(bias=[0])).hints == {"scale": 3, "bias": True}
+    assert likeness(Scaled()).hints == {"scale": 3, "bias": None}
+    assert likeness(Scaled(bias=[0])).hints == {"scale": 3, "bias": [0]}
+
+
+def test_of_an_argument_that_is_kept_as_a_weight_it_is_known_whether_there_is_one() -> None:
+    class Shifted(nn.Module):
+        def __init__(self, bias: bool = True, slope: bool = True, steep: bool = False) -> None:
+            super().__init__()
+            self.register_parameter("bias", nn.Parameter(torch.ones(1)) if bias else None)
+            self.register_parameter("slope", nn.Parameter(torch.ones(1)) if slope else None)
+            self.steep = steep
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    for bias in (False, True):
+        for slope in (False, True):
+            for steep in (False, True):
+                assert likeness(Shifted(bias, slope, steep)).hints == {"bias": bias, "slope": slope, "steep": steep}
+
+
+def test_arguments_are_those_of_the_constructor_that_is_asked_for() -> None:
+    assert arguments_of(nn.Linear(3, 4)) == {"in_features": 3, "out_features": 4, "bias": True}
+
+    def other(out_features: int, depth: int) -> tuple[int, int]:
+        return out_features, depth
+
+    assert arguments_of(nn.Linear(3, 4), other) == {"out_features": 4}
 
 
 # The scratch twin
@@ -317,20 +415,33 @@ def test_what_scratch_has_not_has_no_twin(module: nn.Module, input_shape: Shape 
     assert layer_of(found).scratch is scratch.Module
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, -1), (2, -1), (1, 2), (1, -2), (1, 1)])
-def test_flattening_other_axes_has_no_twin(start: int, end: int) -> None:
-    with pytest.raises(ValueError, match=r"^Flatten: start_dim must be 1 and end_dim -1$"):
-        options_of(nn.Flatten(start, end), registered("flatten"))
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (0, -1, "Flatten: start_dim must be 1, the only value supported, got 0"),
+        (2, -1, "Flatten: start_dim must be 1, the only value supported, got 2"),
+        (1, 2, "Flatten: end_dim must be -1, the only value supported, got 2"),
+        (1, -2, "Flatten: end_dim must be -1, the only value supported, got -2"),
+        (1, 1, "Flatten: end_dim must be -1, the only value supported, got 1"),
+    ],
+)
+def test_flattening_other_axes_has_no_twin(start: int, end: int, message: str) -> None:
+    flatten = nn.Flatten(start, end)
+    options = registered("flatten").options_of(flatten)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        scratch.Flatten(**options)
+    assert likeness(flatten).build is None
 
 
 def test_the_options_of_a_twin_are_those_that_scratch_has() -> None:
-    assert options_of(nn.Flatten(), registered("flatten")) == {}
-    assert options_of(nn.Linear(3, 4, bias=False), registered("linear")) == {
+    assert registered("flatten").options_of(nn.Flatten()) == {"start_dim": 1, "end_dim": -1}
+    assert registered("relu").options_of(nn.ReLU(inplace=True)) == {}
+    assert registered("linear").options_of(nn.Linear(3, 4, bias=False)) == {
         "in_features": 3,
         "out_features": 4,
         "bias": False,
     }
-    assert options_of(nn.MaxPool2d(2), registered("maxpool2d"))["stride"] == 2
+    assert registered("maxpool2d").options_of(nn.MaxPool2d(2))["stride"] == 2
 
 
 def test_the_defaults_of_a_pair_are_those_of_the_torch_constructor() -> None:
@@ -404,34 +515,203 @@ def test_a_module_that_takes_no_shape_asks_for_one(module: nn.Module, input_shap
     )
 
 
+def numbers(shape: Shape) -> list[Array]:
+    """An input alone."""
+    return [np.zeros(shape, np.float32)]
+
+
+def with_numbers(shape: Shape) -> list[Array]:
+    """An input, and targets like it."""
+    return [np.zeros(shape, np.float32), np.zeros(shape, np.float32)]
+
+
+def with_classes(shape: Shape) -> list[Array]:
+    """An input, and a class for each image."""
+    return [np.zeros(shape, np.float32), np.zeros(shape[0], np.int64)]
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "expected"),
+    [
+        (nn.ReLU(), numbers((1, 1)), True),
+        (nn.ReLU(), numbers((0, 3)), False),  # nothing comes out
+        (nn.Linear(3, 2), numbers((5, 3)), True),
+        (nn.Linear(3, 2).double(), numbers((5, 3)), True),
+        (nn.Linear(3, 2), numbers((5, 4)), False),
+        (nn.LSTM(3, 2), numbers((4, 3)), False),  # more than one output
+        (nn.Bilinear(3, 3, 2), numbers((4, 3)), False),  # more than one input
+        (nn.Bilinear(3, 3, 2), with_numbers((4, 3)), True),
+        (nn.MSELoss(), with_numbers((5, 7)), True),
+        (nn.MSELoss(), numbers((5, 7)), False),
+        (nn.CrossEntropyLoss(), with_classes((5, 7)), True),
+        (nn.CrossEntropyLoss(), with_classes((1, 4)), True),
+        (nn.NLLLoss(), with_classes((5, 7)), True),
+        (nn.NLLLoss(), with_numbers((5, 7)), False),
+        (nn.CrossEntropyLoss(), with_classes((5, 7, 2)), False),
+        (Only((2, 3)), numbers((2, 3)), True),
+        *((Only((2, 3), error), numbers((2, 4)), False) for error in (RuntimeError, ValueError, IndexError, TypeError)),
+    ],
+)
+def test_whether_a_module_takes_its_inputs(module: nn.Module, inputs: list[Array], expected: bool) -> None:
+    first, *targets = inputs
+    assert takes(module, first.shape, (lambda *_: targets[0]) if targets else None) is expected
+
+
+def test_targets_that_cannot_be_drawn_are_not_taken() -> None:
+    def refuses(*_: Any) -> Array:
+        raise IndexError("no classes")
+
+    assert not takes(nn.CrossEntropyLoss(), (3,), refuses)
+    assert not layer_of(likeness("cross_entropy")).takes(nn.CrossEntropyLoss(), (3,))
+
+
+def test_a_layer_of_ones_own_takes_what_the_one_takes_that_it_is_derived_from() -> None:
+    class Wide(nn.Conv2d):
+        pass
+
+    class Dense(nn.Linear):
+        pass
+
+    assert [case.shape for case in layer_of(likeness(Wide(4, 2, 3))).cases][:2] == [(3, 4, 8, 7), (2, 4, 4, 6)]
+    assert layer_of(likeness(nn.Sequential(Wide(4, 2, 3), nn.ReLU()))).cases[0].shape == (3, 4, 8, 7)
+    assert [case.shape for case in layer_of(likeness(Dense(7, 2))).cases][:2] == [(4, 7), (1, 7)]
+
+
+@pytest.mark.parametrize("module", [nn.LazyConv2d(2, 3), nn.Bilinear(7, 7, 2), nn.CosineSimilarity()])
+def test_what_has_no_weights_yet_or_two_inputs_is_refused(module: nn.Module) -> None:
+    with pytest.raises(UserError, match="no input shape was found"):
+        likeness(module)
+
+
+def test_for_one_image_small_cases_have_one_too() -> None:
+    alone = layer_of(likeness(nn.Linear(3, 2))).for_one_image()
+    assert alone is not None
+    assert [(case.shape, case.calls) for case in alone.small] == [((1, 3), 1), ((1, 3), 2)]
+    assert {call.inputs[0].shape for probe in alone.small_probes(True) for call in probe.calls} == {(1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "shape", "expected"),
+    [
+        ("relu", nn.ReLU(), (1, 1), True),
+        ("relu", nn.ReLU(), (0, 3), False),
+        ("linear", nn.Linear(3, 2), (5, 3), True),
+        ("linear", nn.Linear(3, 2).double(), (5, 3), True),
+        ("linear", nn.Linear(3, 2), (5, 4), False),
+        ("batchnorm2d", nn.BatchNorm2d(2), (3, 2, 1, 1), True),
+        ("batchnorm2d", nn.BatchNorm2d(2), (1, 2, 1, 1), False),
+        ("cross_entropy", nn.CrossEntropyLoss(), (5, 7), True),
+        ("cross_entropy", nn.CrossEntropyLoss(), (1, 4), True),
+        ("cross_entropy", nn.CrossEntropyLoss(), (5, 7, 2), False),
+        ("relu", nn.MSELoss(), (5, 7), False),  # a pair without targets gives none
+    ],
+)
+def test_whether_a_layer_takes_a_shape_with_the_targets_of_its_pair(
+    name: str, module: nn.Module, shape: Shape, expected: bool
+) -> None:
+    assert registered(name).takes(module, shape) is expected
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "expected"),
     [
-        (nn.ReLU(), (1, 1), True),
-        (nn.ReLU(), (0, 3), False),  # nothing comes out
-        (nn.Linear(3, 2), (5, 3), True),
-        (nn.Linear(3, 2).double(), (5, 3), True),
-        (nn.Linear(3, 2), (5, 4), False),
-        (nn.LSTM(3, 2), (4, 3), False),  # more than one output
-        (nn.Bilinear(3, 3, 2), (4, 3), False),  # more than one input
         (nn.MSELoss(), (5, 7), True),
-        (nn.CrossEntropyLoss(), (5, 7), True),
-        (nn.CrossEntropyLoss(), (1, 4), True),
+        (nn.MSELoss(), (5, 7, 2), True),
         (nn.NLLLoss(), (5, 7), True),
-        (nn.CrossEntropyLoss(), (5, 7, 2), False),
-        (Only((2, 3)), (2, 3), True),
-        *((Only((2, 3), error), (2, 4), False) for error in (RuntimeError, ValueError, IndexError, TypeError)),
+        (nn.NLLLoss(), (5, 7, 2), False),
     ],
 )
-def test_whether_a_module_takes_a_shape(module: nn.Module, shape: Shape, expected: bool) -> None:
-    assert takes(module, shape) is expected
+def test_what_is_like_one_loss_is_tried_with_the_targets_that_were_found_for_it(
+    module: nn.Module, shape: Shape, expected: bool
+) -> None:
+    assert layer_of(likeness(module)).takes(module, shape) is expected
+
+
+@pytest.mark.parametrize(
+    ("module", "targets"),
+    [(nn.MSELoss(), with_numbers), (nn.NLLLoss(), with_classes), (nn.CrossEntropyLoss(), with_classes)],
+)
+def test_the_targets_of_a_loss_are_numbers_where_it_takes_them_and_else_classes(
+    module: nn.Module, targets: Callable[[Shape], list[Array]]
+) -> None:
+    shapes, draw = _inputs(module, {"": module}, None)
+    assert shapes == [(5, 7), (1, 4)]
+    assert draw is not None
+    like = targets((200, 7))[1]
+    for dtype in ("float32", "float64"):
+        drawn = draw(np.random.default_rng(0), (200, 7), dtype)
+        assert drawn.shape == like.shape
+        if targets is with_classes:
+            assert drawn.dtype == like.dtype
+            assert set(drawn.tolist()) == set(range(7))
+        else:
+            assert drawn.dtype == dtype
+            assert 0 < drawn.min() < 0.2  # a probability too
+            assert 0.8 < drawn.max() < 1
+
+
+def test_what_has_one_input_has_no_targets() -> None:
+    conv = nn.Conv2d(4, 2, 3)
+    assert _inputs(conv, {"": conv}, (4, 6, 5)) == ([(3, 4, 6, 5), (1, 4, 6, 5)], None)
 
 
 def test_trying_a_shape_leaves_the_module_as_it_was() -> None:
     norm = nn.BatchNorm2d(2).double()
     assert takes(norm, (3, 2, 4, 4))
+    assert registered("batchnorm2d").takes(norm, (3, 2, 4, 4))
     assert norm.weight.dtype == torch.float64
     assert norm.num_batches_tracked == 0
+
+
+# The axes of its weights
+
+
+def axes_of(like: Any, input_shape: Shape | None = None) -> dict[str, Axes]:
+    found = likeness(like, input_shape)
+    return found.axes(next(found.pair.probes("float64")).state)
+
+
+def test_the_axes_of_a_weight_are_those_that_its_layer_knows() -> None:
+    assert axes_of("conv2d") == {"weight": KERNELS, "bias": VECTOR}
+    assert axes_of("linear") == axes_of(nn.Linear(3, 2)) == {"weight": MATRIX, "bias": VECTOR}
+    count = {"num_batches_tracked": Axes("")}
+    norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), VECTOR) | count
+    assert axes_of(nn.BatchNorm2d(3)) == norm
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Sequential(nn.BatchNorm2d(3), nn.GELU()))
+    assert axes_of(network) == {
+        "0.weight": KERNELS,
+        "0.bias": VECTOR,
+        **{f"1.0.{name}": axes for name, axes in norm.items()},
+    }
+    assert axes_of("relu") == {}
+
+
+def test_a_layer_is_asked_for_the_axes_before_their_number_is() -> None:
+    found, own = likeness(nn.Sequential(nn.Linear(3, 2))), Axes("IO", ("OI",))
+    parts = {"0": replace(registered("linear"), weights={"weight": own})}
+    state = {"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "weight": np.ones((2, 3)), "1.weight": np.ones((2, 3))}
+    assert replace(found, parts=parts).axes(state) == {
+        "0.weight": own,
+        "0.bias": VECTOR,
+        "weight": MATRIX,
+        "1.weight": MATRIX,
+    }
+
+
+def test_of_a_weight_that_no_layer_knows_the_number_of_axes_tells_them() -> None:
+    assert axes_of(nn.Conv1d(4, 3, 2), (4, 5)) == {"weight": Axes("OIL"), "bias": VECTOR}
+    assert axes_of(OwnConv(1, 2, 3)) == {"weight": KERNELS, "bias": VECTOR}
+    state = {f"of {n}": np.zeros((1,) * n) for n in range(7)}
+    assert likeness("relu").axes(state) == {
+        "of 0": Axes(""),
+        "of 1": VECTOR,
+        "of 2": MATRIX,
+        "of 3": Axes("OIL"),
+        "of 4": KERNELS,
+        "of 5": Axes("OIDHW"),
+        "of 6": Axes(""),
+    }
+    assert likeness("sgd").axes({"weight": np.zeros((2, 3)), "bias": np.zeros(2)}) == {"weight": MATRIX, "bias": VECTOR}
 
 
 # A command line
@@ -517,4 +797,9 @@ def test_an_option_is_set_in_every_case_and_nothing_else_is_changed() -> None:
         assert case == Case(was.shape, {**was.options, "bias": False}, was.values, was.layout, was.calls)
     assert any(case.options.get("bias", True) for case in old.cases)
     assert (new.name, new.scratch, new.torch, new.rule) == (old.name, old.scratch, old.torch, old.rule)
-    assert (after.fixed, after.parts, after.build) == (before.fixed, before.parts, before.build)
+    assert (new.fixed, after.parts, after.build) == (old.fixed, before.parts, before.build)
+
+
+@pytest.mark.parametrize("name", ["sgd", "cnn"])
+def test_what_has_no_cases_with_options_stays_as_it_is(name: str) -> None:
+    assert only_with(likeness(name), "bias", False).pair is REGISTRY[name]

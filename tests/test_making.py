@@ -17,17 +17,24 @@ from compare.diagnosis.driving.making import (
     Settings,
     UndrivableError,
     UnsupportedError,
+    by_sides,
     construct,
     is_forward,
+    refuse_missing,
     refuse_unknown,
     settings_of,
     single,
 )
+from compare.pairs.layers import KNOWN_OPTIONS
+from compare.pairs.layers.normalisation import BATCHNORM2D
+from compare.pairs.options import Option
 
 CONV_DEFAULTS = {"stride": 1, "padding": 0, "bias": True, "device": None}
 POOL_DEFAULTS = {"stride": None, "padding": 0}
 NORM_DEFAULTS = {"eps": 1e-5, "momentum": 0.1, "affine": True}
 CONV = {"in_channels": 2, "out_channels": 5, "kernel_size": 3}
+SIZES = {"in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features"}
+KERNEL_KEYS = ("kernel_size", "pool_size", "size", "f", "hf")  # of the settings
 WEIGHT, BIAS = np.arange(90.0).reshape(5, 2, 3, 3), np.arange(5.0)
 
 
@@ -120,9 +127,33 @@ def test_an_option_stands_under_every_usual_key(options: dict[str, Any], setting
 
 @pytest.mark.parametrize(("size", "height", "width"), [((2, 3), 2, 3), (4, 4, 4)])
 def test_a_kernel_stands_in_the_settings_with_both_sides(size: Any, height: int, width: int) -> None:
-    whole = dict.fromkeys(("kernel_size", "pool_size", "size", "f", "hf"), size)
+    whole = dict.fromkeys(KERNEL_KEYS, size)
     sides = {"pool_height": height, "pool_width": width, "kernel_height": height, "kernel_width": width}
     assert settings_of({"kernel_size": size}) == whole | sides
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kernel_size": (2, 3), "stride": (1, 4)}, {"kernel_height": 2, "kernel_width": 3}),
+        ({"kernel_size": 4}, {"kernel_height": 4, "kernel_width": 4}),
+        ({"stride": 2, "p": 0.5, "unknown": (1, 2)}, {}),
+        ({}, {}),
+    ],
+)
+def test_the_two_numbers_of_a_kernel_have_names_of_their_own(options: dict[str, Any], expected: dict[str, int]) -> None:
+    assert by_sides(options, KNOWN_OPTIONS) == expected
+
+
+def test_which_options_have_two_numbers_is_what_is_known_of_them() -> None:
+    about = {"window": Option(sides=("rows", "columns")), "kernel_size": Option(two_sided=True)}
+    options = {"window": (2, 3), "kernel_size": 5}
+    assert by_sides(options, about) == {"rows": 2, "columns": 3}
+    settings = {"window": (2, 3), "rows": 2, "columns": 3, **dict.fromkeys(KERNEL_KEYS, 5)}
+    assert settings_of(options, about) == settings
+    functions = Functions(conv_forward, None, options, about)
+    assert functions.settings == settings | {"mode": "train"}
+    assert functions.about is about
 
 
 def conv_forward(x: Any, w: Any, b: Any, conv_param: Any) -> Any: ...
@@ -203,7 +234,34 @@ def test_a_pair_of_equal_numbers_becomes_one(value: Any, expected: Any) -> None:
 )
 def test_sizes_are_passed_as_one_number_or_as_pairs(option: str, given: Any, one: Any, pair: Any) -> None:
     assert making({option: given}).value(option) == one
-    assert making({option: given}, pairs=True).value(option) == pair
+    assert making({option: given}, size_pairs=True).value(option) == pair
+
+
+def test_what_is_known_of_the_options_says_which_are_sizes_defaults_and_implied() -> None:
+    about = {"dilation": Option(two_sided=True), "step": Option(default="window"), "axis": Option(implied=(2,))}
+    known = making({"dilation": 2, "window": 3, "stride": 4}, {"step": None}, about=about, size_pairs=True)
+    assert (known.value("dilation"), known.value("stride"), known.value("step")) == ((2, 2), 4, 3)
+    known.refuse(["step"])
+    making({"axis": 2}, {"axis": None}, about=about).refuse(["axis"])
+    for options, refused in (({"axis": 1}, "axis"), ({"dim": 1}, "dim"), ({"window": 3, "step": 2}, "step")):
+        with pytest.raises(UnsupportedError, match=rf"^{refused}="):
+            making(options, {"axis": None, "dim": None, "step": None}, about=about).refuse([refused])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["x", "w"], SIZES | {"affine"}),
+        (["x", "bias"], {"bias", "affine"}),
+        (["filters", "biases"], SIZES | {"bias", "affine"}),
+        (["x", "stride", "running_mean"], set()),
+        ([], set()),
+    ],
+)
+def test_weights_show_the_options_that_make_their_shapes_or_drop_them(arguments: list[str], shown: set[str]) -> None:
+    assert making({}).shown_by(arguments) == shown
+    assert making({}).shown_by(iter(arguments)) == shown
+    assert making({}, about={"bias": Option(), "p": Option()}).shown_by(arguments) == set()
 
 
 def test_an_option_that_is_not_given_has_torchs_default() -> None:
@@ -417,7 +475,7 @@ def test_an_option_that_torch_requires_and_they_do_not_take_is_refused() -> None
 def test_the_sides_of_a_kernel_are_passed_one_by_one(size: Any, expected: Any) -> None:
     options = {"kernel_size": size, "stride": (1, 3)}
     assert construct(class_of(initialize_sides), making(options, POOL_DEFAULTS)).given == expected
-    assert construct(class_of(initialize_sides), making(options, POOL_DEFAULTS, pairs=True)).given == expected
+    assert construct(class_of(initialize_sides), making(options, POOL_DEFAULTS, size_pairs=True)).given == expected
 
 
 def test_a_constructor_is_given_copies_of_the_weights_and_then_misses_no_size() -> None:
@@ -441,8 +499,47 @@ def test_a_constructor_that_requires_a_bias_is_excused_from_having_none(own: str
 
 
 def test_a_bias_that_torch_has_no_option_for_cannot_be_told() -> None:
+    without_option = {"eps": 1e-5, "momentum": 0.1}
     with pytest.raises(UndrivableError, match="Theirs: cannot tell what to pass as w, b;"):
-        construct(class_of(initialize_weights), making({"num_features": 3}, NORM_DEFAULTS))
+        construct(class_of(initialize_weights), making({"num_features": 3}, without_option))
+
+
+def test_a_normalisation_that_requires_its_weights_is_excused_from_having_none() -> None:
+    def initialize(self: Any, gamma: Any, beta: Any, eps: Any = 1e-5, momentum: Any = 0.1) -> None:
+        self.given = gamma, beta, eps, momentum
+
+    options = {"num_features": 3, "affine": False, "eps": 0.5}
+    for about in (KNOWN_OPTIONS, BATCHNORM2D.options):
+        with pytest.raises(UnsupportedError, match=r"^affine=False$"):
+            construct(class_of(initialize), making(options, NORM_DEFAULTS, about=about))
+    weights = {"weight": WEIGHT[0, 0, 0], "bias": BIAS[:3]}
+    given = construct(class_of(initialize), making(options | {"affine": True}, NORM_DEFAULTS, weights=weights)).given
+    np.testing.assert_array_equal(given[0], weights["weight"])
+    np.testing.assert_array_equal(given[1], weights["bias"])
+    assert given[2:] == (0.5, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there", "refused"),
+    [
+        (["x", "w", "b"], {"weight"}, "bias=False"),
+        (["x", "w", "b"], {"weight", "bias"}, None),
+        (["x"], set(), None),
+        (["x", "gamma"], {"bias"}, "affine=False"),
+        (["x", "gamma"], {"weight"}, None),
+        (["x", "moving_mean"], set(), None),  # no option drops it
+    ],
+)
+def test_an_argument_for_a_weight_that_is_not_there_is_refused_as_the_option_that_drops_it(
+    arguments: list[str], there: set[str], refused: str | None
+) -> None:
+    if refused is None:
+        refuse_missing(arguments, KNOWN_OPTIONS, there)
+    else:
+        with pytest.raises(UnsupportedError) as caught:
+            refuse_missing(arguments, KNOWN_OPTIONS, there)
+        assert str(caught.value) == refused
+    refuse_missing(arguments, {"bias": Option(), "affine": Option(seen_in="weight")})  # options that drop nothing
 
 
 def test_an_argument_with_a_default_is_given_no_weight() -> None:

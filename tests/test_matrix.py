@@ -72,14 +72,19 @@ class Drawn:
         self.verdicts = verdicts
         self.asked: list[tuple[int, int]] = []
         self.threads: set[int] = set()
+        self.checked: list[list[bool]] = []
         monkeypatch.setattr(matrix, "random_configurations", self.draw)
-        monkeypatch.setattr(matrix, "check_probe", lambda pair, probe: [SimpleNamespace(ok=ok) for ok in probe[pair]])
 
-    def draw(self, count: int, seed: int = 99) -> Iterator[tuple[str, dict[str, list[bool]]]]:
+    def draw(self, count: int, seed: int = 99) -> Iterator[tuple[Drawn, list[bool]]]:
         self.asked.append((count, seed))
         self.threads.add(torch.get_num_threads())
         for verdict in self.verdicts:
-            yield "pair", {"pair": verdict}
+            yield self, verdict
+
+    def check(self, probe: list[bool]) -> list[SimpleNamespace]:
+        """Stands in for that of a pair: its rows are what the probe says."""
+        self.checked.append(probe)
+        return [SimpleNamespace(ok=ok) for ok in probe]
 
 
 def test_a_false_alarm_is_a_configuration_with_any_wrong_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +92,7 @@ def test_a_false_alarm_is_a_configuration_with_any_wrong_tensor(monkeypatch: pyt
     assert false_alarms(7) == 2
     assert false_alarms(8, 3) == 2
     assert drawn.asked == [(7, 0), (8, 3)]
+    assert drawn.checked == 2 * list(drawn.verdicts)
 
 
 def test_each_mistake_comes_as_soon_as_it_is_judged_and_all_of_them_at_the_end(

@@ -34,18 +34,18 @@ from compare.diagnosis.explaining.replay import (
     _same,
     _together,
     _within,
-    _without_consequences,
     name_mistakes,
     planted,
 )
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.trial import Trial, try_probe
+from compare.diagnosis.trial import Trial, in_order, try_probe
 from compare.faults.catalogue import faults_of, find_fault
 from compare.faults.fault import Fault, plant
 from compare.pairs.models import TrainingStep
 from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
+from compare.pairs.registry import MODELS, REGISTRY
 from compare.pairs.report import Row
 from scratch import Array
 
@@ -581,11 +581,24 @@ def test_findings_of_one_mistake_are_one() -> None:
     ]
 
 
-def test_what_only_follows_from_a_wrong_tensor_of_a_model_is_left_out() -> None:
-    assert _without_consequences({"logits", "fc1.grad_bias", "loss"}) == {"logits"}
+def together(pair: str, kinds: set[str]) -> list[tuple[str, ...]]:
+    return REGISTRY[pair].described_together(in_order(kinds))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_only_follows_from_a_wrong_tensor_of_a_model_is_left_out(model: str) -> None:
+    assert together(model, {"logits", "fc1.grad_bias", "loss"}) == [("logits",)]
     updates = {"fc1.bias after a step", "fc1.weight after a step"}
-    assert _without_consequences({"fc1.grad_bias", "loss"} | updates) == {"fc1.grad_bias", "loss"}
-    assert _without_consequences(updates) == updates
+    assert together(model, {"fc1.grad_bias", "loss"} | updates) == [("fc1.grad_bias",), ("loss",)]
+    assert together(model, updates) == [("fc1.bias after a step",), ("fc1.weight after a step",)]
+    assert together(model, set()) == []
+
+
+def test_the_tensors_of_a_layer_are_described_one_by_one_and_those_of_an_optimizer_together() -> None:
+    kinds = {"output", "grad_bias", "logits", "bias after a step"}
+    assert together("linear", kinds) == [("output",), ("grad_bias",), ("bias after a step",), ("logits",)]
+    assert together("sgd", kinds) == [("output", "grad_bias", "bias after a step", "logits")]
+    assert together("linear", set()) == together("sgd", set()) == []
 
 
 # From trials to names

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from compare.bench.cells import Cell, Row
+from compare.bench.cells import Cell, ModelRow
 from compare.bench.equality import NotEqualError
 from compare.pairs.pair import LayerPair
 from compare.pairs.registry import REGISTRY
@@ -227,7 +227,7 @@ def test_a_cell_that_would_not_end_in_time_is_left_out(monkeypatch: pytest.Monke
     kept: list[tuple[str, Any]] = []
     clock = iter([0.0, 60.0, 60.0])
     monkeypatch.setattr(measure, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    row = Row(Cell("cnn", "train", 4, 1), {"scratch": 2.0, "torch": 1.0}, 2.0, 0.0)
+    row = ModelRow(Cell("cnn", "train", 4, 1), {"scratch": 2.0, "torch": 1.0}, 2.0, 0.0)
     monkeypatch.setattr(measure, "measure_cell", lambda *_: row)
     measure.measure(measure.Part("cpu", "train", ("cnn",), 1), [4, 8], 0.01, 100.0, lambda *given: kept.append(given))
     assert [(kind, value.get("batch")) for kind, value in kept] == [("rates", 4), ("left_out", None)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,12 +13,14 @@ from torch import nn
 import scratch
 import torch_ref
 from compare.machine.errors import UserError
-from compare.pairs import registry, tolerance
+from compare.pairs import bounds, cases, layers, optimizers, registry
 from compare.pairs.cases import Case
-from compare.pairs.layers.dropout import choose_dropout, dropout_given, dropout_shares
+from compare.pairs.layers import activation, loss, normalisation, pooling
+from compare.pairs.layers.dropout import choose_dropout, dropout_given, dropout_shares, one_product
 from compare.pairs.models import ModelPair
 from compare.pairs.optimizers import OptimizerPair
-from compare.pairs.pair import LayerPair
+from compare.pairs.options import USUAL_AXES, Axes
+from compare.pairs.pair import LayerPair, Pair, image_shapes, row_shapes
 from compare.pairs.registry import MODELS, REGISTRY
 
 PLAIN = ["normal", "integers", "zeros", "post-relu", "magnitudes"]
@@ -103,19 +107,132 @@ SINGLE = {
     "dropout": ["p=0.3 | 20x50 normal, 3 calls"],
 }
 SIDES: dict[str, tuple[Any, Any, Any]] = {
-    "conv2d": (scratch.Conv2d, nn.Conv2d, tolerance.sum_of_products),
-    "maxpool2d": (scratch.MaxPool2d, nn.MaxPool2d, tolerance.selection),
-    "relu": (scratch.ReLU, nn.ReLU, tolerance.exact),
-    "flatten": (scratch.Flatten, nn.Flatten, tolerance.exact),
-    "batchnorm2d": (scratch.BatchNorm2d, nn.BatchNorm2d, tolerance.batch_norm),
-    "dropout": (scratch.Dropout, nn.Dropout, tolerance.one_product),
-    "linear": (scratch.Linear, nn.Linear, tolerance.sum_of_products),
-    "softmax": (scratch.Softmax, nn.Softmax, tolerance.probabilities),
-    "log_softmax": (scratch.LogSoftmax, nn.LogSoftmax, tolerance.log_probabilities),
-    "cross_entropy": (scratch.CrossEntropyLoss, nn.CrossEntropyLoss, tolerance.cross_entropy),
-    "sgd": (scratch.SGD, torch.optim.SGD, tolerance.sgd),
-    "adam": (scratch.Adam, torch.optim.Adam, tolerance.adam),
+    "conv2d": (scratch.Conv2d, nn.Conv2d, bounds.sum_of_products),
+    "maxpool2d": (scratch.MaxPool2d, nn.MaxPool2d, pooling.selection),
+    "relu": (scratch.ReLU, nn.ReLU, bounds.exact),
+    "flatten": (scratch.Flatten, nn.Flatten, bounds.exact),
+    "batchnorm2d": (scratch.BatchNorm2d, nn.BatchNorm2d, normalisation.batch_norm),
+    "dropout": (scratch.Dropout, nn.Dropout, one_product),
+    "linear": (scratch.Linear, nn.Linear, bounds.sum_of_products),
+    "softmax": (scratch.Softmax, nn.Softmax, activation.probabilities),
+    "log_softmax": (scratch.LogSoftmax, nn.LogSoftmax, activation.log_probabilities),
+    "cross_entropy": (scratch.CrossEntropyLoss, nn.CrossEntropyLoss, loss.cross_entropy),
+    "sgd": (scratch.SGD, torch.optim.SGD, optimizers.sgd),
+    "adam": (scratch.Adam, torch.optim.Adam, optimizers.adam),
 }
+# The smallest cases, from the smallest up.
+SMALL = {
+    "conv2d": [
+        "in_channels=1, out_channels=1, kernel_size=3 | 1x1x3x3 normal",
+        "in_channels=1, out_channels=1, kernel_size=2 | 1x1x3x3 normal",
+        "in_channels=1, out_channels=1, kernel_size=3, padding=1 | 1x1x2x2 normal",
+        "in_channels=1, out_channels=1, kernel_size=3, padding=1 | 1x1x3x3 normal",
+        "in_channels=1, out_channels=1, kernel_size=2, stride=2 | 1x1x4x4 normal",
+        "in_channels=1, out_channels=1, kernel_size=2 | 2x1x2x2 normal",
+        "in_channels=2, out_channels=1, kernel_size=2 | 1x2x2x2 normal",
+        "in_channels=1, out_channels=2, kernel_size=2 | 1x1x2x2 normal",
+        "in_channels=2, out_channels=2, kernel_size=2 | 1x2x2x2 normal",
+        "in_channels=1, out_channels=1, kernel_size=2x1 | 1x1x3x3 normal",
+        "in_channels=1, out_channels=1, kernel_size=2, stride=2x1 | 1x1x4x4 normal",
+        "in_channels=1, out_channels=1, kernel_size=3, padding=1x0 | 1x1x3x3 normal",
+        "in_channels=1, out_channels=1, kernel_size=2 | 1x1x2x2 normal, 2 calls",
+        "in_channels=1, out_channels=1, kernel_size=2 | 2x1x2x2 normal, 2 calls",
+    ],
+    "maxpool2d": [
+        "kernel_size=2 | 1x1x2x2 normal",
+        "kernel_size=2 | 1x1x3x3 normal",
+        "kernel_size=2, stride=1 | 1x1x3x3 normal",
+        "kernel_size=2 | 1x1x4x4 normal",
+        "kernel_size=3, stride=2, padding=1 | 1x1x3x3 normal",
+        "kernel_size=1x2 | 1x1x2x4 normal",
+        "kernel_size=2 | 2x1x2x2 normal, 2 calls",
+    ],
+    "relu": ["1x3 normal", "1x1x2x2 normal", "1x3 normal, 2 calls"],
+    "flatten": ["1x1x1x2 normal", "1x2x1x2 normal", "1x1x2x2 normal", "2x2x2x2 normal"],
+    "batchnorm2d": [
+        "num_features=1 | 2x1x1x1 normal",
+        "num_features=1 | 3x1x1x1 normal",
+        "num_features=1 | 1x1x2x2 normal",
+        "num_features=2 | 2x2x1x2 normal",
+        "num_features=1 | 3x1x1x1 normal, 2 calls",
+    ],
+    "dropout": [],
+    "linear": [
+        "in_features=2, out_features=1 | 1x2 normal",
+        "in_features=2, out_features=2 | 1x2 normal",
+        "in_features=3, out_features=2 | 1x3 normal",
+        "in_features=2, out_features=2 | 2x2 normal",
+        "in_features=2, out_features=2 | 2x2 normal, 2 calls",
+    ],
+    "softmax": ["dim=1 | 1x2 normal", "dim=1 | 2x2 normal", "dim=0 | 2x2 normal"],
+    "log_softmax": ["dim=1 | 1x2 normal", "dim=1 | 2x2 normal", "dim=0 | 2x2 normal"],
+    "cross_entropy": [
+        "reduction=mean | 1x2 normal",
+        "reduction=mean | 2x2 normal",
+        "reduction=mean | 2x3 normal",
+        "reduction=sum | 2x2 normal",
+        "reduction=mean | 2x2 normal, 2 calls",
+    ],
+}
+OFTEN = dict.fromkeys(SIDES, 1) | {"conv2d": 5, "maxpool2d": 3, "linear": 3}
+# The axes of every weight in torch's order, and the other orders that are tried.
+WEIGHTS = {
+    "conv2d": {"weight": "OIHW", "bias": "O"},
+    "linear": {"weight": "OI", "bias": "O"},
+    "batchnorm2d": {"weight": "O", "bias": "O", "running_mean": "O", "running_var": "O"},
+}
+OTHER_ORDERS = {
+    "OIHW": ("HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"),
+    "OIDHW": (),
+    "OIL": (),
+    "OI": ("IO",),
+    "O": (),
+}
+# What is known of the options: told by the shape of a weight, one number for each side, left out by much code.
+SEEN_IN_WEIGHT = {
+    "conv2d": ["in_channels", "out_channels", "kernel_size"],
+    "maxpool2d": ["kernel_size"],
+    "linear": ["in_features", "out_features"],
+    "batchnorm2d": ["num_features"],
+}
+TWO_SIDED = {name: ["kernel_size", "stride", "padding"] for name in ("conv2d", "maxpool2d")}
+DROPPING = {
+    "conv2d": {"bias": ("bias",)},
+    "linear": {"bias": ("bias",)},
+    "batchnorm2d": {"affine": ("weight", "bias")},
+}
+OPTIONS = {
+    "conv2d": ["in_channels", "out_channels", "kernel_size", "stride", "padding", "bias"],
+    "maxpool2d": ["kernel_size", "stride", "padding"],
+    "relu": [],
+    "flatten": [],
+    "batchnorm2d": ["num_features", "eps", "momentum", "affine"],
+    "dropout": ["p"],
+    "linear": ["in_features", "out_features", "bias"],
+    "softmax": ["dim"],
+    "log_softmax": ["dim"],
+    "cross_entropy": ["reduction"],
+}
+# What the lesson shows: which tensor each equation gives.
+MAPPED = {1: "output", 2: "grad_input"}
+WEIGHTED = {1: "output", 2: "grad_bias", 3: "grad_weight", 4: "grad_input"}
+LESSONS = {
+    "conv2d": WEIGHTED,
+    "maxpool2d": MAPPED,
+    "relu": MAPPED,
+    "flatten": MAPPED,
+    "linear": WEIGHTED,
+    "softmax": MAPPED,
+    "cross_entropy": {1: "losses", 2: "output", 3: "grad_input"},
+    "sgd": {2: "velocity", 4: "weight"},
+}
+
+# What a row has to say, or else why it has nothing to say; and what a row may leave at its default.
+LAYER_FIELDS = (
+    ["small", "draw", "often", "decisions", "weights", "options", "targets", "random", "products", "lesson"],
+    {"gives", "shapes", "normwise", "fixed", "lacks"},
+)
+OPTIMIZER_FIELDS = ["draw", "often", "lesson"], {"lacks"}
 
 
 def layer(name: str) -> LayerPair:
@@ -147,18 +264,205 @@ def test_every_geometry_meets_every_kind_of_values_and_the_first_one_every_layou
 
 
 def test_a_grid_without_layouts_has_the_values_and_the_three_calls() -> None:
-    cases = registry._grid([((1, 2), {"dim": 1}), ((3,), {})], ("normal", "zeros"), layouts=False)
+    grid = cases.grid([((1, 2), {"dim": 1}), ((3,), {})], ("normal", "zeros"), layouts=False)
     names = ["dim=1 | 1x2 normal", "dim=1 | 1x2 zeros", "3 normal", "3 zeros", "dim=1 | 1x2 normal, 3 calls"]
-    assert [case.name for case in cases] == names
+    assert [case.name for case in grid] == names
+
+
+def test_the_kinds_of_values_are_named_once() -> None:
+    assert (list(cases.PLAIN), list(cases.SCORES)) == (PLAIN, SCORES)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_small_cases_go_from_the_smallest_up_to_two_calls(name: str) -> None:
+    assert [case.name for case in layer(name).small] == SMALL[name]
 
 
 def test_only_losses_take_targets_and_only_dropout_is_random() -> None:
-    layers = [pair for pair in REGISTRY.values() if isinstance(pair, LayerPair)]
-    assert [pair.name for pair in layers if pair.takes_targets] == ["cross_entropy"]
-    assert [pair.name for pair in layers if pair.random] == ["dropout"]
+    rows = [pair for pair in REGISTRY.values() if isinstance(pair, LayerPair)]
+    assert [pair.name for pair in rows if pair.targets is not None] == ["cross_entropy"]
+    assert [pair.name for pair in rows if pair.random] == ["dropout"]
+    assert [pair.name for pair in REGISTRY.values() if pair.is_random] == ["dropout"]
     random = layer("dropout").random
     assert random is not None
     assert (random.reference, random.choose, random.shares) == (dropout_given, choose_dropout, dropout_shares)
+
+
+def test_the_targets_of_cross_entropy_are_classes() -> None:
+    draw = layer("cross_entropy").targets
+    assert draw is not None
+    for dtype in ("float64", "float32"):
+        classes = draw(np.random.default_rng(0), (200, 3), dtype)
+        assert (classes.shape, classes.dtype) == ((200,), np.dtype("int64"))
+        assert set(classes) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("name", "often"), OFTEN.items())
+def test_of_twenty_random_configurations_so_many_are_of_a_pair(name: str, often: int) -> None:
+    assert sum(OFTEN.values()) == 20
+    assert REGISTRY[name].often == often
+    assert [pair.often for pair in MODELS.values()] == [0, 0]
+
+
+def test_what_each_layer_gives_and_what_it_decides() -> None:
+    rows = {name: layer(name) for name in GRIDS}
+    gives = {name: pair.gives for name, pair in rows.items() if pair.gives != "computed"}
+    assert gives == {"maxpool2d": "selected", "relu": "selected", "flatten": "unchanged"}
+    decisions = {name: pair.decisions for name, pair in rows.items() if pair.decisions is not None}
+    assert {name: (own.words, own.among_elements) for name, own in decisions.items()} == {
+        "maxpool2d": ("winner ahead of the other's by", True),
+        "relu": ("input", False),
+    }
+
+
+def test_other_algorithms_are_right_too_for_sums_of_products_only() -> None:
+    assert [pair.name for pair in REGISTRY.values() if pair.normwise] == ["conv2d", "linear"]
+    rows = {pair.name: pair.rule for pair in REGISTRY.values() if isinstance(pair, LayerPair) and pair.normwise}
+    assert rows == {"conv2d": bounds.sum_of_products, "linear": bounds.sum_of_products}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_axes_of_every_weight_are_known(name: str) -> None:
+    pair = layer(name)
+    assert {weight: axes.torch for weight, axes in pair.weights.items()} == WEIGHTS.get(name, {})
+    assert all(axes == Axes(axes.torch, OTHER_ORDERS[axes.torch]) for axes in pair.weights.values())
+    state = pair.torch(**pair.cases[0].options).state_dict()
+    # A count has no axes.
+    assert {weight: len(axes.torch) for weight, axes in pair.weights.items()} == {
+        weight: tensor.ndim for weight, tensor in state.items() if tensor.ndim
+    }
+    for weight in (*state, "other"):
+        assert pair.axes_of(weight) == pair.weights.get(weight)
+
+
+def test_the_usual_axes_of_a_weight_by_their_number() -> None:
+    usual = {1: "O", 2: "OI", 3: "OIL", 4: "OIHW", 5: "OIDHW"}
+    assert {number: axes.torch for number, axes in USUAL_AXES.items()} == usual
+    assert all(axes.others == OTHER_ORDERS[axes.torch] for axes in USUAL_AXES.values())
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_is_known_of_the_options_of_a_layer(name: str) -> None:
+    pair = layer(name)
+    about = pair.options
+    assert pair.about is about
+    assert list(about) == OPTIONS[name]
+    assert {*about} >= {option for case in (*pair.cases, *pair.small) for option in case.options}
+    assert [option for option, known in about.items() if known.seen_in] == SEEN_IN_WEIGHT.get(name, [])
+    assert {known.seen_in for known in about.values()} <= {"", "weight"}
+    assert [option for option, known in about.items() if known.two_sided] == TWO_SIDED.get(name, [])
+    assert {option: known.drops for option, known in about.items() if known.drops} == DROPPING.get(name, {})
+    assert {option for option, known in about.items() if known.often_dropped} == {"bias"} & {*about}
+    assert {option: known.implied for option, known in about.items() if known.implied} == (
+        {"dim": (1, -1)} if "dim" in about else {}
+    )
+    assert {option: known.default for option, known in about.items() if known.default} == (
+        {"stride": "kernel_size"} if "stride" in about else {}
+    )
+    assert {option: known.sides for option, known in about.items() if known.sides} == (
+        {"kernel_size": ("kernel_height", "kernel_width")} if "kernel_size" in about else {}
+    )
+
+
+def test_what_is_known_of_one_option_is_known_of_it_everywhere() -> None:
+    assert layers.KNOWN_OPTIONS.keys() == {option for name in GRIDS for option in OPTIONS[name]}
+    for name in GRIDS:
+        for option, known in layer(name).options.items():
+            assert layers.KNOWN_OPTIONS[option] == known
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_layer_takes_the_first_of_the_shapes_that_are_to_be_tried(name: str) -> None:
+    pair = layer(name)
+    usual = {"softmax": row_shapes, "log_softmax": row_shapes, "cross_entropy": row_shapes}
+    usual |= dict.fromkeys(("maxpool2d", "relu", "flatten", "dropout"), image_shapes)
+    assert pair.shapes is usual.get(name, pair.shapes)
+    module = pair.torch(**pair.cases[0].options)
+    first, *more = pair.shapes(module)
+    assert first[0] > 1
+    assert pair.takes(module, first)
+    assert any(pair.takes(module, shape) for shape in more if shape[0] == 1)
+
+
+def test_the_products_of_a_number_of_the_output_are_those_that_the_reference_adds_up() -> None:
+    counted = {name: layer(name).products for name in GRIDS if layer(name).products is not None}
+    assert list(counted) == ["conv2d", "linear"]
+    for name, count in counted.items():
+        pair = layer(name)
+        for case in pair.cases:
+            probe = pair.probe(case, "float64", np.random.default_rng(0))
+            terms = bounds.term_counts(pair.reference(probe), probe.calls)
+            output = next(array for tensor, array in terms.items() if tensor.startswith("output"))
+            bias = int(case.options.get("bias", True))
+            assert count is not None
+            assert count(pair.scratch(**case.options)) >= output.max() - bias
+            if not case.options.get("padding"):
+                assert count(pair.scratch(**case.options)) == output.max() - bias == output.min() - bias
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_the_lesson_shows_which_tensor_each_equation_gives(name: str) -> None:
+    pair = REGISTRY[name]
+    assert isinstance(pair, LayerPair | OptimizerPair)
+    lesson = pair.lesson
+    assert (lesson is not None) is (name in LESSONS)
+    if lesson is not None:
+        assert lesson.tensors == LESSONS[name]
+        assert all(callable(getattr(pair.scratch, method)) for method in lesson.methods)
+
+
+def says_all(pair: LayerPair | OptimizerPair, fields: tuple[list[str], set[str]]) -> None:
+    """A new field, too, has to be filled in everywhere, or its absence to be explained."""
+    says, may_be_left = fields
+    optional = {
+        field.name
+        for field in dataclasses.fields(pair)
+        if not (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
+    }
+    assert optional == {*says} | may_be_left
+    there = {field for field in says if getattr(pair, field)}
+    assert {field: pair.lacks.get(field) for field in says if field not in there} == pair.lacks
+    for reason in pair.lacks.values():
+        assert len(reason.split()) >= 3, reason
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_every_field_of_a_row_is_there_or_the_row_says_why_not(name: str) -> None:
+    pair = REGISTRY[name]
+    if isinstance(pair, LayerPair):
+        says_all(pair, LAYER_FIELDS)
+    else:
+        assert isinstance(pair, OptimizerPair)
+        says_all(pair, OPTIMIZER_FIELDS)
+
+
+def test_a_row_that_says_nothing_or_too_much_is_found() -> None:
+    relu, adam = layer("relu"), REGISTRY["adam"]
+    assert isinstance(adam, OptimizerPair)
+    for wrong in (
+        dataclasses.replace(relu, lesson=None),
+        dataclasses.replace(relu, small=()),
+        dataclasses.replace(relu, often=0),
+        dataclasses.replace(relu, lacks={**relu.lacks, "lesson": "it is shown anyway"}),
+        dataclasses.replace(relu, lacks={**relu.lacks, "colour": "it has none"}),
+        dataclasses.replace(relu, lacks={**relu.lacks, "weights": "none"}),
+        dataclasses.replace(relu, lacks={**relu.lacks, "weights": ""}),
+    ):
+        with pytest.raises(AssertionError):
+            says_all(wrong, LAYER_FIELDS)
+    for lacking in ({}, {"lesson": ""}, {**adam.lacks, "draw": "it draws nothing"}):
+        with pytest.raises(AssertionError):
+            says_all(dataclasses.replace(adam, lacks=lacking), OPTIMIZER_FIELDS)
+
+
+def test_the_kinds_of_pair_say_themselves_how_they_differ() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Pair("none", scratch.ReLU, nn.ReLU)  # type: ignore[abstract]
+    assert [name for name, pair in REGISTRY.items() if pair.role == "optimizer"] == ["sgd", "adam"]
+    assert {pair.role for pair in REGISTRY.values()} == {"module", "optimizer"}
+    assert [name for name, pair in REGISTRY.items() if pair.fixed] == list(MODELS)
+    buffers = {name: pair.buffers() for name, pair in REGISTRY.items() if pair.buffers()}
+    assert buffers == {"batchnorm2d": {"running_mean", "running_var", "num_batches_tracked"}}
 
 
 def test_the_settings_of_the_optimizers() -> None:
@@ -195,8 +499,16 @@ def test_a_model_takes_images_like_mnists_and_gives_ten_scores(name: str) -> Non
     )
     assert isinstance(pair, ModelPair)
     assert (pair.scratch, pair.torch, pair.image_shape, pair.num_classes) == (own, twin, (1, 28, 28), 10)
+    assert (pair.images_per_thread, pair.lesson_epochs) == {"cnn": (128, 6), "lenet5": (64, 4)}[name]
     assert registry.model_pair(name) is MODELS[name] is pair
     assert list(MODELS) == ["cnn", "lenet5"]
+
+
+def test_an_optimizer_is_looked_up_by_its_name() -> None:
+    assert registry.optimizer_pair("sgd") is REGISTRY["sgd"]
+    assert registry.optimizer_pair("adam") is REGISTRY["adam"]
+    with pytest.raises(KeyError, match="relu"):
+        registry.optimizer_pair("relu")
 
 
 # The names of cases, and the choice of pairs.
@@ -220,8 +532,13 @@ def test_a_case_is_one_call_without_options() -> None:
     case = Case((1,))
     assert (case.options, case.values, case.layout, case.calls) == ({}, "normal", "contiguous", 1)
     assert case.options is not Case((1,)).options
-    assert LayerPair("own", scratch.ReLU, nn.ReLU, tolerance.exact, ()).takes_targets is False
-    assert LayerPair("own", scratch.ReLU, nn.ReLU, tolerance.exact, ()).random is None
+
+
+def test_a_row_of_which_nothing_else_is_said_has_one_input_and_computes_the_same_each_time() -> None:
+    own = LayerPair("own", scratch.ReLU, nn.ReLU, bounds.exact, ())
+    assert own.targets is None
+    assert own.random is None
+    assert (own.gives, own.normwise, own.fixed, own.often) == ("computed", False, False, 0)
 
 
 @pytest.mark.parametrize("nothing", [None, []])
@@ -249,10 +566,12 @@ def test_a_layer_belongs_to_the_pair_of_its_class_and_of_no_other() -> None:
     class Own(nn.ReLU):
         pass
 
-    assert registry.layer_pair_of(nn.Linear(1, 2)) is REGISTRY["linear"]
-    assert registry.layer_pair_of(nn.Conv2d(1, 2, 3)) is REGISTRY["conv2d"]
+    for find in (layers.layer_pair_of, layers.registered):
+        assert find(nn.Linear(1, 2)) is REGISTRY["linear"]
+        assert find(nn.Conv2d(1, 2, 3)) is REGISTRY["conv2d"]
     for unknown in (Own(), torch_ref.CNN()):
+        assert layers.registered(unknown) is None
         with pytest.raises(UserError) as refused:
-            registry.layer_pair_of(unknown)
+            layers.layer_pair_of(unknown)
         name = type(unknown).__name__
         assert str(refused.value) == f"{name} has no registered pair; announce it in the registry of pairs"

@@ -157,6 +157,15 @@ def test_a_second_backward_adds_the_gradient_once_more() -> None:
     assert gradients == [3, 6]
 
 
+class Whole(Module):
+    """A layer of one's own that needs the batch whole."""
+
+    splits_batches = False
+
+    def forward(self, x: Array) -> Array:
+        return x / x.max()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -167,6 +176,8 @@ def test_a_second_backward_adds_the_gradient_once_more() -> None:
             r"DataParallel: module must take every image for itself, got BatchNorm2d in it \('1'\)",
         ),
         (lambda: DataParallel(scratch.Dropout()), "got Dropout in it"),
+        (lambda: DataParallel(Whole()), r"DataParallel: module must .*, got Whole in it \(''\)"),
+        (lambda: DataParallel(Sequential(Linear(1, 1), Sequential(Whole()))), r"got Whole in it \('1\.0'\)"),
     ],
 )
 def test_what_cannot_be_done_in_parts_is_refused(make: Callable[[], object], message: str) -> None:
@@ -189,9 +200,10 @@ def test_replicas_are_of_the_module_as_it_is_now() -> None:
     parallel(x)
     setattr(module, "1", scratch.Softmax())
     np.testing.assert_allclose(parallel(x).sum(axis=1), 1, rtol=1e-6)
-    setattr(module, "1", scratch.Dropout())
-    with pytest.raises(ValueError, match="got Dropout in it"):
-        parallel(x)
+    for layer in (scratch.Dropout(), Whole()):
+        setattr(module, "1", layer)
+        with pytest.raises(ValueError, match=f"got {type(layer).__name__} in it"):
+            parallel(x)
 
 
 def test_a_parameter_with_two_names_has_one_gradient_in_each_part() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from compare.diagnosis.driving import layouts, paths
 from compare.diagnosis.driving.layouts import LayoutError, for_axes, from_own, to_own
+from compare.pairs.layers import LAYERS
+from compare.pairs.options import USUAL_AXES
 from scratch import Array
 
 
@@ -226,7 +228,16 @@ def test_the_words_of_a_path_are_its_names(path: str, words: list[str]) -> None:
 
 def test_every_number_of_axes_has_as_many_letters() -> None:
     assert {axes: len(letters) for axes, letters in layouts.IMAGES.items()} == {n: n for n in range(1, 6)}
-    assert {axes: len(letters) for axes, letters in layouts.WEIGHTS.items()} == {n: n for n in range(1, 5)}
+    assert {number: len(axes.torch) for number, axes in USUAL_AXES.items()} == {n: n for n in range(1, 5)}
+
+
+def test_other_orders_of_a_weight_are_made_of_its_letters_each_at_most_once() -> None:
+    known = [*USUAL_AXES.values(), *(axes for pair in LAYERS for axes in pair.weights.values())]
+    for axes in known:
+        for order in axes.others:
+            assert set(order) <= set(axes.torch)
+            assert len(set(order)) == len(order)
+            assert order != axes.torch
 
 
 def counted(*shape: int) -> Array:

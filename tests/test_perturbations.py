@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compare.pairs.tolerance import conditioning_factor
 from torch import nn
 
-from compare.pairs import measured, models
+from compare.pairs import end_to_end, measured
+from compare.pairs.bounds import conditioning_factor
 from compare.pairs.observe import Call
 from compare.pairs.registry import model_pair
 from scratch import Array
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.computes
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_number_moves_to_a_neighbour_and_zeros_stay(dtype: Any) -> None:
     x: Array = np.array([1.0, -1.0, 1.5, 0.0, -0.0, 1e-30] * 40, dtype)
-    moved = models.one_ulp_away(x, np.random.default_rng(0))
+    moved = end_to_end.one_ulp_away(x, np.random.default_rng(0))
     assert moved.dtype == x.dtype
     up, down = np.nextafter(x, dtype(np.inf)), np.nextafter(x, dtype(-np.inf))
     assert ((moved == up) | (moved == down) | (x == 0)).all()
@@ -37,7 +37,7 @@ def test_a_moved_reference_is_one_ulp_away_in_weights_and_in_the_gradient_of_its
     probe = pair.probe("float64", np.random.default_rng(0), images=4)
     reference = pair.reference(probe)
     before = {name: parameter.detach().clone() for name, parameter in reference.named_parameters()}
-    moved = models.moved_reference(reference, 4, np.random.default_rng(1))
+    moved = end_to_end.moved_reference(reference, 4, np.random.default_rng(1))
     for name, parameter in moved.named_parameters():
         was, now = before[name].numpy(), parameter.detach().numpy()
         assert np.array_equal(reference.get_parameter(name).detach().numpy(), was)
@@ -62,15 +62,15 @@ def test_a_bound_end_to_end_grows_with_what_a_model_amplifies() -> None:
     probe = pair.probe("float64", np.random.default_rng(0), images=4)
     reference = pair.reference(probe)
     images, labels = probe.calls[0].inputs
-    bounds = models.bounds_end_to_end(reference, images, labels, seed=0)
+    bounds = end_to_end.bounds_end_to_end(reference, images, labels, seed=0)
     with torch.no_grad():
         reference.get_parameter("fc1.weight").mul_(1000.0)
-    wider = models.bounds_end_to_end(reference, images, labels, seed=0)
+    wider = end_to_end.bounds_end_to_end(reference, images, labels, seed=0)
     ratio = float(np.mean(wider["logits"]) / np.mean(bounds["logits"]))
     assert 300 < ratio < 3000  # as the scores, up to which of the perturbations is the worst
-    own = models.own_rounding_of_gradients(reference, images, labels)
+    own = end_to_end.own_rounding_of_gradients(reference, images, labels)
     assert all((wider[name] >= own[name]).all() for name in own)
-    assert models.roundings_of(reference) == conditioning_factor(3)  # two layers with weights, and the loss
+    assert end_to_end.roundings_of(reference) == conditioning_factor(3)  # two layers with weights, and the loss
 
 
 def values(result: torch.Tensor) -> float:
@@ -85,7 +85,7 @@ def test_every_weight_every_number_between_layers_and_every_gradient_is_moved() 
     outputs, gradients = set(), set()
     generator = torch.Generator().manual_seed(0)
     for _ in range(300):
-        moved, sizes = measured._moved(reference, size, generator)
+        moved, sizes = measured._moved(reference, size, generator, set())
         x = torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
         y = moved(x)
         y.backward()
@@ -103,14 +103,16 @@ def test_every_weight_every_number_between_layers_and_every_gradient_is_moved() 
 
 @pytest.mark.parametrize("layer", [nn.ReLU(), nn.Flatten(), nn.MaxPool2d(1), nn.Identity()])
 def test_what_passes_numbers_on_moves_none(layer: nn.Module) -> None:
-    moved, sizes = measured._moved(layer, 0.25, torch.Generator().manual_seed(0))
     x = torch.rand(2, 1, 2, 2, dtype=torch.float64)
+    passing = measured._passing(layer, Call((x.numpy(),), np.zeros(())))
+    assert passing == {""}
+    moved, sizes = measured._moved(layer, 0.25, torch.Generator().manual_seed(0), passing)
     assert torch.equal(moved(x), layer(x))
     assert sizes == []
 
 
 def test_without_a_gradient_a_moved_module_still_runs() -> None:
-    moved, _ = measured._moved(nn.Linear(2, 2).double(), 1e-8, torch.Generator().manual_seed(0))
+    moved, _ = measured._moved(nn.Linear(2, 2).double(), 1e-8, torch.Generator().manual_seed(0), set())
     with torch.no_grad():
         assert moved(torch.ones(1, 2, dtype=torch.float64)).shape == (1, 2)
 

@@ -12,6 +12,9 @@ from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import LayoutError
 from compare.diagnosis.driving.making import Functions, MistoldError, UnsupportedError
 from compare.diagnosis.driving.placement import Placement, gradient_word, last_word
+from compare.pairs.layers.activation import SOFTMAX
+from compare.pairs.layers.normalisation import BATCHNORM2D
+from compare.pairs.options import Axes
 from scratch import Array, Buffer, Parameter
 
 W = np.arange(1.0, 7.0).reshape(2, 3)
@@ -32,6 +35,7 @@ def placement(
     buffers: Mapping[str, Array] | None = None,
     told: Mapping[str, str] | None = None,
     layouts: Mapping[str, str] | None = None,
+    axes: Mapping[str, Axes] | None = None,
 ) -> Placement:
     held = {"weight": W, "bias": B} if state is None else state
     return Placement(
@@ -39,6 +43,7 @@ def placement(
         Interface(parameters=told or {}, weight_layouts=layouts or {}),
         {name: Parameter(array.copy()) for name, array in held.items()},
         {name: Buffer(array.copy()) for name, array in (buffers or {}).items()},
+        axes,
     )
 
 
@@ -208,6 +213,19 @@ def test_functions_that_take_a_bias_cannot_do_without() -> None:
     assert found(Functions(linear, None, {}), {"0.weight": W, "0.bias": B})[0] == []
 
 
+def normalised(x: Array, gamma: Array, beta: Array) -> Array:
+    return x * gamma + beta
+
+
+def test_functions_that_normalise_cannot_do_without_their_weights() -> None:
+    known = BATCHNORM2D.options
+    with pytest.raises(UnsupportedError, match=r"^affine=False$"):
+        found(Functions(normalised, None, {}, known), {})
+    assert found(Functions(normalised, None, {}, known), {"weight": B, "bias": B})[0] == []
+    # An argument of such a name is no weight of a layer that never has any.
+    assert found(Functions(normalised, None, {}, SOFTMAX.options), {}) == ([], {})
+
+
 def test_running_statistics_of_functions_lie_in_their_settings_and_counts_do_not() -> None:
     subject = Functions(linear, None, {})
     buffers = {"running_mean": MEAN, "num_batches_tracked": COUNT}
@@ -257,6 +275,18 @@ def test_weights_are_reordered_as_told() -> None:
         np.testing.assert_array_equal(placed.canonical(name, placed.own(name)), array)
     with pytest.raises(LayoutError):
         placement(Part(), {"weight": W}, layouts={"weight": "O"}).own("weight")
+
+
+def test_the_axes_of_a_weight_are_those_of_its_layer_and_else_the_usual_ones_for_their_number() -> None:
+    kernel = np.arange(24.0).reshape(1, 2, 3, 4)
+    state, layouts = {"weight": kernel, "other": kernel}, {"weight": "OIHW", "other": "HWO"}
+    own = Axes("IOHW")
+    placed = placement(Part(), state, layouts=layouts, axes={"weight": own})
+    np.testing.assert_array_equal(placed.own("weight"), kernel.swapaxes(0, 1))
+    np.testing.assert_array_equal(placed.canonical("weight", placed.own("weight")), kernel)
+    with pytest.raises(LayoutError, match="no axis I, which is 2 long"):
+        placed.own("other")
+    np.testing.assert_array_equal(placement(Part(), state, axes={"weight": own}).own("weight"), kernel)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 import scratch
-from compare.pairs import probe, values, weights
+from compare.diagnosis.likeness import likeness
+from compare.pairs import models, values, weights
 from compare.pairs.cases import Case
 from compare.pairs.models import ModelPair, TrainingStep
 from compare.pairs.observe import Call, Tensors, observe_torch
@@ -49,7 +50,8 @@ def rng(*seed: int) -> np.random.Generator:
 
 
 def assert_same(one: Probe, two: Probe) -> None:
-    assert (one.case, one.dtype, one.options, one.layout) == (two.case, two.dtype, two.options, two.layout)
+    said, again = ((probe.case, probe.dtype, probe.options, probe.layout, probe.plain) for probe in (one, two))
+    assert said == again
     tensors = [
         [
             *probe.state.values(),
@@ -66,9 +68,7 @@ def assert_same(one: Probe, two: Probe) -> None:
 def test_the_probes_of_a_pair_are_those_of_its_cases_each_with_a_lot_of_its_own(name: str) -> None:
     pair = REGISTRY[name]
     given: Any = pair.cases if isinstance(pair, LayerPair) else getattr(pair, "options", ())
-    draw: Callable[..., Probe] = draw_steps
-    if isinstance(pair, LayerPair):
-        draw = lambda case, *more: pair.probe(case, *more)  # noqa: E731
+    draw: Callable[..., Probe] = pair.probe if isinstance(pair, LayerPair) else draw_steps
     drawn = list(pair.probes("float32", 3))
     assert len(drawn) == len(given)
     for number, one in enumerate(drawn):
@@ -102,6 +102,15 @@ def test_a_probe_equals_itself_only() -> None:
     assert one == one
     assert one != two
     assert Probe("", "float64", {}, {}).layout == "contiguous"
+    assert Probe("", "float64", {}, {}).plain is True
+
+
+@pytest.mark.parametrize("kind", list(values.VALUES))
+def test_a_probe_is_plain_where_its_numbers_are_ordinary_or_as_large_as_they_get(kind: str) -> None:
+    drawn = layer("relu").probe(Case((2, 3), values=kind), "float64", rng(0))
+    assert drawn.plain is (kind in ("normal", "large"))
+    assert draw_steps({}, "float64", rng(0)).plain is True
+    assert SMALL.probe("float64", rng(0), images=1).plain is True
 
 
 class Even:
@@ -213,37 +222,37 @@ def test_the_reference_has_the_options_the_dtype_and_the_weights_of_the_probe() 
 def test_what_is_right_is_what_torch_gives_to_rounding() -> None:
     drawn = layer("linear").probe(Case((2, 4), {"in_features": 4, "out_features": 3}), "float64", rng(1))
     x, g = drawn.calls[0].inputs[0], drawn.calls[0].grad_output
-    found = probe.expected(layer("linear"), drawn)
+    found = layer("linear").expected(drawn)
     np.testing.assert_allclose(found["output"], x @ drawn.state["weight"].T + drawn.state["bias"], rtol=1e-13)
     np.testing.assert_allclose(found["grad_input"], g @ drawn.state["weight"], rtol=1e-13)
-    allowed = probe.bounds(layer("linear"), drawn)
+    allowed = layer("linear").bounds(drawn)
     assert allowed.keys() == found.keys()
     assert (allowed["output"] > 0).all()
     assert (allowed["output"] < 1e-13).all()
     other = dataclasses.replace(drawn, dtype="float64")
-    assert probe.expected(layer("linear"), other)["output"] is not found["output"]
+    assert layer("linear").expected(other)["output"] is not found["output"]
 
 
 def test_what_is_right_for_an_optimizer_is_its_steps() -> None:
     drawn = draw_steps({"lr": 0.25}, "float64", rng(0))
-    found = probe.expected(SGD, drawn)
+    found = SGD.expected(drawn)
     # Plain gradient descent; before its last step the learning rate is halved.
     rates = [0.25] * 4 + [0.125]
     for name, start in drawn.state.items():
         moved = sum(rate * step[name] for rate, step in zip(rates, drawn.gradients, strict=True) if name in step)
         np.testing.assert_allclose(found[name], start - moved, rtol=0, atol=1e-14)  # with or without fused products
-    allowed = probe.bounds(SGD, drawn)
+    allowed = SGD.bounds(drawn)
     assert not allowed["idle"].any()
     assert allowed["weight"].any()
     narrow = draw_steps({"lr": 0.25}, "float32", rng(0))
-    ratio = probe.bounds(SGD, narrow)["weight"] / allowed["weight"]
+    ratio = SGD.bounds(narrow)["weight"] / allowed["weight"]
     np.testing.assert_allclose(ratio, 2.0**29, rtol=1e-5)
 
 
 def test_what_is_right_for_a_model_goes_from_its_images_to_the_updates() -> None:
     drawn = SMALL.probe("float64", rng(0), images=4)
     images, labels = drawn.calls[0].inputs
-    found, allowed = probe.expected(SMALL, drawn), probe.bounds(SMALL, drawn)
+    found, allowed = SMALL.expected(drawn), SMALL.bounds(drawn)
     patches = np.lib.stride_tricks.sliding_window_view(images[:, 0], (2, 2), axis=(1, 2))
     maps = np.einsum("nyxij,cij->ncyx", patches, drawn.state["0.weight"][:, 0]) + drawn.state["0.bias"][:, None, None]
     logits = maps.reshape(4, 12) @ drawn.state["2.weight"].T + drawn.state["2.bias"]
@@ -268,14 +277,14 @@ def test_what_is_known_of_a_probe_is_computed_once_for_each_pair_and_is_read_onl
     pair = dataclasses.replace(layer("relu"), rule=rule)
     drawn, other = (pair.probe(Case((2, 3)), "float64", rng(0)) for _ in range(2))
     for _ in range(3):
-        found = probe.bounds(pair, drawn)
+        found = pair.bounds(drawn)
         assert not found["output"].flags.writeable
         found.clear()
     assert len(computed) == 1
-    probe.bounds(dataclasses.replace(pair), drawn)
-    probe.bounds(pair, other)
+    dataclasses.replace(pair).bounds(drawn)
+    pair.bounds(other)
     assert len(computed) == 3
-    probe.expected(pair, drawn)
+    pair.expected(drawn)
     assert len(computed) == 3
 
 
@@ -288,13 +297,13 @@ def test_what_is_right_for_a_random_layer_is_not_remembered() -> None:
     x, g = drawn.calls[0].inputs[0], drawn.calls[0].grad_output
     for kept in (np.ones(x.shape), np.zeros(x.shape), rng(1).random(x.shape) > 0.25):
         got = {"output": x * kept / 0.75}
-        found, allowed = probe.expected(pair, drawn, got), probe.bounds(pair, drawn, got)
+        found, allowed = pair.expected(drawn, got), pair.bounds(drawn, got)
         np.testing.assert_allclose(found["output"], got["output"], rtol=1e-14)
         np.testing.assert_allclose(found["grad_input"], g * kept / 0.75, rtol=1e-14)
         np.testing.assert_array_equal(allowed["output"] > 0, kept.astype(bool))
     # Without a candidate it is torch's own layer, whose masks are its own.
     torch.manual_seed(0)
-    one, two = (probe.expected(pair, drawn)["output"] for _ in range(2))
+    one, two = (pair.expected(drawn)["output"] for _ in range(2))
     assert not np.array_equal(one, two)
 
 
@@ -303,7 +312,7 @@ def test_the_shares_of_a_random_layer_are_rows_of_their_own_in_float32() -> None
     drawn = pair.probe(DROPOUT, "float64", rng(0))
     kept = np.ones((20, 30))
     kept[:, :9] = 0  # 9 of 30 are left out, always the same
-    is_, should, may = probe.shares(pair, drawn, {"output": kept})
+    is_, should, may = pair.shares(drawn, {"output": kept})
     assert is_.keys() == should.keys() == may.keys() == {"share kept", "share kept alike by two images"}
     assert is_["share kept"] == pytest.approx(21 / 30)
     assert is_["share kept alike by two images"] == 1
@@ -313,8 +322,8 @@ def test_the_shares_of_a_random_layer_are_rows_of_their_own_in_float32() -> None
     assert {array.dtype for tensors in (is_, should, may) for array in tensors.values()} == {np.dtype("float32")}
     assert all(isinstance(array, np.ndarray) for tensors in (is_, should, may) for array in tensors.values())
     plain = layer("relu").probe(Case((2, 3)), "float64", rng(0))
-    assert probe.shares(layer("relu"), plain, {"output": kept}) == ({}, {}, {})
-    assert probe.shares(SGD, draw_steps({}, "float64", rng(0)), {}) == ({}, {}, {})
+    assert layer("relu").shares(plain, {"output": kept}) == ({}, {}, {})
+    assert SGD.shares(draw_steps({}, "float64", rng(0)), {}) == ({}, {}, {})
 
 
 def rows_by_tensor(rows: list[Row]) -> dict[str, Row]:
@@ -353,7 +362,7 @@ def test_an_optimizer_that_does_nothing_is_not_hidden_by_large_parameters() -> N
     large = {name: np.full(array.shape, 2.0**50) for name, array in drawn.state.items()}
     gradients = tuple({name: np.ones(array.shape) for name, array in step.items()} for step in drawn.gradients)
     drawn = dataclasses.replace(drawn, state=large, gradients=gradients)
-    right = probe.expected(SGD, drawn)
+    right = SGD.expected(drawn)
     idle = {name: large.get(name, array) + 0.0 for name, array in right.items()}
     rows = rows_by_tensor(SGD.compare(drawn, idle))
     assert {name for name, row in rows.items() if "no update, would pass" in row.problem} == large.keys() - {"idle"}
@@ -361,7 +370,7 @@ def test_an_optimizer_that_does_nothing_is_not_hidden_by_large_parameters() -> N
 
 def test_a_model_that_is_not_updated_is_not_hidden_by_large_parameters() -> None:
     drawn = SMALL.probe("float64", rng(0), images=4)
-    right = probe.expected(SMALL, drawn)
+    right = SMALL.expected(drawn)
     allowed = {name: np.full(array.shape, 1e-10) for name, array in right.items()}
     idle = {name: array.copy() for name, array in right.items()}
     idle["2.weight after 3 steps"] = drawn.state["2.weight"].copy()
@@ -491,17 +500,20 @@ def test_a_model_is_driven_with_a_step_of_its_own_or_with_another() -> None:
 
 
 def test_a_loss_is_given_classes_or_numbers_between_0_and_1() -> None:
-    pair = layer("cross_entropy")
-    (call,) = pair.probe(Case((200, 3), {"reduction": "none"}), "float32", rng(0)).calls
+    (call,) = layer("cross_entropy").probe(Case((200, 3), {"reduction": "none"}), "float32", rng(0)).calls
     scores, classes = call.inputs
     assert (scores.shape, scores.dtype, classes.shape) == ((200, 3), np.dtype("float32"), (200,))
+    assert classes.dtype.kind == "i"
     assert set(classes) == {0, 1, 2}
     assert call.grad_output.shape == (200,)
-    for loss in (nn.NLLLoss, nn.MSELoss):
-        (call,) = dataclasses.replace(pair, torch=loss).probe(Case((200, 3)), "float32", rng(0)).calls
+    for loss in (nn.NLLLoss(), nn.MSELoss()):  # not registered: what their targets are is tried
+        pair = likeness(loss).pair
+        assert isinstance(pair, LayerPair)
+        (call,) = pair.probe(Case((200, 3)), "float32", rng(0)).calls
         assert call.grad_output.shape == ()
         targets = call.inputs[1]
-        if loss is nn.NLLLoss:
+        if isinstance(loss, nn.NLLLoss):
+            assert (targets.shape, targets.dtype.kind) == ((200,), "i")
             assert set(targets) == {0, 1, 2}
         else:
             assert (targets.shape, targets.dtype) == ((200, 3), np.dtype("float32"))
@@ -552,12 +564,16 @@ def small_pairs() -> list[Pair]:
 def test_every_case_is_checked_in_both_dtypes_with_the_seed() -> None:
     seeds: list[tuple[str, int]] = []
 
-    def draw(pair: Pair, dtype: str, seed: int = 0) -> Any:
-        seeds.append((dtype, seed))
-        return pair.probes(dtype, seed)
+    def noted(draw: Callable[..., Iterator[Probe]]) -> Callable[..., Iterator[Probe]]:
+        def probes(pair: Pair, dtype: str, seed: int = 0) -> Iterator[Probe]:
+            seeds.append((dtype, seed))
+            return draw(pair, dtype, seed)
+
+        return probes
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agreement, "draw_probes", draw)
+        for kind in (LayerPair, OptimizerPair):
+            patch.setattr(kind, "probes", noted(kind.probes))
         report = agreement.check(small_pairs(), 3)
         assert report.ok, report.headline()
         assert seeds == [("float64", 3), ("float32", 3)] * 2
@@ -582,7 +598,7 @@ def test_the_check_of_a_pair_that_raises_is_one_row() -> None:
 
     pair = dataclasses.replace(layer("relu"), scratch=refuse)
     drawn = pair.probe(Case((2, 3)), "float32", rng(0))
-    (row,) = agreement.check_probe(pair, drawn)
+    (row,) = pair.check(drawn)
     assert (row.pair, row.case, row.dtype, row.problem) == ("relu", "2x3 normal", "float32", "raised SystemExit: no")
 
 
@@ -594,7 +610,7 @@ def test_a_model_is_checked_with_its_images_as_they_are_without_equal_patches() 
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agreement, "check_model", check)
+        patch.setattr(models, "check_model", check)
         assert list(agreement.check_pair(SMALL, 4)) == []
     assert len(checked) == 2
     for dtype, ((pair, state, images, labels, seed), more) in zip(("float64", "float32"), checked, strict=True):

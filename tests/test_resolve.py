@@ -30,6 +30,7 @@ from compare.diagnosis.trial import Driven
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
+from compare.pairs.options import Axes, Option
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY
@@ -84,14 +85,15 @@ def first_of(like: Likeness) -> Probe:
 Way = tuple[str, str, str, bool, dict[str, str]]
 
 
-def ways(interface: Interface, probe: Probe) -> list[Way]:
-    found = list(_variants(interface, probe))
+def ways(interface: Interface, like: Likeness) -> list[Way]:
+    probe = first_of(like)
+    found = list(_variants(interface, probe, like.axes(probe.state)))
     return [(i.layout, i.output_layout, i.targets, i.single, dict(i.weight_layouts)) for i in found]
 
 
 def test_a_dense_layer_is_tried_with_rows_one_vector_and_columns_and_its_weight_both_ways() -> None:
     turned = {"weight": "IO"}
-    assert ways(Interface(), first_of(likeness("linear"))) == [
+    assert ways(Interface(), likeness("linear")) == [
         ("", "", "", False, {}),
         ("", "", "", False, turned),
         ("F", "", "", False, {}),
@@ -106,7 +108,7 @@ def test_a_dense_layer_is_tried_with_rows_one_vector_and_columns_and_its_weight_
 def test_a_convolution_is_tried_with_every_order_of_the_input_and_within_it_of_the_kernel() -> None:
     images = [("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW")]
     kernels = ["", "HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"]
-    assert ways(Interface(), first_of(likeness("conv2d"))) == [
+    assert ways(Interface(), likeness("conv2d")) == [
         (layout, output, "", False, {"weight": kernel} if kernel else {})
         for layout, output in images
         for kernel in kernels
@@ -115,7 +117,7 @@ def test_a_convolution_is_tried_with_every_order_of_the_input_and_within_it_of_t
 
 def test_weights_of_both_kinds_are_tried_in_all_combinations() -> None:
     both = likeness(nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3)), (1, 2, 2))
-    found = [way[-1] for way in ways(Interface(layout="NHWC"), first_of(both))]
+    found = [way[-1] for way in ways(Interface(layout="NHWC"), both)]
     assert found[:4] == [
         {},
         {"2.weight": "IO"},
@@ -126,24 +128,32 @@ def test_weights_of_both_kinds_are_tried_in_all_combinations() -> None:
     assert all(found.count(way) == 1 for way in found)
 
 
+def test_the_orders_of_a_weight_that_are_tried_are_those_of_its_axes_whatever_their_number() -> None:
+    scores, state = first_of(likeness("relu")), {"a": np.zeros(2), "b": np.zeros((2, 2)), "c": np.zeros((2, 2))}
+    axes = {"a": Axes("O"), "b": Axes("OI"), "c": Axes("QK", ("KQ", "Q"))}
+    found = [dict(way.weight_layouts) for way in _variants(Interface(layout="NF"), replace(scores, state=state), axes)]
+    assert found == [{}, {"c": "KQ"}, {"c": "Q"}]
+
+
 def test_what_was_said_is_not_tried_otherwise() -> None:
-    linear, conv = first_of(likeness("linear")), first_of(likeness("maxpool2d"))
-    assert ways(Interface(layout="CHW", single=True), conv) == [("CHW", "", "", True, {})]
-    assert ways(Interface(output_layout="HWC"), conv) == [("", "HWC", "", False, {})]
+    linear, pool = likeness("linear"), likeness("maxpool2d")
+    assert ways(Interface(layout="CHW", single=True), pool) == [("CHW", "", "", True, {})]
+    assert ways(Interface(output_layout="HWC"), pool) == [("", "HWC", "", False, {})]
     assert {way[3] for way in ways(Interface(single=True), linear)} == {True}
-    given = next(_variants(Interface(forward="go", parameters={"W": "weight"}), linear))
+    probe = first_of(linear)
+    given = next(_variants(Interface(forward="go", parameters={"W": "weight"}), probe, linear.axes(probe.state)))
     assert given == Interface(forward="go", parameters={"W": "weight"})
 
 
 def test_only_a_loss_is_tried_with_one_hot_targets() -> None:
-    probe = first_of(likeness("cross_entropy"))
+    loss = likeness("cross_entropy")
     rows = [("", "", False), ("F", "", False), ("FN", "", False), ("FN", "", True)]
-    assert sorted((layout, output, single) for layout, output, _, single, _ in ways(Interface(), probe)) == sorted(
+    assert sorted((layout, output, single) for layout, output, _, single, _ in ways(Interface(), loss)) == sorted(
         rows * 2
     )
-    assert [way[2] for way in ways(Interface(layout="NF"), probe)] == ["classes", "one-hot"]
-    assert [way[2] for way in ways(Interface(layout="NF", targets="one-hot"), probe)] == ["one-hot"]
-    assert [way[2] for way in ways(Interface(layout="NF"), first_of(likeness("relu")))] == [""]
+    assert [way[2] for way in ways(Interface(layout="NF"), loss)] == ["classes", "one-hot"]
+    assert [way[2] for way in ways(Interface(layout="NF", targets="one-hot"), loss)] == ["one-hot"]
+    assert [way[2] for way in ways(Interface(layout="NF"), likeness("relu"))] == [""]
 
 
 def flat(values: Sequence[float]) -> Probe:
@@ -290,6 +300,27 @@ def test_a_layer_without_a_bias_is_compared_without_one() -> None:
     assert all(case.options["bias"] is False for case in like.pair.cases)
 
 
+def test_any_option_that_much_code_leaves_out_is_tried_without() -> None:
+    norm = replace(
+        pair_of("batchnorm2d"), options={"affine": Option(often_dropped=True), "eps": Option(), "gain": Option()}
+    )
+
+    def drive(_: Interface, probe: Probe) -> Outcome:
+        return right(norm, probe) if probe.options.get("affine") is False else failed("UndrivableError", "no weight")
+
+    like, found, remarks = resolve(Here(drive), likeness(norm), Interface(), "Mine", 0)
+    assert found == Interface()
+    assert remarks == ["it has no affine: compared without one"]
+    assert isinstance(like.pair, LayerPair)
+    assert all(case.options["affine"] is False for case in like.pair.cases)
+    # One that its constructor has not, or that much code has too, is not.
+    for rarely in ({"gain": Option(often_dropped=True)}, pair_of("batchnorm2d").options):
+        session = Here(drive)
+        with pytest.raises(UserError, match=r"^Mine: no weight$"):
+            resolve(session, likeness(replace(norm, options=rarely)), Interface(), "Mine", 0)
+        assert {probe.options.get("affine", True) for _, _, probe in session.asked} == {True}
+
+
 def test_where_it_cannot_be_driven_without_a_bias_either_the_first_reason_is_given() -> None:
     def drive(_: Interface, probe: Probe) -> Outcome:
         return failed("UndrivableError", f"bias {probe.options.get('bias', True)}")
@@ -414,7 +445,7 @@ def pairs_as(answers: dict[tuple[int, bool], bool]) -> Here:
     """A session that works as `answers` say for a kernel size, as one number or as a pair."""
 
     def drive(interface: Interface, probe: Probe) -> Outcome:
-        works = answers[probe.options["kernel_size"], interface.pairs]
+        works = answers[probe.options["kernel_size"], interface.size_pairs]
         return Outcome(Driven({})) if works else failed("TypeError")
 
     return Here(drive)
@@ -439,6 +470,7 @@ PAIR = options(kernel_size=(2, 3))
         ([options(kernel_size=2)], {}, True),
         ([PAIR], {}, True),
         ([options(p=0.5), PAIR], {}, True),
+        ([options(dilation=2), PAIR], {}, True),  # no size that is passed as a pair
         ([], {}, True),
     ],
 )
@@ -476,24 +508,28 @@ def test_one_image_of_every_case_and_none_twice() -> None:
     pooling = likeness("maxpool2d")
     sizes: list[dict[str, Any]] = [{"kernel_size": 2}, {"kernel_size": 3}]
     cases = [Case((n, 3, 6, 7), kernel, kind) for n in (4, 2) for kernel in sizes for kind in ("normal", "zeros")]
-    single = one_image(replace(pooling, pair=replace(pair_of("maxpool2d"), cases=tuple(cases)), fixed=True))
+    single = one_image(replace(pooling, pair=replace(pair_of("maxpool2d"), cases=tuple(cases), fixed=True)))
+    assert single is not None
     assert isinstance(single.pair, LayerPair)
-    assert (single.pair.name, single.fixed, single.parts) == ("maxpool2d", True, pooling.parts)
+    assert (single.pair.name, single.pair.fixed, single.parts) == ("maxpool2d", True, pooling.parts)
     assert [case.name for case in single.pair.cases] == [
         "kernel_size=2 | 1x3x6x7 normal",
         "kernel_size=2 | 1x3x6x7 zeros",
         "kernel_size=3 | 1x3x6x7 normal",
         "kernel_size=3 | 1x3x6x7 zeros",
     ]
-    everything = one_image(likeness("conv2d")).pair
-    assert isinstance(everything, LayerPair)
-    assert len(everything.cases) == len(pair_of("conv2d").cases)
+    everything = one_image(likeness("conv2d"))
+    assert everything is not None
+    assert isinstance(everything.pair, LayerPair)
+    assert len(everything.pair.cases) == len(pair_of("conv2d").cases)
 
 
 def test_one_image_of_one_value_is_no_case_of_batch_normalisation() -> None:
-    single = one_image(likeness("batchnorm2d")).pair
-    assert isinstance(single, LayerPair)
-    assert {case.shape for case in single.cases} == {
+    assert one_image(likeness(nn.BatchNorm2d(3), (3, 1, 1))) is None
+    single = one_image(likeness("batchnorm2d"))
+    assert single is not None
+    assert isinstance(single.pair, LayerPair)
+    assert {case.shape for case in single.pair.cases} == {
         (1, 3, 5, 6),
         (1, 2, 6, 5),
         (1, 3, 3, 3),
@@ -507,4 +543,6 @@ def test_one_image_of_one_value_is_no_case_of_batch_normalisation() -> None:
 @pytest.mark.parametrize("name", ["sgd", "cnn"])
 def test_an_optimizer_and_a_model_stay_what_they_are(name: str) -> None:
     like = likeness(name)
-    assert one_image(like) is like
+    single = one_image(like)
+    assert single == like
+    assert single.pair is like.pair

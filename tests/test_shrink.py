@@ -12,17 +12,19 @@ import pytest
 from torch import nn
 
 import scratch
+from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.examine import own_answer
 from compare.diagnosis.explaining import shrink
+from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.explaining.shrink import Example, smallest
-from compare.diagnosis.likeness import Likeness, likeness
+from compare.diagnosis.likeness import likeness
 from compare.diagnosis.trial import Trial, try_probe
-from compare.pairs import tolerance
+from compare.pairs.bounds import exact
 from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.pair import LayerPair
+from compare.pairs.pair import LayerPair, Pair, _with_tie
 from compare.pairs.probe import Probe
-from compare.pairs.registry import REGISTRY
+from compare.pairs.registry import MODELS, REGISTRY
 from compare.pairs.report import Row
 from scratch import Array
 
@@ -49,7 +51,7 @@ def never(probe: Probe) -> Trial:
     raise AssertionError(f"nothing is to be tried, but {probe.case} was")
 
 
-def all_tried(compared: Likeness, *, one_image: bool = False) -> list[Probe]:
+def all_tried(pair: Pair, *, one_image: bool = False) -> list[Probe]:
     """Every probe that is tried on a candidate that is right on all of them."""
     tried: list[Probe] = []
 
@@ -57,13 +59,20 @@ def all_tried(compared: Likeness, *, one_image: bool = False) -> list[Probe]:
         tried.append(probe)
         return trial_of(probe, row("output", ok=True), got={})
 
-    assert smallest(compared, "output", attempt, [], one_image=one_image) is None
+    assert smallest(pair, "output", attempt, [], one_image=one_image) is None
     return tried
 
 
-def fixed(module: Callable[..., nn.Module], *cases: Case) -> Likeness:
-    """What one torch module is like."""
-    return Likeness(LayerPair("mine", scratch.ReLU, module, tolerance.exact, cases), fixed=True, parts={}, build=None)
+def configured(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> LayerPair:
+    """The pair of one torch module."""
+    pair = likeness(module, input_shape).pair
+    assert isinstance(pair, LayerPair)
+    return pair
+
+
+def with_small(module: Callable[..., nn.Module], *small: Case) -> LayerPair:
+    """A pair of which nothing matters but its small cases."""
+    return LayerPair("mine", scratch.ReLU, module, exact, (), small=small)
 
 
 def by_sizes(*shape: int) -> str:
@@ -136,35 +145,67 @@ SMALL_CASES = {
 @pytest.mark.parametrize("kind", SMALL_CASES)
 def test_small_cases_are_tried_from_the_smallest_up_each_with_three_draws(kind: str, one_image: bool) -> None:
     wanted = [words for words in SMALL_CASES[kind] if words.startswith("1x") or not one_image]
-    tried = all_tried(likeness(kind), one_image=one_image)
+    tried = all_tried(REGISTRY[kind], one_image=one_image)
     assert [in_words(probe) for probe in tried] == [words for words in wanted for _ in range(3)]
     assert {probe.dtype for probe in tried} <= {"float64"}
 
 
 def test_every_draw_has_other_numbers_and_the_same_ones_the_next_time() -> None:
-    first, again = all_tried(likeness("linear")), all_tried(likeness("linear"))
+    first, again = all_tried(REGISTRY["linear"]), all_tried(REGISTRY["linear"])
     of_one_case = {str([probe.state, probe.calls]) for probe in first[:3]}
     assert len(of_one_case) == 3
     assert [str([p.state, p.calls]) for p in first] == [str([p.state, p.calls]) for p in again]
 
 
 def test_a_configured_module_is_tried_on_one_image_of_each_shape_then_on_two_calls() -> None:
-    # Of 6 and of 18 numbers: as sorted by themselves they would come the other way round.
-    cases = (Case((2, 9)), Case((3, 2)), Case((2, 9), values="zeros"))
-    wanted = ["1x2 -> 1x2", "1x9 -> 1x9", "2x9 -> 2x9; 1x9 -> 1x9"]
-    tried = all_tried(fixed(nn.ReLU, *cases))
-    assert [in_words(probe) for probe in tried] == [words for words in wanted for _ in range(3)]
+    # Of 16, 120, 378 and 432 numbers: as sorted by themselves, the second one would be the last.
+    shapes = [(1, 1, 4, 4), (3, 2, 5, 4), (2, 3, 9, 7), (2, 3, 9, 8)]
+    pair = configured(nn.ReLU())
+    assert {case.shape for case in pair.cases} == set(shapes)
+    assert len(pair.cases) > len(shapes)  # other values, layouts and calls make no small case
+    alone = [by_sizes(1, *shape[1:]) for shape in shapes]
+    wanted = [*(f"{words} -> {words}" for words in alone), "3x2x5x4 -> 3x2x5x4; 2x2x5x4 -> 2x2x5x4"]
+    assert [in_words(probe) for probe in all_tried(pair)] == [words for words in wanted for _ in range(3)]
 
 
-def test_a_configured_module_keeps_its_options_in_every_case() -> None:
-    tried = all_tried(fixed(nn.Softmax, Case((2, 3), {"dim": 1})))
+def test_a_configured_module_that_takes_one_image_is_tried_on_one() -> None:
+    pair = configured(nn.ReLU()).for_one_image()
+    assert pair is not None
+    tried = all_tried(pair, one_image=True)
+    shapes = {probe.calls[0].inputs[0].shape for probe in tried}
+    assert shapes == {(1, 1, 4, 4), (1, 2, 5, 4), (1, 3, 9, 7), (1, 3, 9, 8)}
+    assert {call.inputs[0].shape[0] for probe in tried for call in probe.calls} == {1}
+
+
+def test_a_small_case_keeps_its_options() -> None:
+    options = {"dim": 1}
+    tried = all_tried(with_small(nn.Softmax, Case((1, 3), options), Case((2, 3), options, calls=2)))
     assert [in_words(probe) for probe in tried[::3]] == ["1x3 -> 1x3, dim=1", "2x3 -> 2x3; 1x3 -> 1x3, dim=1"]
 
 
+def test_a_configured_module_keeps_its_options_in_every_case() -> None:
+    pair = configured(nn.Softmax(0), (3,))
+    tried = all_tried(pair)
+    assert list(dict.fromkeys(map(in_words, tried))) == ["1x3 -> 1x3", "3x3 -> 3x3; 2x3 -> 2x3"]
+    for probe in tried:
+        assert probe.options == {}  # they are in the module itself
+        sums = [right.sum(axis=0) for name, right in pair.expected(probe).items() if name.startswith("output")]
+        assert len(sums) == len(probe.calls)
+        np.testing.assert_allclose(sums, 1)
+
+
 def test_a_case_that_the_reference_itself_refuses_is_passed_over() -> None:
-    one_value = fixed(lambda: nn.BatchNorm2d(2), Case((3, 2, 1, 1)))  # of one image it knows no variance
+    one_value = configured(nn.BatchNorm2d(2), (2, 1, 1))  # of one image it knows no variance
+    assert [case.shape for case in one_value.small] == [(1, 2, 1, 1), (3, 2, 1, 1)]
     assert [in_words(probe) for probe in all_tried(one_value)] == 3 * ["3x2x1x1 -> 3x2x1x1; 2x2x1x1 -> 2x2x1x1"]
-    assert all_tried(fixed(lambda: nn.Linear(4, 1), Case((2, 3)))) == []  # no such shape fits it
+    no_such_shape = with_small(lambda: nn.Linear(4, 1), Case((1, 3)), Case((2, 3), calls=2))
+    assert all_tried(no_such_shape) == []
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", *MODELS])
+def test_an_optimizer_and_a_model_have_no_small_case(name: str) -> None:
+    for one_image in (False, True):
+        assert list(REGISTRY[name].small_probes(one_image)) == []
 
 
 def test_the_first_small_case_that_is_wrong_is_the_example() -> None:
@@ -172,7 +213,7 @@ def test_the_first_small_case_that_is_wrong_is_the_example() -> None:
         wrong = probe.calls[0].inputs[0].shape == (2, 2) and len(probe.calls) == 1
         return trial_of(probe, row("output", ok=not wrong), got={"output": np.ones(1)}, expected={"output": np.ones(1)})
 
-    example = smallest(likeness("linear"), "output", attempt, [], one_image=False)
+    example = smallest(REGISTRY["linear"], "output", attempt, [], one_image=False)
     assert example is not None
     assert example.given["input"].shape == (2, 2)
 
@@ -186,7 +227,7 @@ def test_another_wrong_tensor_or_no_answer_makes_no_example() -> None:
             return trial_of(probe, row("output"), row("grad_input", ok=True), got={})
         return replace(trial_of(probe, row("grad_input")), problem="ran out of time")
 
-    assert smallest(likeness("relu"), "grad_input", attempt, [], one_image=False) is None
+    assert smallest(REGISTRY["relu"], "grad_input", attempt, [], one_image=False) is None
     assert len(tried) == 3 * len(SMALL_CASES["relu"])
 
 
@@ -200,16 +241,16 @@ def test_where_no_small_case_is_wrong_the_smallest_of_the_wrong_trials_serves() 
     # 7 numbers in two calls are more than 6 in one.
     trials = [tried("in two calls", 4, 3), tried("in one call", 6), tried("large", 8), tried("right", 2, ok=True)]
     for order in (trials, trials[::-1]):
-        example = smallest(likeness("dropout"), "output", never, order, one_image=False)
+        example = smallest(REGISTRY["dropout"], "output", never, order, one_image=False)
         assert example is not None
         assert example.options == {"name": "in one call"}
-    assert smallest(likeness("dropout"), "output", never, [trials[-1]], one_image=False) is None
-    assert smallest(likeness("dropout"), "grad_input", never, trials, one_image=False) is None
+    assert smallest(REGISTRY["dropout"], "output", never, [trials[-1]], one_image=False) is None
+    assert smallest(REGISTRY["dropout"], "grad_input", never, trials, one_image=False) is None
 
 
 def example_of(trial: Trial, kind: str) -> Example:
     """The example that is made of the only trial."""
-    example = smallest(likeness("dropout"), kind, never, [trial], one_image=False)
+    example = smallest(REGISTRY["dropout"], kind, never, [trial], one_image=False)
     assert example is not None
     return example
 
@@ -302,7 +343,7 @@ def test_the_example_of_an_optimizer_is_one_number_step_by_step() -> None:
     right, wrong = weight * 100, weight * 1000
     rows = row("bias", worst=(1,)), row("weight", worst=(1, 2))
     trial = trial_of(probe, *rows, got={"weight": wrong}, expected={"weight": right})
-    example = smallest(likeness("sgd"), "weight", never, [trial], one_image=False)
+    example = smallest(REGISTRY["sgd"], "weight", never, [trial], one_image=False)
     assert example is not None
     # Its last number is 6 at the start; the second step has no gradient for it.
     assert {name: array.tolist() for name, array in example.given.items()} == {
@@ -315,10 +356,18 @@ def test_the_example_of_an_optimizer_is_one_number_step_by_step() -> None:
     assert (example.expected, example.got) == (np.asarray(600), np.asarray(6000))
 
 
-def optimizer_trial(options: dict[str, Any], *rows: Row, got: bool = True) -> Trial:
+def optimizer_trial(options: dict[str, Any], *rows: Row) -> Trial:
     arrays = {"weight": np.ones(2), "grad of weight after use": np.ones(2)}
     probe = Probe("case", "float64", options, {"weight": np.ones(2)}, gradients=({"weight": np.ones(2)},))
-    return trial_of(probe, *rows, got=arrays if got else None, expected=arrays)
+    return trial_of(probe, *rows, got=arrays, expected=arrays)
+
+
+def unanswered(name: str) -> Trial:
+    """The first probe of a pair, to which there is no answer."""
+    pair = REGISTRY[name]
+    trial = try_probe(pair, next(pair.probes("float64")), lambda _: Outcome(problem="raised an error"), lenient=False)
+    assert trial.wrong() == {RAISED}
+    return trial
 
 
 def test_the_example_of_an_optimizer_is_the_wrong_trial_with_the_fewest_options() -> None:
@@ -329,7 +378,7 @@ def test_the_example_of_an_optimizer_is_the_wrong_trial_with_the_fewest_options(
         optimizer_trial({}, row("weight", ok=True)),
     ]
     for order in (trials, trials[::-1]):
-        example = smallest(likeness("sgd"), "weight", never, order, one_image=False)
+        example = smallest(REGISTRY["sgd"], "weight", never, order, one_image=False)
         assert example is not None
         assert example.options == {"lr": 3}
 
@@ -340,17 +389,27 @@ def test_the_example_of_an_optimizer_is_the_wrong_trial_with_the_fewest_options(
         ("weight", []),
         ("weight", [optimizer_trial({}, row("weight", ok=True))]),
         ("weight", [optimizer_trial({}, row("weight", worst=None))]),
-        ("weight", [optimizer_trial({}, row("weight"), got=False)]),
+        ("weight", [unanswered("sgd")]),
+        (RAISED, [unanswered("sgd")]),
         ("grad of weight after use", [optimizer_trial({}, row("grad of weight after use"))]),
     ],
-    ids=["no trial", "none wrong", "nothing compared", "no answer", "no parameter"],
+    ids=["no trial", "none wrong", "nothing compared", "no answer", "the answer itself", "no parameter"],
 )
 def test_an_optimizer_without_a_wrong_number_has_no_example(kind: str, trials: list[Trial]) -> None:
-    assert smallest(likeness("sgd"), kind, never, trials, one_image=False) is None
+    assert smallest(REGISTRY["sgd"], kind, never, trials, one_image=False) is None
 
 
 def test_one_number_of_a_tensor_that_is_right_is_no_example() -> None:
-    assert shrink._one_element(optimizer_trial({}, row("weight"), row("bias", ok=True)), "bias") is None
+    assert shrink._example(REGISTRY["sgd"], optimizer_trial({}, row("bias"), row("weight", ok=True)), "weight") is None
+    assert shrink._example(REGISTRY["sgd"], optimizer_trial({}, row("weight"), row("bias", ok=True)), "bias") is None
+
+
+def test_nobody_can_follow_a_whole_model() -> None:
+    probe = probe_of(call_of([[1.0, 2.0]], [1.0]), state={"fc.bias": np.ones(2)})
+    wrong: Tensors = {"logits": np.ones(2), "fc.bias": np.ones(2)}
+    for kind in wrong:
+        trial = trial_of(probe, row(kind), got=wrong, expected=wrong)
+        assert smallest(REGISTRY["cnn"], kind, never, [trial], one_image=False) is None
 
 
 def layer_pair(name: str) -> LayerPair:
@@ -365,7 +424,7 @@ def numbers_in(array: Array) -> set[float]:
 
 def test_small_numbers_are_whole_of_both_signs_and_never_0() -> None:
     case = Case((40, 30), {"in_features": 30, "out_features": 50})
-    probe = shrink._whole_numbers(layer_pair("linear"), case, 0)
+    probe = layer_pair("linear")._whole_numbers(case, 0)
     (call,) = probe.calls
     (x,) = call.inputs
     assert (probe.state["weight"].shape, x.shape, call.grad_output.shape) == ((50, 30), (40, 30), (40, 50))
@@ -382,7 +441,7 @@ def test_small_numbers_are_whole_of_both_signs_and_never_0() -> None:
 
 def test_a_small_variance_is_positive_and_what_is_counted_stays_as_it_is() -> None:
     case = Case((3, 200, 1, 1), {"num_features": 200}, calls=2)
-    probe = shrink._whole_numbers(layer_pair("batchnorm2d"), case, 1)
+    probe = layer_pair("batchnorm2d")._whole_numbers(case, 1)
     assert numbers_in(probe.state["running_var"]) == {1, 2, 3, 4, 5}
     assert numbers_in(probe.state["running_mean"]) == {-4, -3, -2, -1, 1, 2, 3, 4, 5}
     assert probe.state["num_batches_tracked"].dtype == np.int64
@@ -393,7 +452,7 @@ def test_a_small_variance_is_positive_and_what_is_counted_stays_as_it_is() -> No
 
 
 def test_small_targets_are_classes() -> None:
-    probe = shrink._whole_numbers(layer_pair("cross_entropy"), Case((50, 3), {"reduction": "mean"}), 0)
+    probe = layer_pair("cross_entropy")._whole_numbers(Case((50, 3), {"reduction": "mean"}), 0)
     scores, targets = probe.calls[0].inputs
     assert scores.shape == (50, 3)
     assert targets.dtype == np.int64
@@ -414,7 +473,7 @@ def test_small_targets_are_classes() -> None:
 )
 def test_an_input_has_a_tie_at_its_end_and_a_0_at_its_start(given: list[Any], wanted: list[Any]) -> None:
     before = np.array(given, float)
-    assert shrink._with_tie(before).tolist() == wanted
+    assert _with_tie(before).tolist() == wanted
     assert before.tolist() == given
 
 
@@ -588,7 +647,7 @@ def test_a_mistake_at_0_is_shown_at_0() -> None:
     def attempt(probe: Probe) -> Trial:
         return try_probe(relu.pair, probe, answer, lenient=False)
 
-    example = smallest(relu, "grad_input", attempt, [], one_image=False)
+    example = smallest(relu.pair, "grad_input", attempt, [], one_image=False)
     assert example is not None
     assert example.got is not None
     assert example.expected is not None

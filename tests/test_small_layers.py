@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -232,6 +233,8 @@ def test_the_defaults_are_torchs() -> None:
     assert (MaxPool2d((2, 3)).stride, MaxPool2d(2).padding) == ((2, 3), (0, 0))
     Conv2d(1, 1, 1, dilation=(1, 1))
     MaxPool2d(1, dilation=(1, 1))
+    assert inspect.signature(Flatten).parameters.keys() == {"start_dim", "end_dim"}
+    assert Flatten(nn.Flatten().start_dim, nn.Flatten().end_dim)(normal(2, 3, 4)).shape == (2, 12)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +266,11 @@ def test_initial_weights_fill_the_interval_of_the_root_of_what_is_added_up(
         (lambda: MaxPool2d(2, 0), "MaxPool2d: stride must be an int or a pair of ints, each at least 1, got 0"),
         (lambda: MaxPool2d(2, padding=-1), "MaxPool2d: padding must be an int .*, each at least 0, got -1"),
         (lambda: MaxPool2d(2, dilation=(1, 2)), r"MaxPool2d: dilation must be \(1, 1\), the only .* got \(1, 2\)"),
+        (lambda: Flatten(0), "^Flatten: start_dim must be 1, the only value supported, got 0$"),
+        (lambda: Flatten(start_dim=2), "^Flatten: start_dim must be 1, the only value supported, got 2$"),
+        (lambda: Flatten(-3), "^Flatten: start_dim must be 1, the only value supported, got -3$"),
+        (lambda: Flatten(1, 2), "^Flatten: end_dim must be -1, the only value supported, got 2$"),
+        (lambda: Flatten(end_dim=-2), "^Flatten: end_dim must be -1, the only value supported, got -2$"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(make: Callable[[], object], message: str) -> None:
@@ -460,7 +468,7 @@ def test_on_a_gpu_there_is_one_piece() -> None:
 )
 def test_so_many_columns_are_multiplied_at_a_time(size: int, columns: int) -> None:
     """A million products, where that leaves 256 columns or more; else 768 columns."""
-    assert conv.columns_at_once(np.broadcast_to(0.0, (2, size // 2) if size % 2 == 0 else (1, size))) == columns
+    assert windows.columns_at_once(np.broadcast_to(0.0, (2, size // 2) if size % 2 == 0 else (1, size))) == columns
 
 
 @pytest.mark.parametrize(

@@ -456,14 +456,47 @@ def test_a_replica_shares_the_arrays_and_nothing_else() -> None:
     assert inner.weight.grad is not None
 
 
+class Centred(Module):
+    """Takes the mean of the batch away."""
+
+    splits_batches = False
+
+    def forward(self, x: Array) -> Array:
+        return x - x.mean(axis=0)
+
+
+class OwnNorm(BatchNorm2d):
+    pass
+
+
+def test_a_layer_says_whether_its_batch_may_be_cut() -> None:
+    layers = [getattr(scratch, name) for name in scratch.__all__]
+    kinds = [kind for kind in layers if isinstance(kind, type) and issubclass(kind, Module)]
+    assert {kind.__name__ for kind in kinds if not kind.splits_batches} == {"BatchNorm2d", "Dropout"}
+    assert {"Module", "Conv2d", "Sequential", "CNN", "DataParallel"} < {k.__name__ for k in kinds if k.splits_batches}
+
+
 def test_a_layer_that_looks_at_other_images_is_refused_by_its_dotted_name() -> None:
-    for layer, kind in ((BatchNorm2d(1), "BatchNorm2d"), (scratch.Dropout(), "Dropout")):
+    layers = BatchNorm2d(1), scratch.Dropout(), Centred(), OwnNorm(1)
+    for layer, kind in zip(layers, ("BatchNorm2d", "Dropout", "Centred", "OwnNorm"), strict=True):
         for module, name in ((layer, ""), (Sequential(ReLU(), layer), "1"), (Sequential(Sequential(layer)), "0.0")):
             with pytest.raises(ValueError, match="DataParallel: module") as refused:
                 replica(module)
             assert str(refused.value) == (
                 f"DataParallel: module must take every image for itself, got {kind} in it ({name!r})"
             )
+
+
+def test_a_layer_is_cut_up_or_not_as_it_says_whatever_its_class() -> None:
+    norm = OwnNorm(1, dtype=float).eval()
+    norm.splits_batches = True  # in evaluation its averages are those of nobody in the batch
+    x = normal(4, 1, 2, 3)
+    parallel = DataParallel(Sequential(norm), threads=2, least=1).eval()
+    np.testing.assert_array_equal(parallel(x), norm(x))
+    linear = Linear(1, 1)
+    linear.splits_batches = False
+    with pytest.raises(ValueError, match=r"got Linear in it \('0'\)$"):
+        replica(Sequential(linear))
 
 
 def test_a_parameter_without_a_gradient_gets_none_from_its_replicas() -> None:

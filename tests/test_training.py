@@ -168,7 +168,7 @@ def test_trained_twins_are_proven_on_labels_that_leave_a_gradient(
         proofs.append((str(images.dtype), labels))
         return check_model(pair, state, images, labels, seed)
 
-    monkeypatch.setattr("compare.training.run.check_model", spy)
+    monkeypatch.setattr("compare.verify.trained.check_model", spy)
     run_twins(Twins(Settings(epochs=1)), few, tmp_path, lambda _: None, lambda _: None)
     assert [dtype for dtype, _ in proofs] == ["float64", "float32"] * 2
     for _, labels in proofs:

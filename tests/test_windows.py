@@ -18,6 +18,7 @@ from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY
 from compare.verify.agreement import DTYPES
 from scratch import Array, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, conv, naive, pool
+from scratch import windows as tuning
 from scratch.windows import pieces, sliding_windows, small_buffers
 
 SIDE = st.integers(1, 7)
@@ -63,7 +64,7 @@ def test_a_convolution_in_small_pieces_is_within_the_same_bounds(
     columns: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conv, "columns_at_once", lambda _: columns)
-    monkeypatch.setattr(conv, "PATCHES", columns * 40)
+    monkeypatch.setattr(conv, "cached", lambda numbers: columns * 40 // numbers)
     for probe in probes("conv2d", dtype):
         rows = REGISTRY["conv2d"].check(probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
@@ -81,7 +82,7 @@ def probes(name: str, dtype: str) -> list[Probe]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("windows", [1, 5, 40])
 def test_pooling_in_small_pieces_is_the_same(windows: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "WINDOWS", windows)
+    monkeypatch.setattr(pool, "cached", lambda numbers: windows // numbers)
     for probe in probes("maxpool2d", dtype):
         rows = REGISTRY["maxpool2d"].check(probe)
         assert all(row.ok for row in rows), "\n".join(str(row) for row in rows if not row.ok)
@@ -111,11 +112,11 @@ def test_a_convolution_is_cut_into_rows_parts_of_rows_and_images(monkeypatch: py
 @pytest.mark.parametrize("shape", [(8, 9), (16, 150), (6, 25), (32, 288)])
 def test_products_stay_small_where_that_leaves_enough_columns(shape: tuple[int, int]) -> None:
     matrix = np.zeros(shape)
-    columns = conv.columns_at_once(matrix)
-    if conv.SMALL_PRODUCT // matrix.size >= conv.FEWEST_COLUMNS:
-        assert columns * matrix.size <= conv.SMALL_PRODUCT < (columns + 1) * matrix.size
+    columns = tuning.columns_at_once(matrix)
+    if tuning.SMALL_PRODUCT // matrix.size >= tuning.FEWEST_COLUMNS:
+        assert columns * matrix.size <= tuning.SMALL_PRODUCT < (columns + 1) * matrix.size
     else:
-        assert columns == conv.MANY_COLUMNS
+        assert columns == tuning.MANY_COLUMNS
 
 
 # What a convolution keeps, and what it leaves to its user.

@@ -12,6 +12,7 @@ import pytest
 from compare.diagnosis.driving import signatures, vocabulary
 from compare.diagnosis.driving.interface import Interface
 from compare.machine.errors import UserError
+from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes
 
 CONV = {"in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias"}
 POOL = {"kernel_size", "kernel_height", "kernel_width", "stride", "padding"}
@@ -196,7 +197,7 @@ def test_nothing_need_be_said() -> None:
         **dict.fromkeys(texts, ""),
         **{name: {} for name in ("parameters", "gradients", "weight_layouts")},
         "single": False,
-        "pairs": False,
+        "size_pairs": False,
     }
 
 
@@ -234,10 +235,11 @@ def test_code_takes_one_image_at_a_time_where_its_layout_has_no_batch(
     assert Interface(layout=layout, single=single).one_at_a_time is expected
 
 
-ONE = {"0.weight": 4, "0.bias": 1, "0.running_mean": 1}
-TWO = {"0.weight": 4, "0.bias": 1, "2.weight": 2, "2.bias": 1}
-PLAIN = {"weight": 4, "bias": 1}
-DEEP = {"weight": 5}
+ONE = {"0.weight": KERNELS, "0.bias": VECTOR, "0.running_mean": VECTOR}
+TWO = {"0.weight": KERNELS, "0.bias": VECTOR, "2.weight": MATRIX, "2.bias": VECTOR}
+PLAIN = {"weight": KERNELS, "bias": VECTOR}
+DEEP = {"weight": Axes("")}
+OWN = {"weight": Axes("QK", ("KQ",))}
 
 
 @pytest.mark.parametrize(
@@ -251,9 +253,10 @@ DEEP = {"weight": 5}
         (TWO, "2.weight:IO", "2.weight:IO"),
         (TWO, "0.bias", "0.bias"),
         (DEEP, "weight", "weight"),  # a kernel of a volume, whose axes have no letters
+        (OWN, "weight:K", "weight:K"),  # of the letters of its own axes, in any order
     ],
 )
-def test_a_parameter_is_named_in_full_where_there_is_only_one(known: Mapping[str, int], given: str, full: str) -> None:
+def test_a_parameter_is_named_in_full_where_there_is_only_one(known: Mapping[str, Axes], given: str, full: str) -> None:
     said = Interface(forward="go", parameters={"own": given}, gradients={"dx": "x", "d_own": given}, single=True)
     found = said.for_parameters(known)
     assert found == Interface(forward="go", parameters={"own": full}, gradients={"dx": "x", "d_own": full}, single=True)
@@ -280,10 +283,12 @@ def test_the_gradient_of_the_input_is_no_parameter(name: str) -> None:
         (PLAIN, "weight:HWCO", "the layout must be made of the letters OIHW"),
         (TWO, "2.weight:HI", "the layout must be made of the letters OI"),
         (PLAIN, "bias:I", "the layout must be made of the letters O"),
+        (OWN, "weight:OI", "the layout must be made of the letters QK"),
+        (DEEP, "weight:O", "the layout must be made of the letters "),
     ],
 )
 def test_a_parameter_that_is_not_there_is_refused_with_those_that_are(
-    known: Mapping[str, int], given: str, reason: str
+    known: Mapping[str, Axes], given: str, reason: str
 ) -> None:
     with pytest.raises(UserError) as caught:
         Interface(parameters={"own": given}).for_parameters(known)

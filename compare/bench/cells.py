@@ -30,7 +30,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """What came of it: images per second by side, how many times as fast scratch is as torch, and the spread of that
     (`timing.spread`).
     """
@@ -55,7 +55,7 @@ def cells(plan: Plan, threads: int) -> Iterator[Cell]:
                 yield Cell(model, mode, batch, threads)
 
 
-def measure_cell(cell: Cell, plan: Plan) -> Row:
+def measure_cell(cell: Cell, plan: Plan) -> ModelRow:
     """Time one cell, with the number of threads that is set.
 
     Raises:
@@ -68,10 +68,10 @@ def measure_cell(cell: Cell, plan: Plan) -> Row:
     settle = SETTLE if cell.threads > 1 else 0.0
     samples = interleaved({side.name: timed(side, cell.mode) for side in sides}, plan.seconds, settle)
     rates = {name: cell.batch / median(seconds) for name, seconds in samples.items()}
-    return Row(cell, rates, speed_ratio(samples), spread(samples))
+    return ModelRow(cell, rates, speed_ratio(samples), spread(samples))
 
 
-def geometric_mean(rows: Sequence[Row]) -> float | None:
+def geometric_mean(rows: Sequence[ModelRow]) -> float | None:
     """The geometric mean of the training steps' ratios; None where there are none."""
     ratios = [row.ratio for row in rows if row.cell.mode == "train"]
     return math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) if ratios else None

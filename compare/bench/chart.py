@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageDraw
 
-from compare.bench.cells import Row, plural
+from compare.bench.cells import ModelRow, plural
 from compare.pictures import canvas
 from compare.pictures.canvas import INK, LINE, PAPER, Colour, Picture
 
@@ -29,20 +29,20 @@ MOST_TICKS = 10
 Point = tuple[float, float]
 
 
-def chart_png(rows: Sequence[Row]) -> bytes:
+def chart_png(rows: Sequence[ModelRow]) -> bytes:
     """The picture as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(chart(rows)).save(file, "PNG")
     return file.getvalue()
 
 
-def chart(rows: Sequence[Row]) -> Picture:
+def chart(rows: Sequence[ModelRow]) -> Picture:
     """One panel for each number of threads, one below the other."""
     threads = list(dict.fromkeys(row.cell.threads for row in rows))
     return np.concatenate([_panel([row for row in rows if row.cell.threads == number], number) for number in threads])
 
 
-def _panel(rows: Sequence[Row], threads: int) -> Picture:
+def _panel(rows: Sequence[ModelRow], threads: int) -> Picture:
     batches, ratios = sorted({row.cell.batch for row in rows}), [row.ratio for row in rows]
     low, high = min(0.8, 0.93 * min(ratios)), max(1.25, 1.07 * max(ratios))
     curves = _curves(rows)
@@ -73,7 +73,7 @@ def _panel(rows: Sequence[Row], threads: int) -> Picture:
     return np.array(page)
 
 
-def _curves(rows: Sequence[Row]) -> list[tuple[str, Colour, bool, list[Point]]]:
+def _curves(rows: Sequence[ModelRow]) -> list[tuple[str, Colour, bool, list[Point]]]:
     """Each model and mode: name, colour, whether dashed, and the points (batch size, ratio) from left to right."""
     models = list(dict.fromkeys(row.cell.model for row in rows))
     curves: dict[tuple[str, str], list[Point]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from compare.bench.cells import Row, cells, geometric_mean, measure_cell, plural
+from compare.bench.cells import ModelRow, cells, geometric_mean, measure_cell, plural
 from compare.bench.equality import NotEqualError
 from compare.bench.layers import LayerRow, layers_table, measure_layers
 from compare.bench.loops import MODEL as LOOPED
@@ -27,11 +27,11 @@ MIB = 1 << 20
 
 
 @dataclass
-class Result:
+class BenchResult:
     """What was measured so far, and what was found not to be equal: nothing was measured after that."""
 
     plan: Plan
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ModelRow] = field(default_factory=list)
     layers: list[LayerRow] = field(default_factory=list)
     loops: Loops | None = None
     peaks: dict[str, Peak] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """The result as plain values: "ok", "wrong", "device", "threads", "machine", and what was measured.
 
-            with the models   "rows" (`Row.as_json`) and "geomean" of the training steps' ratios, null without any
+            with the models   "rows" (`ModelRow.as_json`) and "geomean" of the training steps' ratios, null without any
             with the loops    "loops": {"images_per_second", "speedup"}
             with the memory   "peak_memory": {model: {"scratch", "torch", "ratio"}}, in bytes
             with the layers   "layers" (`LayerRow.as_json`) instead of all these
@@ -77,12 +77,12 @@ class Result:
             }
         return result
 
-    def of(self, threads: int) -> list[Row]:
+    def of(self, threads: int) -> list[ModelRow]:
         """The rows with so many threads."""
         return [row for row in self.rows if row.cell.threads == threads]
 
 
-def bench(plan: Plan, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> Result:
+def bench(plan: Plan, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> BenchResult:
     """Measure what `plan` says: `show` gets tables and lines for good, `progress` what is being measured.
 
     Raises:
@@ -91,7 +91,7 @@ def bench(plan: Plan, show: Callable[[Table | str], None], progress: Callable[[s
     open_device(plan.device)
     if plan.compiled:
         require_compiler()
-    result = Result(plan)
+    result = BenchResult(plan)
     keep_freed_memory()
     try:
         for model in plan.models:
@@ -111,7 +111,7 @@ def bench(plan: Plan, show: Callable[[Table | str], None], progress: Callable[[s
     return result
 
 
-def _measure_models(result: Result, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
+def _measure_models(result: BenchResult, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
     plan, done = result.plan, 0
     for threads in plan.threads:
         with equal_threads(threads):
@@ -139,7 +139,7 @@ def _measure_models(result: Result, show: Callable[[Table | str], None], progres
         _measure_memory(result, show, progress)
 
 
-def _measure_memory(result: Result, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
+def _measure_memory(result: BenchResult, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
     for model in result.plan.models:
         progress(f"peak memory of {model}")
         peak = measure_peak(model)
@@ -150,7 +150,7 @@ def _measure_memory(result: Result, show: Callable[[Table | str], None], progres
     show(memory_table(result.peaks))
 
 
-def _measure_layers(result: Result, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
+def _measure_layers(result: BenchResult, show: Callable[[Table | str], None], progress: Callable[[str], None]) -> None:
     plan = result.plan
     batch = LAYERS_BATCH if plan.batch_sizes == BATCH_SIZES else plan.batch_sizes[0]
     for threads in plan.threads:
@@ -168,7 +168,7 @@ def _measure_layers(result: Result, show: Callable[[Table | str], None], progres
     show("thread), whichever takes longer; share: limit / scratch")
 
 
-def models_table(rows: Sequence[Row]) -> Table:
+def models_table(rows: Sequence[ModelRow]) -> Table:
     """One line for each model, mode and batch size."""
     threads, sides = plural(rows[0].cell.threads, "thread"), list(rows[0].rates)
     table = Table(title=f"images per second, {threads}", title_justify="left")

@@ -13,20 +13,19 @@ from typing import Any, Protocol
 
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 import scratch
-import torch_ref
 from compare.bench.timing import Stopwatch, Timed, wall_clock
 from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
-from compare.pairs import weights
+from compare.pairs.learners import ScratchLearner, TorchLearner
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors, gradient_name
-from compare.pairs.weights import State
+from compare.pairs.observe import Tensors
+from compare.pairs.registry import optimizer_pair
+from compare.pairs.weights import State, load_scratch_state, load_torch_state
 from scratch import Array, backend
 
-SGD: dict[str, Any] = {"lr": 0.001, "momentum": 0.9}
+OPTIONS: dict[str, Any] = {"lr": 0.001, "momentum": 0.9}
 
 
 class Side(Protocol):
@@ -59,20 +58,17 @@ class Side(Protocol):
         """The gradients of the last step."""
 
 
-class ScratchSide:
+class ScratchSide(ScratchLearner):
     """The NumPy twin; on a CUDA device, CuPy's arrays."""
 
     name = "scratch"
 
     def __init__(self, pair: ModelPair, state: State, device: Device, threads: int = 1) -> None:
+        model = pair.scratch(dtype="float32")
+        load_scratch_state(model, state)
+        super().__init__(model.to(device.to_scratch), optimizer_pair("sgd"), OPTIONS)
         self.device, self.state = device, state
-        self.model: scratch.Module = pair.scratch(dtype="float32")
-        weights.load_scratch_state(self.model, state)
-        self.model.to(device.to_scratch)
         self.parallel = scratch.DataParallel(self.model, threads, pair.images_per_thread)
-        self.called = self.model
-        self.criterion = scratch.CrossEntropyLoss()
-        self.optimizer = scratch.SGD(self.model.parameters(), **SGD)
         self.stopwatch: Stopwatch = wall_clock if device.name == "cpu" else _cupy_events
 
     def take(self, images: Array, labels: Array) -> None:
@@ -80,10 +76,10 @@ class ScratchSide:
         self.called = self.parallel if self.parallel.parts(len(images)) > 1 else self.model
 
     def rewind(self) -> None:
-        weights.load_scratch_state(self.model, self.state)
+        self.load_weights(self.state)
 
     def train_step(self) -> tuple[float, int]:
-        return scratch.train_step(self.called, self.criterion, self.optimizer, self.images, self.labels)
+        return self.step(self.images, self.labels)
 
     def infer(self) -> Array:
         return self.called(self.images)
@@ -91,37 +87,27 @@ class ScratchSide:
     def logits(self) -> Array:
         return backend.to_host(self.infer())
 
-    def weights(self) -> Tensors:
-        return weights.scratch_state(self.model)
 
-    def gradients(self) -> Tensors:
-        named = self.model.named_parameters()
-        return {gradient_name(name): backend.to_host(p.grad) for name, p in named if p.grad is not None}
-
-
-class TorchSide:
+class TorchSide(TorchLearner):
     """torch as it comes: eager, without compilation."""
 
     name = "torch"
 
     def __init__(self, pair: ModelPair, state: State, device: Device) -> None:
+        model = pair.torch(dtype=torch.float32)
+        load_torch_state(model, state)
+        super().__init__(model.to(device.name), optimizer_pair("sgd"), OPTIONS)
         self.device, self.state = device, state
-        self.model: nn.Module = pair.torch(dtype=torch.float32)
-        weights.load_torch_state(self.model, state)
-        self.model.to(device.name)
-        self.called: Any = self.model
-        self.criterion = nn.CrossEntropyLoss()
-        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), **SGD)
         self.stopwatch: Stopwatch = wall_clock if device.name == "cpu" else _torch_events
 
     def take(self, images: Array, labels: Array) -> None:
         self.images, self.labels = self.device.to_torch(images), self.device.to_torch(labels)
 
     def rewind(self) -> None:
-        weights.load_torch_state(self.model, self.state)
+        self.load_weights(self.state)
 
     def train_step(self) -> tuple[float, int]:
-        return torch_ref.train_step(self.called, self.criterion, self.optimizer, self.images, self.labels)
+        return self.step(self.images, self.labels)
 
     def infer(self) -> torch.Tensor:
         logits: torch.Tensor = self.called(self.images)
@@ -130,13 +116,6 @@ class TorchSide:
     def logits(self) -> Array:
         with torch.inference_mode():
             return self.infer().cpu().numpy().copy()
-
-    def weights(self) -> Tensors:
-        return weights.torch_state(self.model)
-
-    def gradients(self) -> Tensors:
-        named = self.model.named_parameters()
-        return {gradient_name(name): p.grad.cpu().numpy().copy() for name, p in named if p.grad is not None}
 
 
 class CompiledSide(TorchSide):

@@ -16,11 +16,22 @@ from torch import nn
 import scratch
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case, Shape
-from compare.pairs.layers import KNOWN_OPTIONS, registered
+from compare.pairs.layers import KNOWN_OPTIONS, kin_of, registered
 from compare.pairs.measured import measured
 from compare.pairs.observe import Tensors
-from compare.pairs.options import USUAL_AXES, Axes
-from compare.pairs.pair import LayerPair, Make, Pair, Rng, arguments_of, chooses_elements, image_shapes, row_shapes, takes
+from compare.pairs.options import USUAL_AXES, Axes, Option
+from compare.pairs.pair import (
+    LayerPair,
+    Make,
+    Pair,
+    Rng,
+    Targets,
+    arguments_of,
+    chooses_elements,
+    image_shapes,
+    row_shapes,
+    takes,
+)
 from compare.pairs.registry import REGISTRY
 from scratch import Array
 
@@ -103,7 +114,7 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     cases += [Case(first, values=kind) for kind in values if kind != "normal"]
     cases += [Case(first, layout=layout) for layout in ("strided", "fortran", "batch last", "read-only")]
     cases += [Case(first, calls=3)]
-    small = [Case((1, *shape[1:])) for shape in sorted(dict.fromkeys(shapes), key=lambda shape: int(np.prod(shape)))]
+    ones = dict.fromkeys((1, *shape[1:]) for shape in sorted(shapes, key=lambda shape: int(np.prod(shape))))
 
     def reference() -> nn.Module:
         return copy.deepcopy(module)
@@ -115,15 +126,21 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
         reference,
         pair.rule if pair else measured,
         tuple(cases),
-        small=(*small, Case(first, calls=2)),
+        small=(*map(Case, ones), Case(first, calls=2)),
         weights=pair.weights if pair else {},
-        options=pair.options if pair else KNOWN_OPTIONS,
+        options=pair.options if pair else _known_options(leaves),
         targets=targets,
         random=pair.random if pair else None,
         normwise=pair.normwise if pair else True,
         fixed=True,
     )
     return Likeness(compared, parts=parts, build=build, hints=arguments_of(module))
+
+
+def _known_options(leaves: Mapping[str, nn.Module]) -> dict[str, Option]:
+    """What the options of these layers are about, where registered layers have some of the same name."""
+    taken = {name for layer in leaves.values() for name in arguments_of(layer)}
+    return {name: option for name, option in KNOWN_OPTIONS.items() if name in taken}
 
 
 def _values(pair: LayerPair | None, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]) -> tuple[str, ...]:
@@ -182,32 +199,25 @@ def defaults_of(pair: Pair) -> dict[str, Any]:
 
 def _inputs(
     module: nn.Module, leaves: Mapping[str, nn.Module], input_shape: Shape | None
-) -> tuple[list[Shape], Callable[[Rng, Shape, str], Array] | None]:
+) -> tuple[list[Shape], Targets | None]:
     """Input shapes that the module takes, several where it takes several: (N, ...); and how its targets are drawn.
 
-    A module whose forward wants two inputs is taken for a loss. What its targets are, classes or numbers, is tried
-    where it is not registered.
+    What the targets of a loss are, classes or numbers, is tried where it is not registered.
     """
     pair, first = registered(module), next(iter(leaves.values()))
-    wants_targets = pair.targets is not None if pair else _required_inputs(module) == 2
+    wants_targets = pair.targets is not None if pair else isinstance(module, nn.modules.loss._Loss)
     if input_shape is not None:
         tried = [(3, *input_shape), (1, *input_shape)]
     else:
-        leading = registered(first)
+        leading = kin_of(first)
         usual = row_shapes if wants_targets else image_shapes
         tried = (leading.shapes if leading else usual)(first)
     kinds = [None] if not wants_targets else [pair.targets] if pair else [_numbers, _classes]
     for targets in kinds:
-        drawn = {shape: [targets(np.random.default_rng(0), shape, "float32")] if targets else [] for shape in tried}
-        found = [shape for shape in tried if takes(module, [np.zeros(shape, np.float32), *drawn[shape]])]
+        found = [shape for shape in tried if takes(module, shape, targets)]
         if found:
             return found[:SHAPES], targets
     raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
-
-
-def _required_inputs(module: nn.Module) -> int:
-    found = inspect.signature(module.forward).parameters.values()
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found)
 
 
 def _numbers(rng: Rng, shape: Shape, dtype: str) -> Array:

@@ -13,11 +13,13 @@ from compare.lesson.chapters import contents, learnt
 from compare.lesson.history import History
 from compare.lesson.layers import LAYERS
 from compare.lesson.not_as_shown import NotAsShown
-from compare.lesson.scene import Scene, trained_rows
+from compare.lesson.scene import Scene
 from compare.lesson.showing.render import render
+from compare.machine.conditions import equal_threads
 from compare.pairs.registry import model_pair
 from compare.pairs.report import Report
 from compare.training.checkpoint import versions
+from compare.verify.trained import check_trained
 
 TITLES = (
     ("why", "Why convolutions"),
@@ -46,7 +48,8 @@ def build(history: History, seed: int = 0) -> Lesson:
     """
     pair = model_pair(history.settings.model)
     registered = checked(list(LAYERS.values()))
-    trained = Report(trained_rows(pair, history, seed))
+    with equal_threads(1):
+        trained = Report(check_trained(pair, history.after["torch"], history.dataset, seed))
     require(trained.rows, f"the trained {pair.name}")
     if not history.findings.ok:
         found = [str(parting) for parting in history.findings.partings if not parting.ok] + history.findings.wrong

@@ -30,7 +30,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Example:
+class WorkedExample:
     """What is given, what comes out, and what was computed by hand.
 
     Attributes:
@@ -49,7 +49,7 @@ class Example:
     kept: Kept | None
 
 
-def examples() -> dict[str, Example]:
+def examples() -> dict[str, WorkedExample]:
     """The example of every layer that the lesson explains, by the name of its pair.
 
     Raises:
@@ -58,7 +58,7 @@ def examples() -> dict[str, Example]:
     return {name: _example(layer) for name, layer in LAYERS.items()}
 
 
-def _example(layer: Layer) -> Example:
+def _example(layer: Layer) -> WorkedExample:
     pair, shown, given = layer.pair, layer.shown, layer.shown.given
     own = _arrays(shown.in_numpy(**{name: array.copy() for name, array in given.items()}))
     tensors = {name: torch.tensor(array) for name, array in given.items()}
@@ -82,7 +82,7 @@ def _example(layer: Layer) -> Example:
                 raise NotAsShown(
                     f"the example of {pair}, ({line.equation}) by hand: {line.text}, not {array[line.index]}"
                 )
-    return Example(pair, given, own, twin, hand, _kept(results, saved, tensors))
+    return WorkedExample(pair, given, own, twin, hand, _kept(results, saved, tensors))
 
 
 def _arrays(results: dict[str, Any]) -> Tensors:

@@ -16,11 +16,11 @@ from compare.pairs.observe import Tensors
 from compare.pairs.registry import model_pair
 from compare.training.board.logs import require_logs
 from compare.training.board.server import APART
-from compare.training.checkpoint import find_checkpoint, load_checkpoint
+from compare.training.checkpoint import open_run, require_data
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
-from compare.training.settings import TWINS, DataOptions, Settings
+from compare.training.settings import TWINS, Settings
 from compare.training.twins import PERTURBED, Twins
 
 # A training small enough to wait for, and large enough for both models to have learnt it.
@@ -125,21 +125,24 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
         UserError: for a run that is not there, is damaged, has one twin only, or whose data set or logs are not there
             any more but others are.
     """
-    folder, path = find_checkpoint(run)
-    checkpoint = load_checkpoint(path)
-    record = checkpoint.record
-    settings = _settings(record["settings"])
+    saved = open_run(run, data_dir)
+    folder, record = saved.folder, saved.checkpoint.record
+    # With no more threads than this machine has cores: it need not be the one that trained.
+    threads = min(record["settings"].get("threads", 1), os.cpu_count() or 1)
+    settings = Settings.from_json(dict(record["settings"]) | {"threads": threads})
     if not settings.compares:
         raise UserError(
             f"{folder}: was trained with --only {settings.only}, and the lesson shows both twins; "
             "give a run that was trained without --only"
         )
-    data = _dataset(folder, record, data_dir, tell)
+    where = None if saved.data.data_dir is None else Path(saved.data.data_dir)
+    data = load(saved.data.dataset, where, tell).limited(saved.data.train_images, saved.data.test_images)
+    require_data(folder, record, data, "say with --data-dir where it lies now")
     settings = replace(settings, epochs=settings.epochs_on(data.name))
     require_logs(folder, record["board"]["files"])
     step, total = record["progress"]["step"], settings.total_steps(data.name, len(data.train_images))
     logged = _logged(folder, record["board"]["files"], step)
-    after = {name: _part(checkpoint.tensors, f"{name}/model/") for name in TWINS}
+    after = {name: _part(saved.checkpoint.tensors, f"{name}/model/") for name in TWINS}
     return History(
         settings,
         data,
@@ -193,26 +196,6 @@ def _trained(twins: Twins, data: Dataset, origin: str, watch: Callable[[Step | E
 def _readable(folder: Path) -> str:
     """The name of a folder as text that can be written in UTF-8, whatever bytes the system gave it."""
     return str(folder).encode(errors="replace").decode()
-
-
-def _settings(values: Mapping[str, Any]) -> Settings:
-    """The settings of a run, with no more threads than this machine has cores: it need not be the one that trained."""
-    return Settings.from_json(dict(values) | {"threads": min(values.get("threads", 1), os.cpu_count() or 1)})
-
-
-def _dataset(folder: Path, record: Mapping[str, Any], data_dir: Path | None, tell: Callable[[str], None]) -> Dataset:
-    """The images that the run was trained on, and no others."""
-    chosen = DataOptions(**record["data"])
-    if data_dir is not None:
-        chosen = chosen.moved(data_dir)
-    where = None if chosen.data_dir is None else Path(chosen.data_dir)
-    data = load(chosen.dataset, where, tell).limited(chosen.train_images, chosen.test_images)
-    if data.checksum != record["checksum"]:
-        raise UserError(
-            f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
-            "put that back, or say with --data-dir where it lies now"
-        )
-    return data
 
 
 def _part(tensors: Mapping[str, Any], prefix: str) -> Tensors:

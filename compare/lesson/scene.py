@@ -10,14 +10,11 @@ import numpy as np
 
 from compare.lesson.chapters import windows
 from compare.lesson.history import History
-from compare.machine.conditions import direct_convolutions, equal_threads
-from compare.pairs.models import ModelPair, check_model
+from compare.pairs.models import ModelPair
 from compare.pairs.observe import Tensors
-from compare.pairs.report import Report, Row
-from compare.verify.agreement import DTYPES
+from compare.pairs.report import Report
 from scratch import Array
 
-PROOF_IMAGES = 64  # test images on which the trained twins are compared
 SHOWN = 3  # the class of the digit that is shown first
 
 Context = dict[str, Any]
@@ -62,14 +59,3 @@ def some(history: History, count: int, dtype: str) -> tuple[Array, Array]:
     """The first test images (N, 1, H, W), from 0 to 1, and their labels."""
     dataset = history.dataset
     return dataset.test_images[:count].astype(dtype) / np.dtype(dtype).type(255), dataset.test_labels[:count]
-
-
-def trained_rows(pair: ModelPair, history: History, seed: int) -> list[Row]:
-    """Both twins from torch's trained weights, on test images; every label moved on, so that there are gradients."""
-    rows: list[Row] = []
-    for dtype in DTYPES:
-        images, labels = some(history, PROOF_IMAGES, dtype)
-        state = {name: array.astype(dtype) for name, array in history.after["torch"].items()}
-        with equal_threads(1), direct_convolutions():
-            rows += check_model(pair, state, images, (labels + 1) % pair.num_classes, seed)
-    return rows

@@ -29,7 +29,7 @@ OFFICIAL = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing looked at, what was found, and what is to be done about it; nothing if all is well."""
 
     name: str
@@ -37,10 +37,10 @@ class Finding:
     problem: str = ""
 
 
-def examine(data_dir: Path | None = None) -> list[Finding]:
+def examine(data_dir: Path | None = None) -> list[Check]:
     """Look at packages, torch, CUDA, CuPy, threads and data."""
-    findings = [Finding("Python", platform.python_version())]
-    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+    findings = [Check("Python", platform.python_version())]
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
         "packages": _packages,
         "torchvision": _torchvision,
         "CUDA": _cuda,
@@ -53,7 +53,7 @@ def examine(data_dir: Path | None = None) -> list[Finding]:
     return findings
 
 
-def findings_table(findings: list[Finding]) -> Table:
+def findings_table(findings: list[Check]) -> Table:
     """The findings, one line each."""
     table = Table("", "found", "")
     for finding in findings:
@@ -61,15 +61,15 @@ def findings_table(findings: list[Finding]) -> Table:
     return table
 
 
-def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     """The findings of one look; a broken installation may raise anything at import, and that is a finding too."""
     try:
         yield from look()
     except Exception as error:
-        yield Finding(name, "cannot be examined", f"{type(error).__name__}: {error}")
+        yield Check(name, "cannot be examined", f"{type(error).__name__}: {error}")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     """Each package that gradtwin needs: its version, and whether that is new enough."""
     for line in requirements():
         needed = Requirement(line)
@@ -78,13 +78,13 @@ def _packages() -> Iterator[Finding]:
         try:
             found = metadata.version(needed.name)
         except metadata.PackageNotFoundError:
-            yield Finding(needed.name, "missing", f"pip install '{needed}'")
+            yield Check(needed.name, "missing", f"pip install '{needed}'")
             continue
         fits = needed.specifier.contains(found, prereleases=True)
-        yield Finding(needed.name, f"{found} (needs {needed.specifier})", "" if fits else f"pip install '{needed}'")
+        yield Check(needed.name, f"{found} (needs {needed.specifier})", "" if fits else f"pip install '{needed}'")
 
 
-def _torchvision() -> Iterator[Finding]:
+def _torchvision() -> Iterator[Check]:
     """Whether torch and torchvision were built for each other."""
     try:
         import torch
@@ -92,41 +92,41 @@ def _torchvision() -> Iterator[Finding]:
     except Exception as error:
         mixed = "torchvision::nms" in str(error)
         value = "built for another torch" if mixed else f"{type(error).__name__}: {error}"
-        yield Finding("torchvision with torch", value, REINSTALL)
+        yield Check("torchvision with torch", value, REINSTALL)
     else:
-        yield Finding("torchvision with torch", f"import together, torch {torch.__version__}")
+        yield Check("torchvision with torch", f"import together, torch {torch.__version__}")
 
 
-def _cuda() -> Iterator[Finding]:
+def _cuda() -> Iterator[Check]:
     """The CUDA device, and whether TF32 would blur a comparison there."""
     import torch
 
     if not torch.cuda.is_available():
-        yield Finding("CUDA", "no device: everything runs on the CPU")
+        yield Check("CUDA", "no device: everything runs on the CPU")
         return
-    yield Finding("CUDA", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    yield Check("CUDA", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
     convolution = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     product = torch.backends.cuda.matmul.fp32_precision
     modes = f"convolution {convolution}, matrix product {product}; gradtwin switches both to ieee for its own work"
-    yield Finding("float32 precision", modes)
+    yield Check("float32 precision", modes)
 
 
-def _cupy() -> Iterator[Finding]:
+def _cupy() -> Iterator[Check]:
     """CuPy, which --device cuda needs: one package, a driver, and a CUDA that gets on with torch's."""
     import torch
 
     packages = _cupy_packages()
     if len(packages) > 1:
         remedy = f"pip uninstall {' '.join(packages)}, then pip install 'gradtwin[cuda]'"
-        yield Finding("CuPy", ", ".join(packages), f"these packages overwrite each other's files: {remedy}")
+        yield Check("CuPy", ", ".join(packages), f"these packages overwrite each other's files: {remedy}")
         return
     try:
         import cupy
     except ImportError as error:
         if packages:
-            yield Finding("CuPy", packages[0], f"is installed but cannot be imported ({_said(error)}): install it anew")
+            yield Check("CuPy", packages[0], f"is installed but cannot be imported ({_said(error)}): install it anew")
         else:
-            yield Finding("CuPy", "not installed: only --device cuda needs it")
+            yield Check("CuPy", "not installed: only --device cuda needs it")
         return
     runtime = cupy.cuda.runtime
     own, theirs = _cuda_version(runtime.runtimeGetVersion()), torch.version.cuda or "none"
@@ -141,7 +141,7 @@ def _cupy() -> Iterator[Finding]:
         # Without any device there is nothing to mend: CuPy waits for one.
         remedy = f"CuPy finds no device that torch finds ({reason}): update the NVIDIA driver for CUDA {own}"
         blind = torch.cuda.is_available()
-        yield Finding("CuPy", value if blind else f"{value}; finds no driver or device", remedy if blind else "")
+        yield Check("CuPy", value if blind else f"{value}; finds no driver or device", remedy if blind else "")
         return
     try:
         # A kernel compiled, and a matrix product: these two show what does not fit together.
@@ -150,9 +150,9 @@ def _cupy() -> Iterator[Finding]:
         (square @ square).get()
     except Exception as error:
         driver = _cuda_version(runtime.driverGetVersion())
-        yield Finding("CuPy", value, _kernel_problem(_said(error), packages, own, theirs, driver))
+        yield Check("CuPy", value, _kernel_problem(_said(error), packages, own, theirs, driver))
         return
-    yield Finding("CuPy", value)
+    yield Check("CuPy", value)
 
 
 def _kernel_problem(said: str, packages: list[str], own: str, theirs: str, driver: str) -> str:
@@ -199,7 +199,7 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {next((line for line in lines if line.strip(' =-')), 'no reason given')}"
 
 
-def _threads() -> Iterator[Finding]:
+def _threads() -> Iterator[Check]:
     """How many threads each library would take; gradtwin trains with one each."""
     import numpy as np  # noqa: F401
     import torch
@@ -211,10 +211,10 @@ def _threads() -> Iterator[Finding]:
         if pool["user_api"] == "blas"
     }
     blas = ", ".join(f"{name}: {count}" for name, count in pools.items()) or "none found"
-    yield Finding("threads", f"{os.cpu_count()} cores; torch {torch.get_num_threads()}; {blas}")
+    yield Check("threads", f"{os.cpu_count()} cores; torch {torch.get_num_threads()}; {blas}")
 
 
-def _data(data_dir: Path | None) -> Iterator[Finding]:
+def _data(data_dir: Path | None) -> Iterator[Check]:
     """Whether MNIST is there, whole, and the official one."""
     import scratch
     from compare.machine.data import data_folder, find_mnist
@@ -223,16 +223,16 @@ def _data(data_dir: Path | None) -> Iterator[Finding]:
     root = data_folder(data_dir)
     raw = find_mnist(root)
     if raw is None:
-        yield Finding("MNIST", f"not in {root}: downloaded when asked for, or --dataset digits")
+        yield Check("MNIST", f"not in {root}: downloaded when asked for, or --dataset digits")
         return
     try:
         scratch.load_mnist(raw)
     except scratch.IDXError as error:
-        yield Finding("MNIST", f"in {raw}", str(error))
+        yield Check("MNIST", f"in {raw}", str(error))
         return
     foreign = [name for name in NAMES.values() if _md5(find_idx(raw, name)) != OFFICIAL[name]]
     problem = f"not official: {', '.join(foreign)}; delete all four to have them downloaded" if foreign else ""
-    yield Finding("MNIST", f"in {raw}, " + ("checksums differ" if foreign else "checksums match"), problem)
+    yield Check("MNIST", f"in {raw}, " + ("checksums differ" if foreign else "checksums match"), problem)
 
 
 def _md5(path: Path | None) -> str:

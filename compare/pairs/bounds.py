@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -109,6 +109,24 @@ def left_alone(reference: nn.Module, calls: Sequence[Call]) -> Tensors:
         for argument, array in arguments_after_use(call, name).items()
     }
     return inputs | {f"{name} after use": np.zeros(tuple(p.shape)) for name, p in reference.named_parameters()}
+
+
+def largest_changes(
+    expected: Tensors, moved: Iterable[tuple[Tensors, Tensors]], start: Tensors | None = None
+) -> dict[str, float]:
+    """The largest change of each tensor over some runs of a reference that were moved by a rounding.
+
+    Args:
+        expected: what the reference gives.
+        moved: of each run what it gave, and what updated tensors began with.
+        start: what they began with in the reference: of an updated tensor, the change of its update counts.
+    """
+    changes, start = dict.fromkeys(expected, 0.0), start or {}
+    for tensors, began in moved:
+        for name, tensor in tensors.items():
+            change = (tensor - began.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
+            changes[name] = max(changes[name], float(np.abs(change).max(initial=0)))
+    return changes
 
 
 def conditioning_factor(rounding_layers: int) -> float:

@@ -8,7 +8,7 @@ the last place. What that does to a tensor, times what the roundings of the laye
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import scratch
 import torch_ref
 from compare.pairs import weights
-from compare.pairs.bounds import conditioning_factor, growth
+from compare.pairs.bounds import conditioning_factor, growth, largest_changes
 from compare.pairs.layers import layer_pair_of
 from compare.pairs.observe import Tensors, gradient_name, leaves, record_calls
 from scratch import Array
@@ -38,14 +38,14 @@ def bounds_end_to_end(
     start = updated_from(reference, str(images.dtype))
     factor = roundings_of(reference)
     expected = run_torch(reference, images, labels, blank_free=blank_free)
-    changes = dict.fromkeys(expected, 0.0)
-    for _ in range(PERTURBATIONS):
-        moved = moved_reference(reference, len(images), rng)
-        moved_start = updated_from(moved, str(images.dtype))
-        moved_images = one_ulp_away(images, rng)
-        for name, tensor in run_torch(moved, moved_images, labels, blank_free=blank_free).items():
-            change = (tensor - moved_start.get(name, 0.0)) - (expected[name] - start.get(name, 0.0))
-            changes[name] = max(changes[name], float(np.abs(change).max()))
+
+    def moved_runs() -> Iterator[tuple[Tensors, Tensors]]:
+        for _ in range(PERTURBATIONS):
+            moved = moved_reference(reference, len(images), rng)
+            began = updated_from(moved, str(images.dtype))
+            yield run_torch(moved, one_ulp_away(images, rng), labels, blank_free=blank_free), began
+
+    changes = largest_changes(expected, moved_runs(), start)
     own = _own_rounding(reference, images, labels, steps)
     return {name: factor * change + own[name] for name, change in changes.items()}
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compare.pairs.bounds import conditioning_factor, in_float64, unit_roundoff
+from compare.pairs.bounds import conditioning_factor, in_float64, largest_changes, unit_roundoff
+from compare.pairs.cases import Shape
 from compare.pairs.layers import registered
 from compare.pairs.observe import Call, Tensors, leaves, observe_torch
 
@@ -30,24 +31,40 @@ def measured(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors
     """
     wide = copy.deepcopy(reference).double()
     wide_calls = [in_float64(call, lambda array: array) for call in calls]
-    base = observe_torch(copy.deepcopy(wide), wide_calls)
+    base, passing = observe_torch(copy.deepcopy(wide), wide_calls), _passing(wide, wide_calls[0])
     generator = torch.Generator().manual_seed(0)
-    changes = dict.fromkeys(base, 0.0)
-    longest = 1
-    for _ in range(REPETITIONS):
-        moved, sizes = _moved(wide, unit_roundoff(dtype), generator)
-        for name, tensor in observe_torch(moved, wide_calls).items():
-            changes[name] = max(changes[name], float(np.abs(tensor - base[name]).max(initial=0)))
-        longest = max(longest, *sizes, 1)
-    factor = conditioning_factor(len(leaves(reference))) * math.sqrt(longest)
+    seen = [1]
+
+    def moved_runs() -> Iterator[tuple[Tensors, Tensors]]:
+        for _ in range(REPETITIONS):
+            moved, sizes = _moved(wide, unit_roundoff(dtype), generator, passing)
+            yield observe_torch(moved, wide_calls), {}
+            seen.extend(sizes)  # which are known once it has run
+
+    changes = largest_changes(base, moved_runs())
+    factor = conditioning_factor(len(leaves(reference))) * math.sqrt(max(seen))
     return {
         name: np.full(array.shape, 0.0 if "after use" in name else factor * changes[name])
         for name, array in base.items()
     }
 
 
-def _moved(reference: nn.Module, size: float, generator: torch.Generator) -> tuple[nn.Module, list[int]]:
-    """A copy in which every weight, and every number between two layers, is off by `size`, up or down by chance.
+def _passing(reference: nn.Module, call: Call) -> set[str]:
+    """The names of the layers that compute nothing, in this call."""
+    shapes: dict[str, Shape] = {}
+    watched = copy.deepcopy(reference)
+    for name, layer in leaves(watched):
+        layer.register_forward_pre_hook(lambda _, args, name=name: shapes.__setitem__(name, tuple(args[0].shape)))
+    with torch.no_grad():
+        watched(*(torch.tensor(array) for array in call.inputs))
+    layers = dict(leaves(reference))
+    return {name for name, shape in shapes.items() if passes_on(layers[name], shape)}
+
+
+def _moved(
+    reference: nn.Module, size: float, generator: torch.Generator, passing: set[str]
+) -> tuple[nn.Module, list[int]]:
+    """A copy in which every weight, and every number between two layers that compute, is off by `size`, by chance.
 
     Also a list that will hold the number of elements that each layer is given.
     """
@@ -70,25 +87,33 @@ def _moved(reference: nn.Module, size: float, generator: torch.Generator) -> tup
     with torch.no_grad():
         for parameter in moved.parameters():
             parameter.copy_(move(parameter))
-    for _, leaf in leaves(moved):
-        if not passes_on(leaf):
+    for name, leaf in leaves(moved):
+        if name not in passing:
             leaf.register_forward_pre_hook(before)
             leaf.register_forward_hook(after)
     return moved, sizes
 
 
-def passes_on(leaf: nn.Module) -> bool:
-    """Whether a layer computes nothing: its numbers are among those that it is given, or 0.
+def passes_on(layer: nn.Module, shape: Shape) -> bool:
+    """Whether a layer computes nothing: what it gives for an input of this shape is among what it is given, or 0.
 
-    Of a layer that is not registered this is tried, on numbers of which no two are equal.
+    Of a layer that is not registered this is tried, forward and backward, on numbers of which no two are equal.
     """
-    pair = registered(leaf)
+    pair = registered(layer)
     if pair is not None:
         return pair.gives != "computed"
-    x = torch.arange(1.0, 65.0, dtype=torch.float64).sqrt().reshape(1, 1, 8, 8)
-    try:
-        with torch.no_grad():
-            y = copy.deepcopy(leaf).double()(x)
-    except Exception:  # it takes other shapes: nothing is known of it
+    if list(layer.parameters()):
         return False
-    return isinstance(y, Tensor) and bool(torch.isin(y, x).all())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    try:
+        y = copy.deepcopy(layer).double()(x)
+        g = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+        (grad_input,) = torch.autograd.grad(y, x, g)
+    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):  # nothing is known of it
+        return False
+    return _is_among(y, x) and _is_among(grad_input, g)
+
+
+def _is_among(numbers: Tensor, given: Tensor) -> bool:
+    return bool((torch.isin(numbers, given) | (numbers == 0)).all())

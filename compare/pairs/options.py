@@ -53,4 +53,4 @@ KERNELS = Axes("OIHW", ("HWIO", "OHWI", "IOHW", "HWOI", "OHW", "HWO"))
 MATRIX = Axes("OI", ("IO",))
 VECTOR = Axes("O")
 # Of a weight of which nothing else is known, by its number of axes.
-USUAL_AXES = {1: VECTOR, 2: MATRIX, 3: Axes("OIL"), 4: KERNELS}
+USUAL_AXES = {1: VECTOR, 2: MATRIX, 3: Axes("OIL"), 4: KERNELS, 5: Axes("OIDHW")}

@@ -32,6 +32,7 @@ from scratch import Array, Module
 
 Rng = np.random.Generator
 Make = Callable[..., Any]
+Targets = Callable[[Rng, Shape, str], Array]
 
 # Why a layer has no such field.
 NO_DECISIONS = {"decisions": "it decides nothing: it is smooth"}
@@ -288,7 +289,7 @@ class LayerPair(Pair):
     weights: Mapping[str, Axes] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
     shapes: Callable[[nn.Module], list[Shape]] = image_shapes
-    targets: Callable[[Rng, Shape, str], Array] | None = None
+    targets: Targets | None = None
     random: Random | None = None
     products: Callable[[Any], int] | None = None
     lesson: Lesson | None = None
@@ -396,7 +397,9 @@ class LayerPair(Pair):
             single = replace(case, shape=(1, *case.shape[1:]))
             if self.takes(self.torch(**case.options), single.shape):  # statistics need two values or more
                 cases.setdefault(single.name, single)
-        return replace(self, cases=tuple(cases.values())) if cases else None
+        small = [replace(case, shape=(1, *case.shape[1:])) for case in self.small] if self.fixed else self.small
+        by_name = {case.name: case for case in small}
+        return replace(self, cases=tuple(cases.values()), small=tuple(by_name.values())) if cases else None
 
     def options_of(self, layer: nn.Module) -> dict[str, Any]:
         """The constructor arguments that make the scratch twin of a configured torch layer."""
@@ -404,10 +407,7 @@ class LayerPair(Pair):
 
     def takes(self, module: nn.Module, shape: Shape) -> bool:
         """Whether a torch module takes an input of this shape."""
-        inputs = [np.zeros(shape, np.float32)]
-        if self.targets is not None:
-            inputs.append(self.targets(np.random.default_rng(0), shape, "float32"))
-        return takes(module, inputs)
+        return takes(module, shape, self.targets)
 
     def small_probes(self, one_image: bool) -> Iterator[Probe]:
         for case in self.small:
@@ -466,9 +466,11 @@ def arguments_of(layer: nn.Module, like: Callable[..., Any] | None = None) -> di
     return options
 
 
-def takes(module: nn.Module, inputs: Sequence[Array]) -> bool:
-    """Whether a torch module takes these inputs, and gives something for them."""
+def takes(module: nn.Module, shape: Shape, targets: Targets | None = None) -> bool:
+    """Whether a torch module takes an input of this shape, a loss with such targets, and gives something for it."""
     try:
+        inputs = [np.zeros(shape, np.float32)]
+        inputs += [] if targets is None else [targets(np.random.default_rng(0), shape, "float32")]
         with torch.no_grad():
             output = copy.deepcopy(module).float()(*(torch.tensor(array) for array in inputs))
     except (RuntimeError, ValueError, IndexError, TypeError):

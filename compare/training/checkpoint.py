@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -23,7 +23,11 @@ import safetensors.numpy
 from compare.machine.errors import UserError
 from compare.machine.files import write_bytes
 from compare.machine.package import own_version
+from compare.training.settings import DataOptions, Settings
 from scratch import Array
+
+if TYPE_CHECKING:
+    from compare.machine.data import Dataset
 
 FOLDER = "checkpoints"
 LAST, BEST = f"{FOLDER}/last.safetensors", f"{FOLDER}/best.safetensors"
@@ -105,6 +109,56 @@ def find_checkpoint(run: Path) -> tuple[Path, Path]:
     if not (run / LAST).exists():
         raise UserError(f"{run}: holds no checkpoint ({LAST}); nothing was saved that could go on, start a new run")
     return run, run / LAST
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run that can go on, or be shown.
+
+    Attributes:
+        folder: of the run.
+        checkpoint: where it stands.
+        data: how its data set was asked for, or where it is now.
+    """
+
+    folder: Path
+    checkpoint: Checkpoint
+    data: DataOptions
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the run. Raises UserError for those of another version."""
+        return Settings.from_json(self.checkpoint.record["settings"])
+
+    def steps(self, data: Dataset) -> tuple[int, int]:
+        """How many steps are done, and how many there are, on its data set."""
+        total = self.settings.total_steps(data.name, len(data.train_images))
+        return self.checkpoint.record["progress"]["step"], total
+
+
+def open_run(run: Path, data_dir: Path | None = None) -> SavedRun:
+    """The run of a folder, or of one of its checkpoints; `data_dir` says where its data set lies now.
+
+    Raises:
+        UserError: if there is none, or it is damaged.
+    """
+    folder, path = find_checkpoint(run)
+    checkpoint = load_checkpoint(path)
+    chosen = DataOptions(**checkpoint.record["data"])
+    return SavedRun(folder, checkpoint, chosen if data_dir is None else chosen.moved(data_dir))
+
+
+def require_data(folder: Path, record: Mapping[str, Any], data: Dataset, instead: str) -> None:
+    """Make sure that a data set is the one that a run began with; `instead` says what else can be done.
+
+    Raises:
+        UserError: if it is another one.
+    """
+    if record["checksum"] != data.checksum:
+        raise UserError(
+            f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
+            f"put that back, or {instead}"
+        )
 
 
 def what_changed(checkpoint: Checkpoint) -> list[str]:

@@ -13,26 +13,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
-from compare.machine.conditions import direct_convolutions, equal_threads, keep_freed_memory
-from compare.machine.data import Dataset, batches
+from compare.machine.conditions import equal_threads, keep_freed_memory
+from compare.machine.data import Dataset
 from compare.machine.errors import UserError
 from compare.machine.files import LOCK, locked, make_folder, remove_leftovers
 from compare.pairs import weights
-from compare.pairs.models import check_model
-from compare.pairs.report import Report, Row
+from compare.pairs.report import Report
 from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
-from compare.training.checkpoint import BEST, LAST, Checkpoint, save_checkpoint, versions
+from compare.training.checkpoint import BEST, LAST, Checkpoint, require_data, save_checkpoint, versions
 from compare.training.drift import Drift
 from compare.training.findings import Findings
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Both, Twins
-from compare.verify.agreement import DTYPES
-
-PROOF_IMAGES = 64  # images of the data set on which the agreement of both models is proven
+from compare.verify.trained import check_trained
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -44,7 +39,7 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """What came out of a run; `last` is None when the untrained twins did not agree and nothing was trained."""
 
     settings: Settings
@@ -92,7 +87,7 @@ def run_twins(
     *,
     chosen: DataOptions | None = None,
     resumed: Checkpoint | None = None,
-) -> Result:
+) -> RunResult:
     """Train the twins on `dataset`, with the logs, checkpoints and final weights in `folder`.
 
     Args:
@@ -117,7 +112,7 @@ def run_twins(
         if settings.compares:
             tell(f"{'resumed' if resumed else 'untrained'} twins: {before.headline()}")
             if not before.ok:
-                return Result(settings, dataset, folder, before, Report([]), run.drift.findings, None)
+                return RunResult(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         try:
             description = _description(settings, dataset)
             with quiet_writers(), Board(folder, twins, dataset, run.drift, description, run.logged) as board:
@@ -134,7 +129,7 @@ def run_twins(
                 last, after = run.last(), run.prove()
                 for name, trained in twins.states().items():
                     weights.save_weights(folder / f"{name}.safetensors", trained)
-                result = Result(settings, dataset, folder, before, after, run.drift.findings, last)
+                result = RunResult(settings, dataset, folder, before, after, run.drift.findings, last)
                 board.finish(last, after, _outcome(result))
         except BrokenPipeError:
             raise
@@ -155,11 +150,7 @@ class _Run:
         findings, self.notes = None, list[str]()
         if resumed is not None:
             record = resumed.record
-            if record["checksum"] != dataset.checksum:
-                raise UserError(
-                    f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
-                    "put that back, or start a new run"
-                )
+            require_data(folder, record, dataset, "start a new run")
             self.notes = require_logs(folder, record["board"]["files"])
             remove_leftovers(folder / LAST)
             # Before the logs are cut back to it: the last checkpoint and the logs must never be of different steps.
@@ -207,20 +198,14 @@ class _Run:
         return replace(self.progress.last, logits={name: result.logits for name, result in tested.items()})
 
     def prove(self) -> Report:
-        """Compare scratch and torch on test images, in float64 and float32, both with the weights that torch has now.
+        """Compare scratch and torch on test images, both with the weights that torch has now.
 
-        Every label is moved to the next class: a trained model is so sure of the right ones that hardly a gradient is
-        left to compare. A twin that is trained alone has nothing to be compared with.
+        A twin that is trained alone has nothing to be compared with.
         """
-        twins, dataset, rows = self.twins, self.dataset, list[Row]()
-        for dtype in DTYPES if twins.settings.compares else ():
-            images, labels = next(batches(dataset.test_images, dataset.test_labels, PROOF_IMAGES, dtype))
-            state = {name: array.astype(dtype) for name, array in twins.states()["torch"].items()}
-            with direct_convolutions(), np.errstate(over="ignore", invalid="ignore"):
-                rows += check_model(
-                    twins.pair, state, images, (labels + 1) % twins.pair.num_classes, twins.settings.seed
-                )
-        return Report(rows)
+        twins = self.twins
+        if not twins.settings.compares:
+            return Report([])
+        return Report(check_trained(twins.pair, twins.states()["torch"], self.dataset, twins.settings.seed))
 
 
 def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path:
@@ -284,7 +269,7 @@ def _description(settings: Settings, dataset: Dataset) -> str:
     return f"{dataset.origin}\n\n| setting | value |\n|---|---|\n{rows}"
 
 
-def _outcome(result: Result) -> str:
+def _outcome(result: RunResult) -> str:
     """The result in Markdown: what each twin reached, and what the comparison says."""
     assert result.last is not None
     last = result.last

@@ -21,8 +21,9 @@ from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
 from compare.pairs import weights
 from compare.pairs.end_to_end import one_ulp_away
+from compare.pairs.learners import ScratchLearner, TorchLearner
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors, gradient_name
+from compare.pairs.observe import Tensors
 from compare.pairs.registry import model_pair, optimizer_pair
 from compare.pairs.weights import State
 from compare.training.settings import Settings
@@ -70,21 +71,18 @@ class Twin(Protocol):
         """Go on from here. Raises UserError or ValueError for the state of another model or optimizer."""
 
 
-class ScratchTwin:
+class ScratchTwin(ScratchLearner):
     """The NumPy twin."""
 
     def __init__(self, model: scratch.Module, settings: Settings) -> None:
-        self.model = model
-        self.criterion = scratch.CrossEntropyLoss()
-        make = optimizer_pair(settings.optimizer).scratch
-        self.optimizer = make(model.parameters(), **settings.optimizer_options())
+        super().__init__(model, optimizer_pair(settings.optimizer), settings.optimizer_options())
 
     def set_lr(self, lr: float) -> None:
         self.optimizer.lr = lr
 
     def train_step(self, batch: Batch) -> tuple[float, int]:
         (images, _), (labels, _) = batch
-        return scratch.train_step(self.model, self.criterion, self.optimizer, images, labels)
+        return self.step(images, labels)
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         criterion = _KeepingLoss()
@@ -92,18 +90,11 @@ class ScratchTwin:
         loss, accuracy = scratch.evaluate(self.model, criterion, own)
         return Evaluation(loss, accuracy, np.concatenate(criterion.kept))
 
-    def weights(self) -> Tensors:
-        return weights.scratch_state(self.model)
-
-    def gradients(self) -> Tensors:
-        named = self.model.named_parameters()
-        return {gradient_name(name): backend.to_host(p.grad) for name, p in named if p.grad is not None}
-
     def optimizer_state(self) -> Tensors:
         return {name: backend.to_host(array) for name, array in self.optimizer.state_dict().items()}
 
     def load(self, state: State, optimizer_state: State) -> None:
-        weights.load_scratch_state(self.model, state)
+        self.load_weights(state)
         self.optimizer.load_state_dict(optimizer_state)
 
     def follow(self, leader: TorchTwin) -> None:
@@ -112,21 +103,18 @@ class ScratchTwin:
         self.optimizer.load_state_dict({n: backend.from_dlpack(t) for n, t in leader.optimizer_tensors().items()})
 
 
-class TorchTwin:
+class TorchTwin(TorchLearner):
     """The torch twin, and the yardstick."""
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
-        self.model = model
-        self.criterion = nn.CrossEntropyLoss()
-        make = optimizer_pair(settings.optimizer).torch
-        self.optimizer = make(model.parameters(), **settings.optimizer_options())
+        super().__init__(model, optimizer_pair(settings.optimizer), settings.optimizer_options())
 
     def set_lr(self, lr: float) -> None:
         self.optimizer.param_groups[0]["lr"] = lr
 
     def train_step(self, batch: Batch) -> tuple[float, int]:
         (_, images), (_, labels) = batch
-        return torch_ref.train_step(self.model, self.criterion, self.optimizer, images, labels)
+        return self.step(images, labels)
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
         kept: list[Array] = []
@@ -135,13 +123,6 @@ class TorchTwin:
         own = ((images[1], labels[1]) for images, labels in batches)
         loss, accuracy = torch_ref.evaluate(self.model, criterion, own)
         return Evaluation(loss, accuracy, np.concatenate(kept))
-
-    def weights(self) -> Tensors:
-        return weights.torch_state(self.model)
-
-    def gradients(self) -> Tensors:
-        named = self.model.named_parameters()
-        return {gradient_name(name): p.grad.cpu().numpy().copy() for name, p in named if p.grad is not None}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """What the optimizer remembers, where it is: not copies."""
@@ -152,7 +133,7 @@ class TorchTwin:
         return {name: tensor.cpu().numpy().copy() for name, tensor in self.optimizer_tensors().items()}
 
     def load(self, state: State, optimizer_state: State) -> None:
-        weights.load_torch_state(self.model, state)
+        self.load_weights(state)
         held: dict[int, dict[str, Tensor]] = {}
         for name, array in optimizer_state.items():
             index, _, kind = name.partition(".")

@@ -22,6 +22,6 @@ def random_configurations(count: int, seed: int = 0) -> Iterator[tuple[Pair, Pro
 
 
 def in_turn(pairs: list[Pair]) -> list[Pair]:
-    """Each pair as often as it says (`often`), evenly spread."""
-    places = [((k + 0.5) / pair.often, n) for n, pair in enumerate(pairs) for k in range(pair.often)]
+    """Each pair as often as it says (`often`), evenly spread; each begins a little later than the one before."""
+    places = [((k + n / len(pairs)) / pair.often, n) for n, pair in enumerate(pairs) for k in range(pair.often)]
     return [pairs[n] for _, n in sorted(places)]

@@ -7,6 +7,7 @@ have been a narrow one, and torch then takes the step again as if it had decided
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 import torch_ref
 from compare.pairs import weights
-from compare.pairs.bounds import growth
+from compare.pairs.bounds import growth, largest_changes
 from compare.pairs.decisions import Flip, flips, impose
 from compare.pairs.end_to_end import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
 from compare.pairs.observe import Tensors, Values, gradient_name, watch_torch
@@ -122,13 +123,14 @@ def _bounds(
     that computes a gradient, carried through the optimizer; and the optimizer's own operations.
     """
     old = {updated_name(name): array for name, array in weights.torch_state(start.model).items()}
-    changes = dict.fromkeys(expected, 0.0)
-    for _ in range(PERTURBATIONS):
-        moved = start.moved(len(images), rng)
-        moved_old = {updated_name(name): array for name, array in weights.torch_state(moved.model).items()}
-        for name, tensor in run_step(moved, one_ulp_away(images, rng), labels, decided_on).items():
-            change = (tensor - moved_old.get(name, 0.0)) - (expected[name] - old.get(name, 0.0))
-            changes[name] = max(changes[name], float(np.abs(change).max()))
+
+    def moved_steps() -> Iterator[tuple[Tensors, Tensors]]:
+        for _ in range(PERTURBATIONS):
+            moved = start.moved(len(images), rng)
+            began = {updated_name(name): array for name, array in weights.torch_state(moved.model).items()}
+            yield run_step(moved, one_ulp_away(images, rng), labels, decided_on), began
+
+    changes = largest_changes(expected, moved_steps(), old)
     own = own_rounding_of_gradients(start.model, images, labels)
     carried = _through_the_optimizer(start, expected, own)
     rounding = 2 * growth(np.asarray(float(OPERATIONS)), str(images.dtype))

@@ -21,7 +21,7 @@ QUICK = (
     "tests/test_module.py",
     "tests/test_windows.py",
     "tests/test_parallel.py",
-    "tests/test_tolerance.py",
+    "tests/test_bounds.py",
     "tests/test_report.py",
     "tests/test_agreement.py",
     "tests/test_weights.py",

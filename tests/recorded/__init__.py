@@ -32,7 +32,6 @@ from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.pairs import measured, weights
 from compare.pairs.models import ModelPair
 from compare.pairs.observe import Call, Tensors
-from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe, draw_state
 from compare.pairs.registry import REGISTRY
 from compare.verify.configurations import random_configurations
@@ -84,7 +83,7 @@ def said(result: Diagnosis) -> dict[str, Any]:
 def _is_random(result: Diagnosis) -> bool:
     """Whether what it was compared with draws numbers: then its example differs from run to run."""
     pair = REGISTRY.get(result.like)
-    return isinstance(pair, LayerPair) and pair.random is not None
+    return pair is not None and pair.is_random
 
 
 def _forms(result: Diagnosis) -> dict[str, str]:
@@ -113,11 +112,10 @@ def cases(name: str) -> dict[str, Any]:
         for dtype in ("float64", "float32"):
             for number, probe in enumerate(pair.probes(dtype, 0)):
                 # What a whole model may be off is measured on this machine; what a random layer gives is drawn.
-                drawn = isinstance(pair, LayerPair) and pair.random is not None
                 found[f"{number}: {probe.case}, {probe.dtype}, {probe.layout}"] = {
                     "inputs": _sums({f"{n}": array for n, array in enumerate(_given(probe))}),
-                    "expected": _sums({} if drawn else pair.expected(probe)),
-                    "bounds": _sums({} if drawn or isinstance(pair, ModelPair) else pair.bounds(probe)),
+                    "expected": _sums({} if pair.is_random else pair.expected(probe)),
+                    "bounds": _sums({} if pair.is_random or isinstance(pair, ModelPair) else pair.bounds(probe)),
                 }
     return found
 

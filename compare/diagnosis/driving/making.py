@@ -136,8 +136,9 @@ def by_sides(options: Mapping[str, Any], about: Mapping[str, Option]) -> dict[st
     found: dict[str, Any] = {}
     for option, value in options.items():
         sides = about[option].sides if option in about else None
-        if sides is not None:
-            found |= dict(zip(sides, value if isinstance(value, tuple) else (value, value), strict=True))
+        both = value if isinstance(value, tuple) else (value, value)
+        if sides is not None and len(both) == len(sides):  # not of a layer with one side, or three
+            found |= dict(zip(sides, both, strict=True))
     return found
 
 

@@ -63,7 +63,7 @@ WEIGHT_BITS, IMAGE_BITS = 16, 14
 
 
 @dataclass(frozen=True)
-class Finding:
+class Seen:
     """One tensor of the pass, held against torch's.
 
     Attributes:
@@ -95,7 +95,7 @@ class Mistake:
 
     fault: Fault
     layer: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Seen, ...]
     shown: str
     right: Array
     wrong: Array
@@ -145,7 +145,7 @@ class _Trial:
     fault: Fault
     layer: str
     wrong: Tensors
-    findings: tuple[Finding, ...]
+    findings: tuple[Seen, ...]
 
     @property
     def shows(self) -> list[str]:
@@ -300,9 +300,9 @@ def _watched(call: Callable[..., Array], seen: Tensors, taken: str, returned: st
     return run
 
 
-def _findings(got: Tensors, right: Tensors) -> tuple[Finding, ...]:
+def _findings(got: Tensors, right: Tensors) -> tuple[Seen, ...]:
     notes = {name: note(got.get(name), tensor) for name, tensor in right.items()}
-    return tuple(Finding(name, not note, note) for name, note in notes.items())
+    return tuple(Seen(name, not note, note) for name, note in notes.items())
 
 
 def _shown(stage: _Stage, fault: Fault) -> _Trial | None:

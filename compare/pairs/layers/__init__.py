@@ -36,6 +36,11 @@ def registered(layer: nn.Module) -> LayerPair | None:
     return next((pair for pair in LAYERS if type(layer) is pair.torch), None)
 
 
+def kin_of(layer: nn.Module) -> LayerPair | None:
+    """The pair whose class a layer's is derived from: it takes the same, whatever it computes; None without one."""
+    return next((pair for pair in LAYERS if isinstance(layer, pair.torch)), None)  # type: ignore[arg-type]
+
+
 def layer_pair_of(layer: nn.Module) -> LayerPair:
     """The pair that a torch layer belongs to.
 

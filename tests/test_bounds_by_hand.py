@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from compare.pairs import tolerance
+from compare.pairs import bounds as derived
+from compare.pairs import optimizers
+from compare.pairs.layers import activation, dropout, loss, normalisation, pooling
 from compare.pairs.observe import Call, Tensors, observe_torch
 from scratch import Array
 
@@ -52,42 +54,42 @@ def left_alone(bounds: Tensors) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_constants_are_those_of_the_derivation() -> None:
-    assert tolerance.LAMBDA == 4
-    assert tolerance.LIBRARY == LIBRARY  # 4 ulp are 8 units of u
+    assert derived.LAMBDA == 4
+    assert derived.LIBRARY == LIBRARY  # 4 ulp are 8 units of u
 
 
 def test_the_worst_case_is_more_than_the_number_of_roundings() -> None:
-    few, many = tolerance.worst_case(np.array([3.0, 2.0**22]), "float32")
+    few, many = derived.worst_case(np.array([3.0, 2.0**22]), "float32")
     assert few == 3 * U / (1 - 3 * U)
     assert many == pytest.approx((1 / 4) / (3 / 4), rel=1e-15)
-    assert tolerance.worst_case(np.array(2.0), "float64") == pytest.approx(2.0**-52, rel=1e-15)
+    assert derived.worst_case(np.array(2.0), "float64") == pytest.approx(2.0**-52, rel=1e-15)
 
 
 def test_growth_is_the_worst_case_up_to_15_roundings_and_the_likely_one_from_16() -> None:
     equal(
-        tolerance.growth(np.array([0.0, 1.0, 15.0, 16.0, 25.0]), "float32") / U,
+        derived.growth(np.array([0.0, 1.0, 15.0, 16.0, 25.0]), "float32") / U,
         [0, 1 / (1 - U), 15 / (1 - 15 * U), 16, 20],
     )
 
 
 def test_a_conditioning_factor_is_that_of_two_implementations() -> None:
-    assert tolerance.conditioning_factor(9) == 2 * 4 * 3
-    assert tolerance.conditioning_factor(1) == 8
+    assert derived.conditioning_factor(9) == 2 * 4 * 3
+    assert derived.conditioning_factor(1) == 8
 
 
 def test_a_difference_may_be_twice_an_error_and_what_vanishes_below_the_normal_numbers() -> None:
-    equal(tolerance._either_way(np.array([0.0, 3.0]), "float32"), [2.0**-125, 6 * U])
+    equal(derived.either_way(np.array([0.0, 3.0]), "float32"), [2.0**-125, 6 * U])
 
 
 def test_a_call_is_changed_in_its_numbers_and_not_in_its_targets() -> None:
     numbers, more, targets = np.array([1.5, -2], np.float32), np.array([-5], np.float32), np.array([-1, 2])
     call = Call((numbers, more, targets), np.array([-3.0], np.float32))
-    changed = tolerance.in_float64(call, np.abs)
+    changed = derived.in_float64(call, np.abs)
     assert [array.tolist() for array in changed.inputs] == [[1.5, 2], [-5], [-1, 2]]
     assert [str(array.dtype) for array in changed.inputs] == ["float64", "float64", str(targets.dtype)]
     assert changed.grad_output.tolist() == [3]
     assert changed.grad_output.dtype == np.float64
-    only_gradient = tolerance.in_float64(call, np.abs, input_too=False)
+    only_gradient = derived.in_float64(call, np.abs, input_too=False)
     assert only_gradient.inputs[0].tolist() == [1.5, -2]
     assert only_gradient.inputs[0].dtype == np.float64
     assert only_gradient.grad_output.tolist() == [3]
@@ -96,7 +98,7 @@ def test_a_call_is_changed_in_its_numbers_and_not_in_its_targets() -> None:
 def test_a_changed_module_is_a_copy_in_float64() -> None:
     linear = nn.Linear(2, 3)
     before = [parameter.detach().clone() for parameter in linear.parameters()]
-    changed = tolerance.module_with(linear, torch.abs)
+    changed = derived.module_with(linear, torch.abs)
     for own, other, old in zip(linear.parameters(), changed.parameters(), before, strict=True):
         assert torch.equal(own, old)
         assert own.dtype == torch.float32
@@ -113,7 +115,7 @@ def test_the_bounds_of_a_linear_layer_called_twice() -> None:
         Call((np.array([[1, -2]], np.float32),), np.array([[2]], np.float32)),
         Call((np.array([[-6, 0.5]], np.float32),), np.array([[-3]], np.float32)),
     ]
-    bounds = tolerance.sum_of_products(linear, calls, "float32")
+    bounds = derived.sum_of_products(linear, calls, "float32")
     once, twice, three = (2 * n * U / (1 - n * U) for n in (1, 2, 3))
     equal(bounds["output of call 1"], [[three * (3 * 1 + 4 * 2 + 5)]])
     equal(bounds["output of call 2"], [[three * (3 * 6 + 4 * 0.5 + 5)]])
@@ -133,18 +135,18 @@ def test_the_bounds_of_a_linear_layer_called_twice() -> None:
 
 def test_what_passes_numbers_on_is_exact_in_every_tensor() -> None:
     calls = [Call((normal(2, 3, seed=n),), normal(2, 3, seed=n + 1)) for n in (0, 1)]
-    bounds = tolerance.exact(nn.ReLU(), calls, "float32")
+    bounds = derived.exact(nn.ReLU(), calls, "float32")
     assert bounds.keys() == observe_torch(nn.ReLU(), calls).keys()
     assert all(bound.shape == (2, 3) and not bound.any() for bound in bounds.values())
 
 
 def test_a_product_with_a_constant_rounds_four_times() -> None:
     call = Call((np.array([[-3, 0.5]], np.float32),), np.array([[7, -1]], np.float32))
-    bounds = tolerance.one_product(nn.Dropout(0.75).eval(), [call], "float32")
+    bounds = dropout.one_product(nn.Dropout(0.75).eval(), [call], "float32")
     equal(bounds["output"], [[2 * growth(4) * 3, 2 * growth(4) * 0.5]])
     equal(bounds["grad_input"], [[2 * growth(4) * 7, 2 * growth(4)]])
     assert left_alone(bounds) == {"input after use": (1, 2), "grad_output after use": (1, 2)}
-    kept = tolerance.one_product(nn.Dropout(0.0), [call], "float32")
+    kept = dropout.one_product(nn.Dropout(0.0), [call], "float32")
     assert kept.keys() == bounds.keys()
     equal(kept["output"], bounds["output"])
 
@@ -155,7 +157,7 @@ def test_an_element_that_wins_several_windows_takes_one_addition_less() -> None:
         Call((np.array([[[[-7, -5, -1, -4, -6]]]], np.float32),), np.array([[[[2, -3, 4]]]], np.float32)),
         Call((np.array([[[[-9, -10, -11, -1, -2]]]], np.float32),), np.array([[[[-5, 6, 8]]]], np.float32)),
     ]
-    bounds = tolerance.selection(nn.MaxPool2d((1, 3), stride=1), calls, "float32")
+    bounds = pooling.selection(nn.MaxPool2d((1, 3), stride=1), calls, "float32")
     equal(bounds["grad_input of call 1"], [[[[0, 0, 2 * growth(2) * (2 + 3 + 4), 0, 0]]]])
     equal(bounds["grad_input of call 2"], [[[[0, 0, 0, 2 * growth(1) * (6 + 8), 0]]]])
     for name in ("output of call 1", "output of call 2"):
@@ -205,8 +207,8 @@ def log_softmax_by_hand(row: Row, g: Row) -> tuple[Row, Row]:
 @pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax])
 def test_the_bounds_of_softmax_and_its_logarithm(kind: Any, dim: int) -> None:
     by_hand, rule = {
-        nn.Softmax: (softmax_by_hand, tolerance.probabilities),
-        nn.LogSoftmax: (log_softmax_by_hand, tolerance.log_probabilities),
+        nn.Softmax: (softmax_by_hand, activation.probabilities),
+        nn.LogSoftmax: (log_softmax_by_hand, activation.log_probabilities),
     }[kind]
     calls = [Call((3 * normal(2, 4, seed=n),), normal(2, 4, seed=n + 10)) for n in (0, 1)]
     bounds = rule(kind(dim=dim), calls, "float32")
@@ -222,10 +224,10 @@ def test_the_bounds_of_softmax_and_its_logarithm(kind: Any, dim: int) -> None:
     assert len(bounds) == 8
 
 
-@pytest.mark.parametrize("rule", [tolerance.probabilities, tolerance.log_probabilities])
-def test_scores_that_are_equal_have_the_error_of_the_library_and_of_a_sum(rule: tolerance.Rule) -> None:
+@pytest.mark.parametrize("rule", [activation.probabilities, activation.log_probabilities])
+def test_scores_that_are_equal_have_the_error_of_the_library_and_of_a_sum(rule: derived.Bound) -> None:
     """By hand: d = 0 and p = 1/2, so that the sum has LIBRARY + 2, and g = (1, -1) has t = Σ g = 0."""
-    log = rule is tolerance.log_probabilities
+    log = rule is activation.log_probabilities
     layer = nn.LogSoftmax(1) if log else nn.Softmax(1)
     bounds = rule(layer, [Call((np.zeros((1, 2)),), np.array([[1.0, -1.0]]))], "float64")
     u = 2.0**-53
@@ -247,7 +249,7 @@ def test_the_bounds_of_cross_entropy(reduction: str) -> None:
         )
         for n in (0, 1)
     ]
-    bounds = tolerance.cross_entropy(nn.CrossEntropyLoss(reduction=reduction), calls, "float32")
+    bounds = loss.cross_entropy(nn.CrossEntropyLoss(reduction=reduction), calls, "float32")
     for n, call in enumerate(calls, 1):
         (logits, targets), parts = call.inputs, images if reduction == "mean" else 1
         scales = np.broadcast_to(np.abs(call.grad_output), images).tolist()
@@ -371,7 +373,7 @@ def test_the_bounds_of_batch_norm(
     given = [
         Call((2 * normal(*shape, seed=n) + 1,), normal(*shape, seed=n + 5)) for n, shape in enumerate(SHAPES[:calls])
     ]
-    bounds = tolerance.batch_norm(norm, given, "float32")
+    bounds = normalisation.batch_norm(norm, given, "float32")
 
     names = [f" of call {n + 1}" for n in range(calls)] if calls > 1 else [""]
     seen = set(left_alone(bounds)) | {"num_batches_tracked"}
@@ -405,12 +407,12 @@ def test_the_bounds_of_batch_norm(
 
 @pytest.mark.parametrize(("v", "error"), [(1.0, 0.25), (0.01, 2.0), (0.0, 1.0), (3.0, 0.0), (0.5, 0.5)])
 def test_an_inverse_root_is_off_by_the_worse_side_of_its_variance(v: float, error: float) -> None:
-    estimate = tolerance._Estimate(np.array([[v]]), np.array([[error]]))
-    equal(tolerance._inverse_root_error(estimate, 0.04), [[root_error(v, error, 0.04)]])
+    estimate = normalisation._Estimate(np.array([[v]]), np.array([[error]]))
+    equal(normalisation._inverse_root_error(estimate, 0.04), [[root_error(v, error, 0.04)]])
 
 
 def test_a_mean_and_a_variance_by_hand() -> None:
-    mean, var = tolerance._mean_and_variance(np.array([[1.0, -3.0], [4.0, 2.0]]), "float64")
+    mean, var = normalisation._mean_and_variance(np.array([[1.0, -3.0], [4.0, 2.0]]), "float64")
     u = 2.0**-53
     equal(mean.value, [[-1.0], [3.0]])
     equal(mean.error, [[2 * u * 2], [2 * u * 3]])
@@ -420,8 +422,8 @@ def test_a_mean_and_a_variance_by_hand() -> None:
 
 @pytest.mark.parametrize("momentum", [0.25, 1.5, -0.5])
 def test_a_moving_average_keeps_its_error_and_takes_the_new_one(momentum: float) -> None:
-    old = tolerance._Estimate(np.array(-8.0), np.array(32.0))
-    moved = tolerance._moved(old, tolerance._Estimate(np.array(-2.0), np.array(64.0)), momentum, 1.0)
+    old = normalisation._Estimate(np.array(-8.0), np.array(32.0))
+    moved = normalisation._moved(old, normalisation._Estimate(np.array(-2.0), np.array(64.0)), momentum, 1.0)
     value, error = {
         0.25: (0.75 * -8 + 0.25 * -2, 0.75 * 32 + 0.25 * 64 + 4 * (8 + 0.25 * 10)),
         1.5: (-0.5 * -8 + 1.5 * -2, 0.5 * 32 + 1.5 * 64 + 4 * (8 + 1.5 * 10)),
@@ -439,7 +441,7 @@ def test_the_bounds_of_sgd_by_hand() -> None:
     start = {"w": np.array([-2.0, 1.0], np.float32), "idle": np.array([5.0], np.float32)}
     gradients = [{"w": np.array(g, np.float32)} for g in ([3.0, -1.0], [-4.0, 0.0], [6.0, 2.0])]
     for steps, rates, roundings in ((1, [0.25], 8 * U / (1 - 8 * U)), (3, [0.5, 0.5, 0.25], 4 * math.sqrt(24) * U)):
-        bounds = tolerance.sgd(torch.optim.SGD, {"lr": 0.5}, start, gradients[:steps], "float32")
+        bounds = optimizers.sgd(torch.optim.SGD, {"lr": 0.5}, start, gradients[:steps], "float32")
         sums = [
             abs(float(theta)) + sum(lr * abs(float(step["w"][n])) for lr, step in zip(rates, gradients, strict=False))
             for n, theta in enumerate(start["w"])
@@ -453,13 +455,13 @@ def test_the_bounds_of_sgd_by_hand() -> None:
 
 def test_the_bounds_of_sgd_add_up_the_decay_too() -> None:
     options = {"lr": 0.5, "weight_decay": 0.5}
-    bounds = tolerance.sgd(torch.optim.SGD, options, {"w": np.array([-4.0])}, [{"w": np.array([2.0])}], "float64")
+    bounds = optimizers.sgd(torch.optim.SGD, options, {"w": np.array([-4.0])}, [{"w": np.array([2.0])}], "float64")
     equal(bounds["w"], [2 * 8 * 2.0**-53 * (4 + 0.25 * (2 + 0.5 * 4))])
 
 
 def test_a_parameter_of_sgd_with_a_gradient_in_one_step_only_is_bounded() -> None:
     gradients = [{"w": np.ones(1)}, {"w": np.ones(1), "late": np.ones(1)}]
-    bounds = tolerance.sgd(torch.optim.SGD, {"lr": 1.0}, {"w": np.ones(1), "late": np.ones(1)}, gradients, "float64")
+    bounds = optimizers.sgd(torch.optim.SGD, {"lr": 1.0}, {"w": np.ones(1), "late": np.ones(1)}, gradients, "float64")
     equal(bounds["late"], [2 * 16 * 2.0**-53 * 1.5])
 
 
@@ -500,7 +502,9 @@ def test_the_error_of_adam(betas: tuple[float, float], eps: float, decay: float,
     )
     settings = {"betas": betas, "eps": eps, "weight_decay": decay}
     for count in (1, 2, 3):
-        error = tolerance._adam_error(np.array(starts), [(lr, np.array(g)) for lr, g in steps[:count]], settings, dtype)
+        error = optimizers._adam_error(
+            np.array(starts), [(lr, np.array(g)) for lr, g in steps[:count]], settings, dtype
+        )
         expected = [
             adam_by_hand(theta, [(lr, g[n]) for lr, g in steps[:count]], betas, eps, decay, dtype)
             for n, theta in enumerate(starts)
@@ -512,7 +516,7 @@ def test_the_error_of_adam(betas: tuple[float, float], eps: float, decay: float,
 def test_the_error_of_adam_where_its_second_moment_is_lost(gradient: float, eps: float) -> None:
     settings = {"betas": (0.9, 0.999), "eps": eps, "weight_decay": 0.0}
     steps = [(0.5, gradient), (0.25, -gradient / 2)]
-    error = tolerance._adam_error(np.array([2.0]), [(lr, np.array([g])) for lr, g in steps], settings, "float32")
+    error = optimizers._adam_error(np.array([2.0]), [(lr, np.array([g])) for lr, g in steps], settings, "float32")
     equal(error, [adam_by_hand(2.0, steps, (0.9, 0.999), eps, 0.0, "float32")])
 
 
@@ -525,7 +529,7 @@ def test_the_bounds_of_adam_follow_the_steps_in_which_a_parameter_had_a_gradient
     gradients = [{"w": 1.5}, {"w": -0.5, "late": 0.25}, {"w": 3.0, "late": 2.0}]
     arrays = [{name: np.array([g], np.float32) for name, g in step.items()} for step in gradients]
     options = {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25}
-    bounds = tolerance.adam(torch.optim.Adam, options, start, arrays, "float32")
+    bounds = optimizers.adam(torch.optim.Adam, options, start, arrays, "float32")
     rates = [0.5, 0.5, 0.25]  # halved before the last step
     for name in ("w", "late"):
         steps = [(lr, step[name]) for lr, step in zip(rates, gradients, strict=True) if name in step]

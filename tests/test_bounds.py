@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 import scratch
-from compare.pairs import tolerance
+from compare.pairs import bounds as derived
+from compare.pairs import optimizers
 from compare.pairs.cases import Case
+from compare.pairs.layers import normalisation, pooling
 from compare.pairs.observe import Call, observe_torch, observe_torch_optimizer
 from compare.pairs.optimizers import OptimizerPair
 from compare.pairs.pair import LayerPair
@@ -26,17 +28,17 @@ pytestmark = pytest.mark.computes
 
 def test_growth_by_hand() -> None:
     u = 2.0**-53
-    assert tolerance.unit_roundoff("float64") == u
-    assert tolerance.unit_roundoff("float32") == 2.0**-24
-    few, many = tolerance.growth(np.array([1.0, 10000.0]), "float64")
+    assert derived.unit_roundoff("float64") == u
+    assert derived.unit_roundoff("float32") == 2.0**-24
+    few, many = derived.growth(np.array([1.0, 10000.0]), "float64")
     assert few == pytest.approx(u)  # one rounding: the worst case is smaller than 4·√1·u
     assert many == pytest.approx(4 * 100 * u)  # ten thousand: what 100 of them in one direction would be, times λ
-    assert tolerance.growth(np.zeros(1), "float32") == 0
+    assert derived.growth(np.zeros(1), "float32") == 0
 
 
 def test_terms_are_counted_by_the_reference_itself() -> None:
     conv = nn.Conv2d(2, 3, 3, padding=1)
-    counts = tolerance.term_counts(conv, [Call((np.zeros((5, 2, 4, 4)),), np.zeros((5, 3, 4, 4)))])
+    counts = derived.term_counts(conv, [Call((np.zeros((5, 2, 4, 4)),), np.zeros((5, 3, 4, 4)))])
     assert counts["output"][0, 0, 1, 1] == 2 * 9 + 1  # every product of an inner window, and the bias
     assert counts["output"][0, 0, 0, 0] == 2 * 4 + 1  # a corner sees four pixels
     assert counts["grad_input"][0, 0, 1, 1] == 3 * 9
@@ -48,7 +50,7 @@ def test_terms_are_counted_by_the_reference_itself() -> None:
 def test_a_sum_of_products_by_hand() -> None:
     linear = nn.Linear(2, 1, bias=False, dtype=torch.float64)
     linear.weight.data[...] = torch.tensor([[3.0, -4.0]])
-    bounds = tolerance.sum_of_products(linear, [Call((np.array([[1.0, 1.0]]),), np.array([[2.0]]))], "float64")
+    bounds = derived.sum_of_products(linear, [Call((np.array([[1.0, 1.0]]),), np.array([[2.0]]))], "float64")
     gamma = 2 * 2.0**-53
     np.testing.assert_allclose(bounds["output"], [[2 * gamma * 7]], rtol=1e-12)  # |3·1| + |-4·1|
     np.testing.assert_allclose(bounds["grad_weight"], [[2 * 2.0**-53 * 2] * 2], rtol=1e-12)
@@ -57,9 +59,9 @@ def test_a_sum_of_products_by_hand() -> None:
 def test_pooling_without_overlap_must_be_equal_and_with_overlap_may_round() -> None:
     x, rng = np.random.default_rng(0).standard_normal((1, 1, 5, 5)), np.random.default_rng(1)
     apart, overlapping = nn.MaxPool2d(2), nn.MaxPool2d(3, stride=1)
-    bounds = tolerance.selection(apart, [Call((x,), rng.standard_normal((1, 1, 2, 2)))], "float64")
+    bounds = pooling.selection(apart, [Call((x,), rng.standard_normal((1, 1, 2, 2)))], "float64")
     assert not any(bound.any() for bound in bounds.values())
-    bounds = tolerance.selection(overlapping, [Call((x,), rng.standard_normal((1, 1, 3, 3)))], "float64")
+    bounds = pooling.selection(overlapping, [Call((x,), rng.standard_normal((1, 1, 3, 3)))], "float64")
     assert bounds["grad_input"].any()
     assert not bounds["output"].any()
 
@@ -74,8 +76,8 @@ def test_rounding_stays_inside_half_the_bound_of_two_implementations(name: str) 
         probe = pair.probe(case, "float32", rng)
         narrow, call = pair.reference(probe), probe.calls[0]
         bounds, got = pair.rule(narrow, [call], "float32"), observe_torch(narrow, [call])
-        wide = tolerance.module_with(narrow, torch.Tensor.double)
-        exact = observe_torch(wide, [tolerance.in_float64(call, lambda array: array)])
+        wide = derived.module_with(narrow, torch.Tensor.double)
+        exact = observe_torch(wide, [derived.in_float64(call, lambda array: array)])
         for tensor, bound in bounds.items():
             error = np.abs(got[tensor].astype(np.float64) - exact[tensor])
             assert (error <= bound / 2).all(), tensor
@@ -83,7 +85,7 @@ def test_rounding_stays_inside_half_the_bound_of_two_implementations(name: str) 
 
 def test_the_bound_of_moving_averages_by_hand() -> None:
     u, call = 2.0**-53, Call((np.array([[[[1.0, 3.0]]]]),), np.array([[[[1.0, 0.0]]]]))
-    bounds = tolerance.batch_norm(nn.BatchNorm2d(1, dtype=torch.float64), [call], "float64")
+    bounds = normalisation.batch_norm(nn.BatchNorm2d(1, dtype=torch.float64), [call], "float64")
     # e_μ = 2u·2; 0.1 of it, and 4u·(0 + 0.1·(0 + 2)) for the step
     np.testing.assert_allclose(bounds["running_mean"], [2 * (0.4 + 0.8) * u], rtol=1e-12)
     # e_v = 3·5u·5, times 2/1; 0.1 of it, and 4u·(1 + 0.1·(1 + 2)) for the step
@@ -141,7 +143,7 @@ def test_the_bound_of_a_channel_far_from_zero_is_wide_but_never_endless(dtype: s
     """One pass loses the variance there; no algorithm makes it less than 0."""
     norm = nn.BatchNorm2d(1, dtype=getattr(torch, dtype))
     call = Call((np.full((2, 1, 4, 4), 1e4, dtype),), np.ones((2, 1, 4, 4), dtype))
-    assert all(np.isfinite(bound).all() for bound in tolerance.batch_norm(norm, [call], dtype).values())
+    assert all(np.isfinite(bound).all() for bound in normalisation.batch_norm(norm, [call], dtype).values())
 
 
 def test_rounding_stays_inside_half_the_bound_of_two_adams() -> None:
@@ -167,7 +169,7 @@ def test_rounding_stays_inside_half_the_bound_of_two_adams() -> None:
 def test_one_step_of_adam_by_hand() -> None:
     u, lr = 2.0**-53, 0.5
     options = {"lr": lr, "betas": (0.5, 0.75), "eps": 0.0}
-    bounds = tolerance.adam(torch.optim.Adam, options, {"w": np.array([8.0])}, [{"w": np.array([4.0])}], "float64")
+    bounds = optimizers.adam(torch.optim.Adam, options, {"w": np.array([8.0])}, [{"w": np.array([4.0])}], "float64")
     # m = 2: e_m = u·(2 + 3·2); v = 4: e_v = 4u·4; h = 4: e_h = 16u/(2·2)/0.5 + (4u + 4u)·4, of which e_d adds u·4;
     # the learning rate is halved: p = 0.25, e_p = 0.25/0.5·(8u + 2·44u/4)/4 + (4u + 2u)·0.25; and u·7.75 for the sum
     np.testing.assert_allclose(bounds["w"], [2 * (0.5 * 30 / 4 + 1.5 + 7.75) * u], rtol=1e-12)
@@ -236,7 +238,7 @@ def test_a_tiny_relative_error_in_one_element_is_caught(name: str, tensor: str, 
 @pytest.mark.parametrize("relative", [1e-9, 1e-12])
 def test_a_tiny_relative_error_in_an_updated_parameter_is_caught(relative: float, kind: Any) -> None:
     start, gradients = {"w": np.ones(3)}, [{"w": np.array([1.0, -2.0, 3.0])} for _ in range(5)]
-    more, rule = ({"momentum": 0.9}, tolerance.sgd) if kind is torch.optim.SGD else ({"eps": 1e-3}, tolerance.adam)
+    more, rule = ({"momentum": 0.9}, optimizers.sgd) if kind is torch.optim.SGD else ({"eps": 1e-3}, optimizers.adam)
     options = {"lr": 0.05, "weight_decay": 0.1} | more
     expected = observe_torch_optimizer(lambda tensors: kind(tensors, **options), start, gradients)
     bounds = rule(kind, options, start, gradients, "float64")
@@ -250,7 +252,7 @@ def test_adam_may_do_anything_where_its_second_moment_is_lost() -> None:
     """g² of 1e-36 times 1 - β₂ is less than the smallest normal float32, and nothing of it need be left."""
     settings = {"betas": (0.9, 0.999), "eps": 1e-30, "weight_decay": 0.0}
     lost, kept = (
-        tolerance._adam_error(np.zeros(1), [(1e-3, np.array([g]))], settings, "float32").item() for g in (1e-18, 1e-17)
+        optimizers._adam_error(np.zeros(1), [(1e-3, np.array([g]))], settings, "float32").item() for g in (1e-18, 1e-17)
     )
     assert lost > 1
     assert kept == pytest.approx(6.4523e-5, rel=1e-4)

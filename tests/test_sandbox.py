@@ -126,7 +126,7 @@ def asked(name: str, *arguments: Any, limits: Limits | None = None) -> tuple[Out
 def test_each_end_has_its_name(name: str, argument: Any, error: str, problem: str, fatal: bool) -> None:
     outcome, after = asked(name, argument)
     assert (outcome.value, outcome.error, outcome.fatal, outcome.refused) == (None, error, fatal, False)
-    assert outcome.problem.partition(" (test_isolation.py")[0] == problem
+    assert outcome.problem.partition(" (test_sandbox.py")[0] == problem
     assert after == Outcome(0.25)
 
 
@@ -551,11 +551,11 @@ def test_an_error_is_one_line_with_the_last_place_in_their_code() -> None:
         return function.__code__.co_firstlineno + 1
 
     deep = _in_one_line(raised_by(refuses_deep_inside))
-    assert deep == f"raised ValueError: not this (test_isolation.py, line {line(refuses)})"
+    assert deep == f"raised ValueError: not this (test_sandbox.py, line {line(refuses)})"
     numpys = _in_one_line(raised_by(lets_numpy_raise))
-    assert numpys.endswith(f" (test_isolation.py, line {line(lets_numpy_raise)})")
+    assert numpys.endswith(f" (test_sandbox.py, line {line(lets_numpy_raise)})")
     broken = _in_one_line(raised_by(breaks))
-    assert broken == f"raised BrokenError: (its message cannot be shown) (test_isolation.py, line {line(breaks)})"
+    assert broken == f"raised BrokenError: (its message cannot be shown) (test_sandbox.py, line {line(breaks)})"
     assert _in_one_line(ValueError("a\n  b")) == "raised ValueError: a b"
     assert _in_one_line(ValueError("x" * 301)) == f"raised ValueError: {'x' * 297}..."
     assert _in_one_line(SystemExit(3)) == "called sys.exit"

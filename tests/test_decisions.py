@@ -12,10 +12,15 @@ import torch
 from torch import nn
 
 import torch_ref
-from compare.pairs import tolerance, weights
+from compare.pairs import weights
+from compare.pairs.bounds import growth
 from compare.pairs.decisions import Flip, decided, deciding_layers, flips, impose
-from compare.pairs.models import own_rounding_of_gradients
+from compare.pairs.end_to_end import own_rounding_of_gradients
+from compare.pairs.layers import LAYERS
+from compare.pairs.layers.activation import RELU
+from compare.pairs.layers.pooling import MAXPOOL2D
 from compare.pairs.observe import Tensors, Values, watch_torch
+from compare.pairs.pair import chooses_elements
 from compare.pairs.report import Row
 from compare.verify import one_step
 from compare.verify.one_step import Start, check_step, remembered, run_step, updated_name
@@ -25,9 +30,16 @@ from scratch import Array
 def test_the_deciding_layers_are_relus_and_max_poolings_wherever_they_stand() -> None:
     inner = nn.Sequential(nn.MaxPool2d(2), nn.Flatten())
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), inner, nn.Linear(4, 4), nn.Sigmoid(), nn.ReLU())
-    assert [name for name, _ in deciding_layers(model)] == ["1", "2.0", "5"]
-    assert deciding_layers(model)[0][1] is model[1]
+    found = deciding_layers(model)
+    assert [name for name, _, _ in found] == ["1", "2.0", "5"]
+    assert [layer for _, layer, _ in found] == [model[1], inner[0], model[5]]
+    assert [decisions for _, _, decisions in found] == [RELU.decisions, MAXPOOL2D.decisions, RELU.decisions]
     assert deciding_layers(nn.Linear(2, 2)) == []
+
+
+def test_a_pooling_alone_chooses_among_elements() -> None:
+    assert [pair.name for pair in LAYERS if pair.decisions is not None] == ["maxpool2d", "relu"]
+    assert [pair.name for pair in LAYERS if chooses_elements(pair)] == ["maxpool2d"]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -37,9 +49,9 @@ def test_a_flip_is_narrow_up_to_32_ulps_of_the_greatest_input_of_torch(dtype: st
     twin = np.array([[-greatest, -limit, np.nextafter(-limit, np.array(-1, dtype))]], dtype)
     own = np.array([[-1000.0, 1.0, 1.0]], dtype)
     found = flips(nn.Sequential(nn.ReLU()), {"0": own}, {"0": twin})
-    assert [(flip.index, flip.narrow, flip.pooling) for flip in found] == [
-        ((0, 1), True, False),
-        ((0, 2), False, False),
+    assert [(flip.index, flip.narrow, flip.words) for flip in found] == [
+        ((0, 1), True, "input"),
+        ((0, 2), False, "input"),
     ]
     assert [flip.own for flip in found] == [1, 1]
     assert found[0].twin == -limit
@@ -63,6 +75,7 @@ def test_the_flips_of_several_layers_come_layer_by_layer() -> None:
     assert [flip.layer for flip in found] == ["0", "0", "1", "1"]
 
 
+AHEAD = "winner ahead of the other's by"
 POOL = nn.MaxPool2d((1, 3), stride=(2, 2), padding=(0, 1))
 
 
@@ -75,11 +88,11 @@ def test_the_flips_of_a_pooling_by_hand() -> None:
     own[1, 1, 0, 3] = 5.5  # wins that of 3-5 beside its own, where torch has 6 at column 5
     own[0, 0, 1] = -twin[0, 0, 1]  # a row between the windows
     found = flips(nn.Sequential(POOL), {"0": own}, {"0": twin})
-    assert found == [Flip("0", (1, 0, 1, 1), 3.0, 2.0, narrow=False, pooling=True)]
+    assert found == [Flip("0", (1, 0, 1, 1), 3.0, 2.0, narrow=False, words=AHEAD)]
     assert str(found[0]) == "0 at [1, 0, 1, 1]: winner ahead of the other's by 3 in scratch, 2 in torch"
     own[1, 1, 0, 3] = 6.5
     found = flips(nn.Sequential(POOL), {"0": own}, {"0": twin})
-    assert found[1:] == [Flip("0", (1, 1, 0, 2), 0.5, 2.0, narrow=False, pooling=True)]
+    assert found[1:] == [Flip("0", (1, 1, 0, 2), 0.5, 2.0, narrow=False, words=AHEAD)]
 
 
 def test_a_flip_of_a_pooling_is_as_narrow_as_its_greatest_input_allows() -> None:
@@ -374,7 +387,7 @@ def test_without_perturbations_the_bounds_are_those_of_the_layers_and_of_the_opt
     expected, found, own = allowed(start)
     assert found.keys() == expected.keys()
     np.testing.assert_array_equal(found["loss"], own["loss"])
-    rounding = 2 * tolerance.growth(np.asarray(8.0), "float64")
+    rounding = 2 * growth(np.asarray(8.0), "float64")
     for index, (name, parameter) in enumerate(start.model.named_parameters()):
         owner, leaf = name.split(".")
         gradient, old = own[f"{owner}.grad_{leaf}"], np.abs(parameter.detach().numpy())
