@@ -228,7 +228,7 @@ def test_the_words_of_a_path_are_its_names(path: str, words: list[str]) -> None:
 
 def test_every_number_of_axes_has_as_many_letters() -> None:
     assert {axes: len(letters) for axes, letters in layouts.IMAGES.items()} == {n: n for n in range(1, 6)}
-    assert {number: len(axes.torch) for number, axes in USUAL_AXES.items()} == {n: n for n in range(1, 5)}
+    assert {number: len(axes.torch) for number, axes in USUAL_AXES.items()} == {n: n for n in range(1, 6)}
 
 
 def test_other_orders_of_a_weight_are_made_of_its_letters_each_at_most_once() -> None:
