@@ -33,7 +33,7 @@ class OptimizerPair(Pair):
         options: those of every case.
         rule: how far two right ones may differ.
         draw: draws the options of a right configuration.
-        often: how many of twenty random configurations are of this optimizer.
+        often: how often it comes in a round of random configurations.
         lesson: what the lesson shows of it.
         lacks: why a field is not there.
     """

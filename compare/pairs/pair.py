@@ -74,7 +74,7 @@ class Pair(ABC):
 
     @property
     def often(self) -> int:
-        """How many of twenty random configurations are of this pair."""
+        """How often it comes in a round of random configurations."""
         return 0
 
     @property
@@ -261,7 +261,7 @@ class LayerPair(Pair):
         cases: what they are compared on.
         small: the smallest cases in which mistakes show, from the smallest up.
         draw: draws a right configuration.
-        often: how many of twenty random configurations are of this layer.
+        often: how often it comes in a round of random configurations.
         gives: its numbers: computed; selected among those that it is given, and zeros; or all of them unchanged.
         decisions: what it decides.
         weights: the axes of its weights.

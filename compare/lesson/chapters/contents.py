@@ -24,7 +24,7 @@ from compare.lesson.examples import examples, nodes
 from compare.lesson.layers import LAYERS
 from compare.lesson.scene import Context, Scene, some
 from compare.lesson.showing.chart import bars
-from compare.lesson.showing.render import tiny
+from compare.lesson.showing.render import tiny, told_of
 from compare.lesson.showing.source import beside, coloured, listing
 from compare.machine.conditions import equal_threads
 from compare.pairs.by_hand import plain
@@ -191,6 +191,7 @@ def layers(scene: Scene) -> Context:
     own, twin = scene.pair.scratch(), scene.pair.torch()
     return {
         "models": beside(listing(type(own)), listing(type(twin))),
+        "others": [name for name in LAYERS if name not in told_of()],
         "classes": scene.pair.num_classes,
         "convolutions": sum(p.ndim == 4 for p in twin.parameters()),
         "parameters": [(name, tuple(p.shape), p.numel()) for name, p in twin.named_parameters()],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -36,6 +38,13 @@ def render(context: dict[str, Any]) -> str:
         for name, file in (("style", "style.css"), ("script", "lesson.js"))
     }
     return environment.get_template("lesson.html.j2").render(context | own)
+
+
+def told_of() -> set[str]:
+    """The layers that the page's own text tells of: `layers.NAME` in a template."""
+    folder = files("compare.lesson").joinpath("page")
+    texts = (path.read_text(encoding="utf-8") for path in folder.iterdir() if path.name.endswith(".j2"))
+    return {name for text in texts for name in re.findall(r"\blayers\.(\w+)", text)}
 
 
 def tables(array: Array) -> list[Array]:
