@@ -15,7 +15,7 @@ from scratch.module import Array, Buffer, Module, Parameter, Sequential
 from scratch.norm import BatchNorm2d
 from scratch.optim import SGD, Adam, Optimizer
 from scratch.parallel import DataParallel
-from scratch.pool import MaxPool2d
+from scratch.pool import AvgPool2d, MaxPool2d
 from scratch.train import evaluate, predict, train_step
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Array",
+    "AvgPool2d",
     "BatchNorm2d",
     "Buffer",
     "Conv2d",

@@ -1,6 +1,8 @@
-"""Max-pooling: keep the strongest response of each window."""
+"""Pooling: keep the strongest response of each window, or the mean of all."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -115,3 +117,88 @@ class MaxPool2d(Module):
     def _elements(self) -> list[Size2d]:
         """The elements (u, v) of a window in reading order."""
         return [(u, v) for u in range(self.kernel_size[0]) for v in range(self.kernel_size[1])]
+
+
+class AvgPool2d(Module):
+    """Takes the mean of every window, channel by channel.
+
+    Forward, with stride s, padding p and K = kH·kW, x being zero outside the image, where it counts too:
+
+        y[n,c,i,j] = 1/K · Σ_{u,v} x[n, c, i·s + u - p, j·s + v - p]                                        (1)
+
+    Backward, g = ∂L/∂y being given. Every pixel has the same share 1/K in each window that it lies in, and collects
+    from each:
+
+        ∂L/∂x[n,c,k,l] = 1/K · Σ_{(i,j) whose window holds (k,l)} g[n,c,i,j]                                (2)
+
+    Args:
+        kernel_size: an int, or a pair (vertical, horizontal).
+        stride: likewise; None means kernel_size: windows side by side.
+        padding: likewise; at most half the kernel, so that every window holds at least one pixel.
+
+    Shapes:
+        input (N, C, H, W), output (N, C, H_out, W_out) with H_out = ⌊(H + 2·pH - kH) / sH⌋ + 1; rows and columns that
+        fill no whole window are left out.
+
+    Raises:
+        ValueError: for an unsupported option, an input that is not (N, C, H, W), a kernel larger than its input.
+
+    Torch twin: `torch.nn.AvgPool2d`, with ceil_mode=False, count_include_pad=True, divisor_override=None.
+    Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition".
+
+    >>> pool = AvgPool2d(2)
+    >>> pool(np.array([[[[1.0, 5.0], [4.0, 2.0]]]]))
+    array([[[[3.]]]])
+    >>> pool.backward(np.array([[[[8.0]]]]))  # a quarter for each
+    array([[[[2., 2.],
+             [2., 2.]]]])
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Size2d,
+        stride: int | Size2d | None = None,
+        padding: int | Size2d = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__()
+        checks.only_default(
+            "AvgPool2d",
+            ceil_mode=(ceil_mode, False),
+            count_include_pad=(count_include_pad, True),
+            divisor_override=(divisor_override, None),
+        )
+        self.kernel_size = checks.integer_pair("AvgPool2d", "kernel_size", kernel_size, minimum=1)
+        self.stride = checks.integer_pair("AvgPool2d", "stride", kernel_size if stride is None else stride, minimum=1)
+        self.padding = checks.integer_pair("AvgPool2d", "padding", padding, minimum=0)
+        if any(p > k // 2 for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"AvgPool2d: padding must be at most half of kernel_size {self.kernel_size}, got {self.padding}"
+            )
+
+    def forward(self, x: Array) -> Array:
+        checks.input_like("AvgPool2d", x, 4, "(N, C, H, W)")
+        output_size("AvgPool2d", x, self.kernel_size, self.stride, self.padding)  # refuses what does not fit
+
+        image = pad(batch_last(x), self.padding, 0)  # (C, H + 2·pH, W + 2·pW, N)
+        windows = sliding_windows(image, self.kernel_size, self.stride)  # (C, kH, kW, H_out, W_out, N)
+        first, *rest = np.ndindex(self.kernel_size)
+        y = windows[:, *first].copy(order="C")
+        for u, v in rest:
+            y += windows[:, u, v]
+        y /= math.prod(self.kernel_size)  # (1)
+        self.save_for_backward(image.shape, y.shape, y.dtype)
+        return batch_first(y)
+
+    def backward(self, grad_output: Array) -> Array:
+        image_shape, (c, h_out, w_out, n), dtype = self.saved_for_backward
+        checks.gradient_like("AvgPool2d", grad_output, (n, c, h_out, w_out), dtype)
+
+        g = batch_last(grad_output) / math.prod(self.kernel_size)
+        grad_image = np.zeros_like(g, shape=image_shape, order="C")
+        grad_windows = sliding_windows(grad_image, self.kernel_size, self.stride)
+        for u, v in np.ndindex(self.kernel_size):
+            grad_windows[:, u, v] += g  # (2)
+        return batch_first(crop(grad_image, self.padding))

@@ -538,3 +538,29 @@ def test_the_bounds_of_adam_follow_the_steps_in_which_a_parameter_had_a_gradient
     others = {"grad of w after use", "grad of late after use", "gradients left by zero_grad"}
     assert bounds.keys() == {*start, *others}
     assert not any(bounds[name].any() for name in others)
+
+
+# ---- average pooling
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_mean_of_a_window_is_rounded_once_more_than_it_has_elements(dtype: str) -> None:
+    x = np.array([[[[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]]]], dtype)
+    g = np.array([[[[2.0, -1.0]]]], dtype)
+    found = pooling.averages(nn.AvgPool2d(2, stride=1), [Call((x,), g)], dtype)
+    u = derived.unit_roundoff(dtype)
+    five, windows = derived.growth(np.asarray(5.0), dtype), np.array([[1, 2, 1], [1, 2, 1]])
+    np.testing.assert_allclose(found["output"], [[[[2 * five * 12 / 4, 2 * five * 16 / 4]]]], rtol=1e-12)
+    spread = np.array([[2, 3, 1], [2, 3, 1]]) / 4  # of |g|, to every pixel of each window
+    np.testing.assert_allclose(found["grad_input"], [[2 * derived.growth(windows + 1.0, dtype) * spread]], rtol=1e-12)
+    assert found["grad_input"].max() < 100 * u
+    assert not found["input after use"].any()
+    assert not found["grad_output after use"].any()
+
+
+@pytest.mark.parametrize("kernel", [1, (3, 2)])
+def test_a_mean_has_as_many_elements_as_its_window_has_sides(kernel: Any) -> None:
+    x, layer = np.ones((1, 1, 3, 2)), nn.AvgPool2d(kernel)
+    found = pooling.averages(layer, [Call((x,), np.ones(layer(torch.tensor(x)).shape))], "float64")
+    elements = 1 if kernel == 1 else 6
+    assert found["output"].ravel()[0] == 2 * derived.growth(np.asarray(elements + 1.0), "float64")

@@ -26,6 +26,7 @@ PLAIN = {"normal", "integers", "zeros", "post-relu", "magnitudes"}
 DRAWN_VALUES = {
     "conv2d": PLAIN | {"per-channel"},
     "maxpool2d": PLAIN | {"per-channel"},
+    "avgpool2d": PLAIN | {"per-channel"},
     "linear": PLAIN,
     "batchnorm2d": {"normal", "integers", "post-relu", "magnitudes", "per-channel"},
     "dropout": {"normal", "per-channel"},

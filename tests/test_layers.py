@@ -17,6 +17,7 @@ from compare.pairs.registry import REGISTRY
 from compare.verify.agreement import DTYPES
 from scratch import (
     Array,
+    AvgPool2d,
     BatchNorm2d,
     Conv2d,
     CrossEntropyLoss,
@@ -425,6 +426,8 @@ REFUSED_INPUTS: list[tuple[Module, tuple[Array, ...], str]] = [
     (Conv2d(3, 2, 3), (X4.astype(float),), "Conv2d: input must have the parameters' dtype float32, got float64"),
     (Conv2d(3, 2, 6), (X4,), r"Conv2d: kernel_size \(6, 6\) must not be larger than the padded input \(5, 5\)"),
     (Conv2d(3, 2, 3), (X4[:0],), "Conv2d: input must hold at least one image"),
+    (AvgPool2d(2), (X4[0, 0],), r"AvgPool2d: input must have 4 axes \(N, C, H, W\), got shape \(5, 5\)"),
+    (AvgPool2d((6, 1)), (X4,), r"AvgPool2d: kernel_size \(6, 1\) must not be larger than the padded input \(5, 5\)"),
     (MaxPool2d(2), (X4[0, 0],), r"MaxPool2d: input must have 4 axes \(N, C, H, W\), got shape \(5, 5\)"),
     (MaxPool2d((6, 1)), (X4,), r"MaxPool2d: kernel_size \(6, 1\) must not be larger than the padded input \(5, 5\)"),
     (MaxPool2d(2), (X4.astype(int),), "MaxPool2d: input must be float32 or float64, got int64"),

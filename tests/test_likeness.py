@@ -23,8 +23,8 @@ from compare.pairs.registry import REGISTRY
 from scratch import Array
 
 NAMES = (
-    "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam, "
-    "cnn, lenet5"
+    "conv2d, maxpool2d, avgpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, "
+    "sgd, adam, cnn, lenet5"
 )
 LAYOUTS = ("strided", "fortran", "batch last", "read-only")
 SCORES = ["normal", "zeros", "large", "uneven"]

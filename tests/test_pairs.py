@@ -109,6 +109,7 @@ SINGLE = {
 SIDES: dict[str, tuple[Any, Any, Any]] = {
     "conv2d": (scratch.Conv2d, nn.Conv2d, bounds.sum_of_products),
     "maxpool2d": (scratch.MaxPool2d, nn.MaxPool2d, pooling.selection),
+    "avgpool2d": (scratch.AvgPool2d, nn.AvgPool2d, pooling.averages),
     "relu": (scratch.ReLU, nn.ReLU, bounds.exact),
     "flatten": (scratch.Flatten, nn.Flatten, bounds.exact),
     "batchnorm2d": (scratch.BatchNorm2d, nn.BatchNorm2d, normalisation.batch_norm),
@@ -120,6 +121,7 @@ SIDES: dict[str, tuple[Any, Any, Any]] = {
     "sgd": (scratch.SGD, torch.optim.SGD, optimizers.sgd),
     "adam": (scratch.Adam, torch.optim.Adam, optimizers.adam),
 }
+GRIDS["avgpool2d"] = GRIDS["maxpool2d"]
 # The smallest cases, from the smallest up.
 SMALL = {
     "conv2d": [
@@ -174,6 +176,7 @@ SMALL = {
         "reduction=mean | 2x2 normal, 2 calls",
     ],
 }
+SMALL["avgpool2d"] = SMALL["maxpool2d"]
 OFTEN = dict.fromkeys(SIDES, 1) | {"conv2d": 5, "maxpool2d": 3, "linear": 3}
 # The axes of every weight in torch's order, and the other orders that are tried.
 WEIGHTS = {
@@ -192,10 +195,11 @@ OTHER_ORDERS = {
 SEEN_IN_WEIGHT = {
     "conv2d": ["in_channels", "out_channels", "kernel_size"],
     "maxpool2d": ["kernel_size"],
+    "avgpool2d": ["kernel_size"],
     "linear": ["in_features", "out_features"],
     "batchnorm2d": ["num_features"],
 }
-TWO_SIDED = {name: ["kernel_size", "stride", "padding"] for name in ("conv2d", "maxpool2d")}
+TWO_SIDED = {name: ["kernel_size", "stride", "padding"] for name in ("conv2d", "maxpool2d", "avgpool2d")}
 DROPPING = {
     "conv2d": {"bias": ("bias",)},
     "linear": {"bias": ("bias",)},
@@ -204,6 +208,7 @@ DROPPING = {
 OPTIONS = {
     "conv2d": ["in_channels", "out_channels", "kernel_size", "stride", "padding", "bias"],
     "maxpool2d": ["kernel_size", "stride", "padding"],
+    "avgpool2d": ["kernel_size", "stride", "padding"],
     "relu": [],
     "flatten": [],
     "batchnorm2d": ["num_features", "eps", "momentum", "affine"],
@@ -219,6 +224,7 @@ WEIGHTED = {1: "output", 2: "grad_bias", 3: "grad_weight", 4: "grad_input"}
 LESSONS = {
     "conv2d": WEIGHTED,
     "maxpool2d": MAPPED,
+    "avgpool2d": MAPPED,
     "relu": MAPPED,
     "flatten": MAPPED,
     "linear": WEIGHTED,
@@ -298,8 +304,8 @@ def test_the_targets_of_cross_entropy_are_classes() -> None:
 
 
 @pytest.mark.parametrize(("name", "often"), OFTEN.items())
-def test_of_twenty_random_configurations_so_many_are_of_a_pair(name: str, often: int) -> None:
-    assert sum(OFTEN.values()) == 20
+def test_in_a_round_of_random_configurations_so_many_are_of_a_pair(name: str, often: int) -> None:
+    assert sum(OFTEN.values()) == 21
     assert REGISTRY[name].often == often
     assert [pair.often for pair in MODELS.values()] == [0, 0]
 
@@ -375,7 +381,7 @@ def test_what_is_known_of_one_option_is_known_of_it_everywhere() -> None:
 def test_a_layer_takes_the_first_of_the_shapes_that_are_to_be_tried(name: str) -> None:
     pair = layer(name)
     usual = {"softmax": row_shapes, "log_softmax": row_shapes, "cross_entropy": row_shapes}
-    usual |= dict.fromkeys(("maxpool2d", "relu", "flatten", "dropout"), image_shapes)
+    usual |= dict.fromkeys(("maxpool2d", "avgpool2d", "relu", "flatten", "dropout"), image_shapes)
     assert pair.shapes is usual.get(name, pair.shapes)
     module = pair.torch(**pair.cases[0].options)
     first, *more = pair.shapes(module)
@@ -550,7 +556,10 @@ def test_named_pairs_come_in_the_order_of_the_registry() -> None:
     assert registry.chosen_pairs(["lenet5", "sgd", "relu"]) == [REGISTRY["relu"], REGISTRY["sgd"], REGISTRY["lenet5"]]
 
 
-NAMES = "conv2d, maxpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, sgd, adam"
+NAMES = (
+    "conv2d, maxpool2d, avgpool2d, relu, flatten, batchnorm2d, dropout, linear, softmax, log_softmax, cross_entropy, "
+    "sgd, adam"
+)
 
 
 def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from compare.pairs import values
 from scratch import (
     Array,
+    AvgPool2d,
     BatchNorm2d,
     Conv2d,
     CrossEntropyLoss,
@@ -69,6 +70,13 @@ TWINS: dict[str, Twins] = {
         lambda: nn.MaxPool2d((3, 2), (1, 3), (1, 0)),
         (3, 2, 4, 7),
     ),
+    "mean": (lambda: AvgPool2d((2, 3)), lambda: nn.AvgPool2d((2, 3)), (2, 3, 5, 8)),
+    "mean with stride and padding": (
+        lambda: AvgPool2d((3, 2), (1, 3), (1, 0)),
+        lambda: nn.AvgPool2d((3, 2), (1, 3), (1, 0)),
+        (2, 3, 6, 7),
+    ),
+    "mean with gaps": (lambda: AvgPool2d(2, 3), lambda: nn.AvgPool2d(2, 3), (2, 1, 6, 9)),
     "pool with gaps": (lambda: MaxPool2d(2, 3), lambda: nn.MaxPool2d(2, 3), (2, 1, 6, 9)),
     "relu": (ReLU, nn.ReLU, (3, 4)),
     "flatten": (Flatten, nn.Flatten, (3, 2, 4, 5)),
@@ -230,6 +238,7 @@ def test_the_defaults_are_torchs() -> None:
     assert layer.bias is not None
     assert layer.weight.data.dtype == Linear(1, 1).weight.data.dtype == np.float32
     assert Linear(1, 1).bias is not None
+    assert (AvgPool2d((2, 3)).stride, AvgPool2d(2).padding) == ((2, 3), (0, 0))
     assert (MaxPool2d((2, 3)).stride, MaxPool2d(2).padding) == ((2, 3), (0, 0))
     Conv2d(1, 1, 1, dilation=(1, 1))
     MaxPool2d(1, dilation=(1, 1))
@@ -260,6 +269,14 @@ def test_initial_weights_fill_the_interval_of_the_root_of_what_is_added_up(
         (lambda: BatchNorm2d(1, eps=float("inf")), "BatchNorm2d: eps must be a number above 0, got inf"),
         (lambda: BatchNorm2d(1, eps=-1e-5), "BatchNorm2d: eps must be a number above 0, got -1e-05"),
         (lambda: BatchNorm2d(1, momentum=float("nan")), "BatchNorm2d: momentum must be a number, got nan"),
+        (lambda: AvgPool2d(1, padding=1), r"AvgPool2d: padding must be at most half of .* \(1, 1\), got \(1, 1\)"),
+        (lambda: AvgPool2d((4, 2), padding=(2, 2)), r"AvgPool2d: padding must be at most half .* got \(2, 2\)"),
+        (lambda: AvgPool2d(0), "AvgPool2d: kernel_size must be an int or a pair of ints, each at least 1, got 0"),
+        (lambda: AvgPool2d(2, 0), "AvgPool2d: stride must be an int or a pair of ints, each at least 1, got 0"),
+        (lambda: AvgPool2d(2, padding=-1), "AvgPool2d: padding must be an int .*, each at least 0, got -1"),
+        (lambda: AvgPool2d(2, ceil_mode=True), "AvgPool2d: ceil_mode must be False, the only .* got True"),
+        (lambda: AvgPool2d(2, count_include_pad=False), "AvgPool2d: count_include_pad must be True, .* got False"),
+        (lambda: AvgPool2d(2, divisor_override=3), "AvgPool2d: divisor_override must be None, .* got 3"),
         (lambda: MaxPool2d(1, padding=1), r"MaxPool2d: padding must be at most half of .* \(1, 1\), got \(1, 1\)"),
         (lambda: MaxPool2d((4, 2), padding=(2, 2)), r"MaxPool2d: padding must be at most half .* got \(2, 2\)"),
         (lambda: MaxPool2d(0), "MaxPool2d: kernel_size must be an int or a pair of ints, each at least 1, got 0"),

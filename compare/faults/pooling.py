@@ -1,4 +1,4 @@
-"""Mistakes in max-pooling."""
+"""Mistakes in max-pooling and average pooling."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ def _pool(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) 
     return Fault(f"maxpool2d-{name}", "maxpool2d", "scratch.pool.MaxPool2d", made, hint, shows, edits)
 
 
+def _mean(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str]) -> Fault:
+    return Fault(f"avgpool2d-{name}", "avgpool2d", "scratch.pool.AvgPool2d", made, hint, shows, edits)
+
+
 _DECIDED = "                undecided ^= wins\n"
 _LARGER = "np.maximum(y, windows[:, u, v], out=y)"
 _PAD = "image = pad(batch_last(x), self.padding, -np.inf)"
 _UNDECIDED = "undecided = np.ones_like(y_piece, dtype=bool)"
+_MEAN = "y /= math.prod(self.kernel_size)  # (1)"
+_SHARE = "g = batch_last(grad_output) / math.prod(self.kernel_size)"
+_COLLECT = "grad_windows[:, u, v] += g  # (2)"
+_STRIDE = 'checks.integer_pair("AvgPool2d", "stride", kernel_size if stride is None else stride, minimum=1)'
 
 POOLING: tuple[Fault, ...] = (
     _pool(
@@ -151,5 +159,76 @@ POOLING: tuple[Fault, ...] = (
             "        self.save_for_backward(windows, y, image.shape)",
             "        if self._saved is None:\n            self.save_for_backward(windows, y, image.shape)",
         ),
+    ),
+    _mean(
+        "sum-not-mean",
+        "The window is added up, forward and backward; it must be divided by its kH·kW elements.",
+        "Pool a map of ones: what should come out?",
+        "Output and gradient are kH·kW times as large; hidden by a kernel of 1.",
+        (_MEAN, "pass"),
+        (_SHARE, "g = batch_last(grad_output)"),
+    ),
+    _mean(
+        "gradient-not-divided",
+        "Backward hands the whole gradient to every element of the window; each has a share of 1/(kH·kW).",
+        "How much gradient goes into a window, and how much comes out?",
+        "The output is right, grad_input is kH·kW times as large.",
+        (_SHARE, "g = batch_last(grad_output)"),
+    ),
+    _mean(
+        "divided-by-one-side",
+        "The sum is divided by the height of the window, not by its kH·kW elements, forward and backward.",
+        "Pool a map of ones: what should come out?",
+        "Output and gradient are kW times as large; hidden by a kernel one column wide.",
+        (_MEAN, "y /= self.kernel_size[0]  # (1)"),
+        (_SHARE, "g = batch_last(grad_output) / self.kernel_size[0]"),
+    ),
+    _mean(
+        "padding-not-counted",
+        "At the border the sum is divided by the pixels inside the image only; torch counts the zeros of the padding.",
+        "Pool a map of ones with padding: what comes out at the border?",
+        "Wrong at the border, right inside; hidden without padding. In torch it is count_include_pad=False.",
+        (
+            _MEAN,
+            "inside = pad(np.ones_like(batch_last(x)), self.padding, 0)\n"
+            "        counted = sliding_windows(inside, self.kernel_size, self.stride).sum(axis=(1, 2))\n"
+            "        y /= counted",
+        ),
+        (
+            "self.save_for_backward(image.shape, y.shape, y.dtype)",
+            "self.save_for_backward(image.shape, y.shape, y.dtype)\n        self.counted = counted",
+        ),
+        (_SHARE, "g = batch_last(grad_output) / self.counted"),
+    ),
+    _mean(
+        "overlaps-overwritten",
+        "Where windows overlap, a later one overwrites the gradient of an earlier one (=); they must be added (+=).",
+        "Which windows does the pixel in the middle belong to, if the stride is smaller than the kernel?",
+        "Wrong where windows overlap; hidden by a stride as large as the kernel.",
+        (_COLLECT, "grad_windows[:, u, v] = g  # (2)"),
+    ),
+    _mean(
+        "gradient-to-one",
+        "The whole gradient goes to the first element of the window, as if it had been chosen; all share it.",
+        "Which elements of the window change the mean when they change a little?",
+        "The sum of grad_input is right, the positions are not; hidden by .sum().",
+        (
+            _COLLECT,
+            "if (u, v) == (0, 0):\n                grad_windows[:, u, v] += g * math.prod(self.kernel_size)  # (2)",
+        ),
+    ),
+    _mean(
+        "gradient-by-stride",
+        "The gradient is divided by the area of the stride; it must be that of the kernel.",
+        "Try a stride that is not the kernel's size.",
+        "A constant factor where the stride differs from the kernel; hidden by windows side by side.",
+        (_SHARE, "g = batch_last(grad_output) / math.prod(self.stride)"),
+    ),
+    _mean(
+        "stride-is-one",
+        "Without a stride the windows move by one pixel; they must lie side by side, by kernel_size.",
+        "What is the size of the output when only kernel_size is given?",
+        "The output is too large where no stride is given; hidden by giving one.",
+        (_STRIDE, _STRIDE.replace("kernel_size if stride is None", "1 if stride is None")),
     ),
 )

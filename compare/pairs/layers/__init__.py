@@ -11,12 +11,13 @@ from compare.pairs.layers.dropout import DROPOUT
 from compare.pairs.layers.linear import FLATTEN, LINEAR
 from compare.pairs.layers.loss import CROSS_ENTROPY
 from compare.pairs.layers.normalisation import BATCHNORM2D
-from compare.pairs.layers.pooling import MAXPOOL2D
+from compare.pairs.layers.pooling import AVGPOOL2D, MAXPOOL2D
 from compare.pairs.pair import LayerPair
 
 LAYERS = (
     CONV2D,
     MAXPOOL2D,
+    AVGPOOL2D,
     RELU,
     FLATTEN,
     BATCHNORM2D,

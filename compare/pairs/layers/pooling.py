@@ -15,7 +15,7 @@ from compare.pairs.by_hand import BOTH, MAPPED, ByHand, Lesson, Results, array, 
 from compare.pairs.cases import PLAIN, Case, Geometry, grid, whole
 from compare.pairs.observe import Call, Tensors, call_names, observe_torch
 from compare.pairs.options import KERNEL_SIZE, PADDING, STRIDE
-from compare.pairs.pair import NO_PRODUCTS, NO_WEIGHTS, NOT_RANDOM, ONE_INPUT, Decisions, LayerPair, Rng
+from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, NOT_RANDOM, ONE_INPUT, Decisions, LayerPair, Rng
 from scratch import Array, naive
 
 GEOMETRIES: list[Geometry] = [
@@ -166,4 +166,73 @@ MAXPOOL2D = LayerPair(
         loops=(naive.max_pool2d_backward, naive._winners),
     ),
     lacks=NO_WEIGHTS | ONE_INPUT | NOT_RANDOM | NO_PRODUCTS,
+)
+
+
+# ---- mean
+
+
+def averages(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+    """Average pooling: (1), with S the reference on absolute values, and n counted.
+
+    The mean of k numbers takes k - 1 additions, and a division or two roundings of a reciprocal: n = k + 1. A pixel in
+    w windows collects w shares, each rounded twice, in w - 1 additions: n = w + 1.
+    """
+    magnitudes = observe_torch(reference, [in_float64(call, np.abs) for call in calls])
+    ones = observe_torch(reference, [in_float64(call, np.ones_like) for call in calls])
+    assert isinstance(reference, nn.AvgPool2d)
+    size = reference.kernel_size
+    k = size**2 if isinstance(size, int) else size[0] * size[1]
+    bounds: Tensors = {}
+    for name in call_names(calls):
+        windows = np.rint(k * ones[f"grad_input{name}"])  # each share is 1/k: so many windows hold the pixel
+        bounds[f"output{name}"] = 2 * growth(np.asarray(k + 1), dtype) * magnitudes[f"output{name}"]
+        bounds[f"grad_input{name}"] = 2 * growth(windows + 1, dtype) * magnitudes[f"grad_input{name}"]
+    return bounds | left_alone(reference, calls)
+
+
+def _mean_in_numpy(x: Array, grad_output: Array) -> Results:
+    """Windows of 2x2 side by side."""
+    layer = scratch.AvgPool2d(2)
+    y = layer(x)  # (1)
+    grad_input = layer.backward(grad_output)
+    return {"output": y, "grad_input": grad_input}  # (2)
+
+
+def _mean_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+    """Windows of 2x2 side by side."""
+    layer = nn.AvgPool2d(2)
+    y = layer(x)  # (1)
+    y.backward(grad_output)
+    return {"output": y, "grad_input": x.grad}  # (2)
+
+
+def _mean_by_hand(given: Tensors) -> list[ByHand]:
+    x, g = given["x"][0, 0, :, :2], given["grad_output"][0, 0, 0, 0]
+    total = " + ".join(plain(v) for v in x.ravel())
+    return [
+        ByHand(1, "output", (0, 0, 0, 0), f"({total}) / 4 = {plain(x.mean())}", float(x.mean())),
+        ByHand(2, "grad_input", (0, 0, 1, 1), f"a quarter of g = {plain(g)}: {plain(g / 4)}", float(g / 4)),
+    ]
+
+
+AVGPOOL2D = LayerPair(
+    "avgpool2d",
+    scratch.AvgPool2d,
+    nn.AvgPool2d,
+    averages,
+    grid(GEOMETRIES, (*PLAIN, "per-channel")),
+    small=SMALL,
+    draw=_draw,
+    often=1,
+    options=OPTIONS,
+    lesson=Lesson(
+        BOTH,
+        MAPPED,
+        {"x": array([1, 5, 3, 0, 4, 2, 7, 6], (1, 1, 2, 4)), "grad_output": array([8, -2], (1, 1, 1, 2))},
+        _mean_in_numpy,
+        _mean_in_torch,
+        _mean_by_hand,
+    ),
+    lacks=NO_DECISIONS | NO_WEIGHTS | ONE_INPUT | NOT_RANDOM | NO_PRODUCTS,
 )
