@@ -11,11 +11,12 @@ from compare.diagnosis.driving.driver import Driver
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.resolve import has_pairs, one_image, resolve, takes_pairs
 from compare.diagnosis.driving.sandbox import Limits, Session
-from compare.diagnosis.examine import Answer, examine
-from compare.diagnosis.likeness import likeness
+from compare.diagnosis.examine import examine
+from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.verdict import Diagnosis
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.machine.errors import UserError
+from compare.pairs.probe import Probe
 from scratch import Module, Optimizer
 
 
@@ -71,31 +72,21 @@ def diagnose(
             raise UserError(f"{name_of(candidate)}: {ours.problem.removeprefix('raised TargetError: ')}")
         if ours.value is None:
             return Diagnosis(name_of(candidate), compared.pair.name, (), (), None, (), ours.notes, ours.problem)
-        remarks: list[str] = (
-            [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
-        )
-        if not ours.value:
-            state = next(compared.pair.examined(seed)).state
-            interface = interface.for_parameters(compared.axes(state))
-            compared, interface, found = resolve(session, compared, interface, name_of(candidate), seed)
+        remarks = [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
+        if ours.value:
+            compared = _with_as_many_images(compared, interface)
+            probes = list(compared.pair.examined(seed))
+        else:
+            compared, interface, probes, found = _found_out(session, compared, interface, name_of(candidate), seed)
             remarks += found
-        single = interface.one_at_a_time
-        if single:
-            compared = one_image(compared) or compared
-        probes = list(compared.pair.examined(seed))
-        if not ours.value and not takes_pairs(session, compared, interface, probes):
-            probes = [probe for probe in probes if not has_pairs(probe)]
-            remarks.append("it takes one number for both sides: sizes that differ were left out")
-        if not ours.value:
-            probes = [compared.pair.without_conventions(probe) for probe in probes]
         result = examine(
             compared,
             name_of(candidate),
-            _answer(session, interface),
+            lambda probe: session("drive", interface, probe),
             probes,
             lenient=not ours.value,
             with_example=with_example,
-            one_image=single,
+            one_image=interface.one_at_a_time,
         )
     return replace(result, remarks=(*remarks, *result.remarks))
 
@@ -106,5 +97,21 @@ def _is_ours(subject: Any) -> bool:
     return issubclass(kind, Module | Optimizer)
 
 
-def _answer(session: Session, interface: Interface) -> Answer:
-    return lambda probe: session("drive", interface, probe)
+def _found_out(
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
+) -> tuple[Likeness, Interface, list[Probe], list[str]]:
+    """How code that was not written for this wants to be driven: as what, how, on which probes; and what to remark."""
+    state = next(compared.pair.examined(seed)).state
+    interface = interface.for_parameters(compared.axes(state))
+    compared, interface, remarks = resolve(session, compared, interface, name, seed)
+    compared = _with_as_many_images(compared, interface)
+    probes = list(compared.pair.examined(seed))
+    if not takes_pairs(session, compared, interface, probes):
+        probes = [probe for probe in probes if not has_pairs(probe)]
+        remarks.append("it takes one number for both sides: sizes that differ were left out")
+    return compared, interface, [compared.pair.without_conventions(probe) for probe in probes], remarks
+
+
+def _with_as_many_images(compared: Likeness, interface: Interface) -> Likeness:
+    """The likeness with as many images in each case as the code takes at a time."""
+    return (one_image(compared) or compared) if interface.one_at_a_time else compared

@@ -49,29 +49,12 @@ def examine(
         with_example: whether to look for the smallest input that shows a mistake.
         one_image: whether it takes one image at a time.
     """
-    trials: list[Trial] = []
+    trials, unsupported = _try_all(likeness, answer, probes, lenient=lenient)
     remarks: list[str] = []
-    unsupported: list[str] = []
-    for probe in probes:
-        trial = try_probe(likeness.pair, probe, answer, lenient=lenient)
-        if lenient and _is_unsupported(trial, probe):
-            unsupported.append(_not_taken(trial))
-            continue
-        trials.append(trial)
-        if trial.fatal:
-            break  # another process would end in the same way
     if lenient and any("float32 for float64" in trial.notes for trial in trials):
         trials = [trial for trial in trials if trial.probe.dtype == "float32" or trial.got is None]
         remarks.append("it computes in float32, and is judged in float32")
-    if unsupported:
-        reasons = list(dict.fromkeys(unsupported))
-        more = f" and {len(reasons) - 4} more" if len(reasons) > 4 else ""
-        remarks.append(
-            f"left out {len(unsupported)} of {len(probes)} inputs that it does not take: {'; '.join(reasons[:4])}{more}"
-        )
-    notes = {note for trial in trials for note in trial.notes if not note.endswith(("for float64", "for float32"))}
-    remarks += sorted(notes)
-    remarks += remarks_on_rows(trials)
+    remarks += _skipped(unsupported, len(probes)) + _noticed(trials) + remarks_on_rows(trials)
     missing = missing_of(trials)
     if not any(trial.rows for trial in trials):
         problem = f"nothing was compared: {unsupported[0]} is not taken" if unsupported else "nothing was compared"
@@ -97,6 +80,37 @@ def examine(
         tuple(dict.fromkeys(remarks)),
         left_out=len(unsupported),
     )
+
+
+def _try_all(
+    likeness: Likeness, answer: Answer, probes: Sequence[Probe], *, lenient: bool
+) -> tuple[list[Trial], list[str]]:
+    """A trial of every probe that the candidate takes, and in a few words each that it does not take."""
+    trials: list[Trial] = []
+    unsupported: list[str] = []
+    for probe in probes:
+        trial = try_probe(likeness.pair, probe, answer, lenient=lenient)
+        if lenient and _is_unsupported(trial, probe):
+            unsupported.append(_not_taken(trial))
+            continue
+        trials.append(trial)
+        if trial.fatal:
+            break  # another process would end in the same way
+    return trials, unsupported
+
+
+def _skipped(unsupported: Sequence[str], probes: int) -> list[str]:
+    """The remark on inputs that it does not take, if there are any."""
+    reasons = list(dict.fromkeys(unsupported))
+    more = f" and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+    said = f"left out {len(unsupported)} of {probes} inputs that it does not take: {'; '.join(reasons[:4])}{more}"
+    return [said] if unsupported else []
+
+
+def _noticed(trials: Sequence[Trial]) -> list[str]:
+    """What else was noticed, but for converted floats."""
+    notes = {note for trial in trials for note in trial.notes}
+    return sorted(note for note in notes if not note.endswith(("for float64", "for float32")))
 
 
 def _not_taken(trial: Trial) -> str:

@@ -160,7 +160,7 @@ def _draw_sgd(rng: Rng) -> dict[str, Any]:
     return options | {"nesterov": nesterov, "weight_decay": decay}
 
 
-def _in_numpy(weight: Array, gradients: Array) -> Results:
+def in_numpy(weight: Array, gradients: Array) -> Results:
     """One step for each of the gradients, with momentum and weight decay."""
     parameter = scratch.Parameter(weight)
     optimizer = scratch.SGD([parameter], lr=0.1, momentum=0.5, weight_decay=0.25)
@@ -173,7 +173,7 @@ def _in_numpy(weight: Array, gradients: Array) -> Results:
     }
 
 
-def _in_torch(weight: Tensor, gradients: Tensor) -> Results:
+def in_torch(weight: Tensor, gradients: Tensor) -> Results:
     """One step for each of the gradients, with momentum and weight decay."""
     parameter = nn.Parameter(weight)
     optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.5, weight_decay=0.25)
@@ -221,8 +221,8 @@ SGD = OptimizerPair(
         ("step",),
         {2: "velocity", 4: "weight"},
         {"weight": array([1]), "gradients": array([[2], [-1]])},
-        _in_numpy,
-        _in_torch,
+        in_numpy,
+        in_torch,
         _by_hand,
         computes=lambda _, equation, tensor, __: equation == 4 and not tensor.startswith("grad"),
     ),

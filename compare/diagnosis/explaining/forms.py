@@ -19,6 +19,7 @@ from compare.diagnosis.trial import Trial, kind_of
 from compare.pairs.observe import Call
 from scratch import Array
 
+ONE = "one"  # the tensor of ones
 EXACT = {"float64": 1e-9, "float32": 1e-4}  # of the greatest element
 
 
@@ -219,16 +220,21 @@ def _in_words(factors: Sequence[float], sizes: Sequence[dict[str, float]]) -> st
         return _constant(factors[0])
     if len({tuple(s.items()) for s in sizes}) == 1:  # one size: any expression of it would be a guess
         return None
+    return next((words for words, values in _expressions(sizes) if near(values)), None)
+
+
+def _expressions(sizes: Sequence[dict[str, float]]) -> Iterator[tuple[str, list[float]]]:
+    """Products of up to three lengths, and one over them, of either sign: in words, and their values in each case."""
     letters = [name for name in sizes[0] if all(name in s for s in sizes)]
     for count in (1, 2, 3):
         for chosen in itertools.combinations(letters, count):
             product = [math.prod(s[name] for name in chosen) for s in sizes]
+            if all(p == 1 for p in product):
+                continue
+            words = "·".join(chosen)
             for sign, prefix in ((1, ""), (-1, "-")):
-                if near([sign * p for p in product]) and any(p != 1 for p in product):
-                    return prefix + "·".join(chosen)
-                if near([sign / p for p in product]) and any(p != 1 for p in product):
-                    return f"{prefix}1/({'·'.join(chosen)})" if count > 1 else f"{prefix}1/{chosen[0]}"
-    return None
+                yield f"{prefix}{words}", [sign * p for p in product]
+                yield f"{prefix}1/({words})" if count > 1 else f"{prefix}1/{words}", [sign / p for p in product]
 
 
 def _constant(c: float) -> str:
@@ -268,27 +274,28 @@ def _shifted(wrong: Sequence[Evidence]) -> Found:
     if any(e.right.ndim != 4 for e in wrong):
         return None
     for dy, dx in itertools.product(range(-3, 4), repeat=2):
-        if (dy, dx) == (0, 0):
-            continue
-        fits, seen = True, False
-        for e in wrong:
-            h, w = e.right.shape[2:]
-            if abs(dy) >= h or abs(dx) >= w:
-                fits = False
-                break
-            a = e.got[:, :, max(dy, 0) : h + dy, max(dx, 0) : w + dx]
-            b = e.right[:, :, max(-dy, 0) : h - dy, max(-dx, 0) : w - dx]
-            if np.abs(a - b).max(initial=0) > e.tolerance:
-                fits = False
-                break
-            seen = seen or bool(b.any())
-        if fits and seen:
+        if (dy, dx) != (0, 0) and _is_shifted(wrong, dy, dx):
             return (
                 "shifted",
                 f"It is shifted by {dy} row{'s' * (abs(dy) != 1)} and {dx} column{'s' * (abs(dx) != 1)}.",
                 "Where does the first window begin, and where is the padding taken away again?",
             )
     return None
+
+
+def _is_shifted(wrong: Sequence[Evidence], dy: int, dx: int) -> bool:
+    """Whether every tensor is the right one, moved. A map that is no larger than the shift speaks against it."""
+    seen = False
+    for e in wrong:
+        h, w = e.right.shape[2:]
+        if abs(dy) >= h or abs(dx) >= w:
+            return False
+        got = e.got[:, :, max(dy, 0) : h + dy, max(dx, 0) : w + dx]
+        right = e.right[:, :, max(-dy, 0) : h - dy, max(-dx, 0) : w - dx]
+        if np.abs(got - right).max(initial=0) > e.tolerance:
+            return False
+        seen = seen or bool(right.any())
+    return seen
 
 
 def _border(wrong: Sequence[Evidence]) -> Found:
@@ -375,31 +382,29 @@ def _reordered(wrong: Sequence[Evidence]) -> Found:
 
 def _residual(wrong: Sequence[Evidence]) -> Found:
     """The right tensor plus a multiple of another one."""
-    candidates = [name for name, _ in wrong[0].related()] + ["one"]
-    for name in candidates:
-        factors = []
-        for e in wrong:
-            other = np.ones(e.right.shape) if name == "one" else dict(e.related()).get(name)
-            if other is None:
-                break
-            other = _spread(np.asarray(other, np.float64), e.right.shape)
-            if other is None or not other.any():
-                break
-            rest = e.got - e.right
-            c = float((rest * other).sum() / (other * other).sum())
-            if c == 0 or np.abs(rest - c * other).max() > max(e.tolerance, 1e-6 * np.abs(rest).max()):
-                break
-            factors.append(c)
-        else:
-            said = _in_words(factors, [e.sizes() for e in wrong])
-            times = f"a multiple of {name}" if said is None else name if said == "1" else f"{said} times {name}"
-            what = "a constant" if name == "one" else times
-            return (
-                "plus-multiple",
-                f"It is the right tensor plus {what}{f' ({factors[0]:.4g})' if name == 'one' else ''}.",
-                "What is added to it that does not belong there?",
-            )
+    for name in [*(name for name, _ in wrong[0].related()), ONE]:
+        factors = [_multiple_of(name, e) for e in wrong]
+        if any(factor is None for factor in factors):
+            continue
+        known = [factor for factor in factors if factor is not None]
+        said = _in_words(known, [e.sizes() for e in wrong])
+        times = f"a multiple of {name}" if said is None else name if said == "1" else f"{said} times {name}"
+        what = f"a constant ({known[0]:.4g})" if name == ONE else times
+        made = f"It is the right tensor plus {what}."
+        return "plus-multiple", made, "What is added to it that does not belong there?"
     return None
+
+
+def _multiple_of(name: str, e: Evidence) -> float | None:
+    """Which multiple of another tensor is added to the right one; None if it is no multiple."""
+    known = np.ones(e.right.shape) if name == ONE else dict(e.related()).get(name)
+    other = None if known is None else _spread(np.asarray(known, np.float64), e.right.shape)
+    if other is None or not other.any():
+        return None
+    rest = e.got - e.right
+    c = float((rest * other).sum() / (other * other).sum())
+    fits = np.abs(rest - c * other).max() <= max(e.tolerance, 1e-6 * np.abs(rest).max())
+    return c if c != 0 and fits else None
 
 
 def _spread(other: Array, shape: tuple[int, ...]) -> Array | None:

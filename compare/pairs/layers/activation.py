@@ -55,7 +55,7 @@ def _draw_maps(rng: Rng) -> Case:
     return Case(tuple(whole(rng, 1, 6) for _ in range(4)), {}, str(rng.choice(PLAIN)))
 
 
-def _relu_in_numpy(x: Array, grad_output: Array) -> Results:
+def relu_in_numpy(x: Array, grad_output: Array) -> Results:
     """Any shape."""
     layer = scratch.ReLU()
     y = layer(x)  # (1)
@@ -63,7 +63,7 @@ def _relu_in_numpy(x: Array, grad_output: Array) -> Results:
     return {"output": y, "grad_input": grad_input}  # (2)
 
 
-def _relu_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+def relu_in_torch(x: Tensor, grad_output: Tensor) -> Results:
     """Any shape."""
     layer = nn.ReLU()
     y = layer(x)  # (1)
@@ -95,8 +95,8 @@ RELU = LayerPair(
         BOTH,
         MAPPED,
         {"x": array([[-1, 0, 2, 3]]), "grad_output": array([[5, 5, -5, 1]])},
-        _relu_in_numpy,
-        _relu_in_torch,
+        relu_in_numpy,
+        relu_in_torch,
         _relu_by_hand,
     ),
     lacks=NO_WEIGHTS | NO_OPTIONS | ONE_INPUT | NOT_RANDOM | NO_PRODUCTS,
@@ -174,7 +174,7 @@ def _draw_rows(*values: str) -> Callable[[Rng], Case]:
     return draw
 
 
-def _softmax_in_numpy(x: Array, grad_output: Array) -> Results:
+def softmax_in_numpy(x: Array, grad_output: Array) -> Results:
     """Along a row."""
     layer = scratch.Softmax(dim=-1)
     p = layer(x)  # (1)
@@ -182,7 +182,7 @@ def _softmax_in_numpy(x: Array, grad_output: Array) -> Results:
     return {"output": p, "grad_input": grad_input}  # (2)
 
 
-def _softmax_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+def softmax_in_torch(x: Tensor, grad_output: Tensor) -> Results:
     """Along a row."""
     layer = nn.Softmax(dim=-1)
     p = layer(x)  # (1)
@@ -224,8 +224,8 @@ SOFTMAX = LayerPair(
         BOTH,
         MAPPED,
         {"x": array([[1, 2, 3]]), "grad_output": array([[1, 0, 0]])},
-        _softmax_in_numpy,
-        _softmax_in_torch,
+        softmax_in_numpy,
+        softmax_in_torch,
         _softmax_by_hand,
         called=(scratch.softmax,),
     ),

@@ -54,7 +54,7 @@ def _shapes(layer: nn.Module) -> list[Shape]:
     return [(3 if n == 0 else 1 + n % 2, channels, *size) for n, size in enumerate(sizes)]
 
 
-def _in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -> Results:
+def in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -> Results:
     """One map to one map, with a kernel of 2x2."""
     layer = scratch.Conv2d(1, 1, kernel_size=2)
     layer.load_state_dict({"weight": weight, "bias": bias})
@@ -68,7 +68,7 @@ def _in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -> Resul
     }
 
 
-def _in_torch(x: Tensor, weight: Tensor, bias: Tensor, grad_output: Tensor) -> Results:
+def in_torch(x: Tensor, weight: Tensor, bias: Tensor, grad_output: Tensor) -> Results:
     """One map to one map, with a kernel of 2x2."""
     layer = nn.Conv2d(1, 1, kernel_size=2)
     layer.load_state_dict({"weight": weight, "bias": bias})
@@ -145,8 +145,8 @@ CONV2D = LayerPair(
             "bias": array([0.5]),
             "grad_output": array([1, 0, 2, -1], (1, 1, 2, 2)),
         },
-        _in_numpy,
-        _in_torch,
+        in_numpy,
+        in_torch,
         _by_hand,
         loops=(naive.conv2d, naive.conv2d_backward),
     ),

@@ -46,7 +46,7 @@ def _shapes(layer: nn.Module) -> list[Shape]:
     return [(4, layer.in_features), (1, layer.in_features)]
 
 
-def _linear_in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -> Results:
+def linear_in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -> Results:
     """Two numbers to two numbers."""
     layer = scratch.Linear(2, 2)
     layer.load_state_dict({"weight": weight, "bias": bias})
@@ -60,7 +60,7 @@ def _linear_in_numpy(x: Array, weight: Array, bias: Array, grad_output: Array) -
     }
 
 
-def _linear_in_torch(x: Tensor, weight: Tensor, bias: Tensor, grad_output: Tensor) -> Results:
+def linear_in_torch(x: Tensor, weight: Tensor, bias: Tensor, grad_output: Tensor) -> Results:
     """Two numbers to two numbers."""
     layer = nn.Linear(2, 2)
     layer.load_state_dict({"weight": weight, "bias": bias})
@@ -113,8 +113,8 @@ LINEAR = LayerPair(
             "bias": array([1, -2]),
             "grad_output": array([[1, 2], [0.5, -1]]),
         },
-        _linear_in_numpy,
-        _linear_in_torch,
+        linear_in_numpy,
+        linear_in_torch,
         _linear_by_hand,
     ),
     lacks=NO_DECISIONS | ONE_INPUT | NOT_RANDOM,
@@ -129,7 +129,7 @@ def _draw_maps(rng: Rng) -> Case:
     return Case(tuple(whole(rng, 1, 6) for _ in range(4)), {}, values)
 
 
-def _flatten_in_numpy(x: Array, grad_output: Array) -> Results:
+def flatten_in_numpy(x: Array, grad_output: Array) -> Results:
     """Maps to a row."""
     layer = scratch.Flatten()
     y = layer(x)  # (1)
@@ -137,7 +137,7 @@ def _flatten_in_numpy(x: Array, grad_output: Array) -> Results:
     return {"output": y, "grad_input": grad_input}  # (2)
 
 
-def _flatten_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+def flatten_in_torch(x: Tensor, grad_output: Tensor) -> Results:
     """Maps to a row."""
     layer = nn.Flatten()
     y = layer(x)  # (1)
@@ -167,8 +167,8 @@ FLATTEN = LayerPair(
         BOTH,
         MAPPED,
         {"x": array(range(8), (1, 2, 2, 2)), "grad_output": array([range(10, 18)])},
-        _flatten_in_numpy,
-        _flatten_in_torch,
+        flatten_in_numpy,
+        flatten_in_torch,
         _flatten_by_hand,
     ),
     lacks=NO_DECISIONS | NO_WEIGHTS | NO_OPTIONS | ONE_INPUT | NOT_RANDOM | NO_PRODUCTS,

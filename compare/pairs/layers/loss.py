@@ -66,7 +66,7 @@ def _computes(tensors: dict[int, str], equation: int, tensor: str, case: str) ->
     return is_tensor_of(tensors, equation, tensor, case)
 
 
-def _in_numpy(x: Array, targets: Array) -> Results:
+def in_numpy(x: Array, targets: Array) -> Results:
     """The loss of each image, and their mean."""
     losses = scratch.CrossEntropyLoss(reduction="none")(x, targets)  # (1)
     criterion = scratch.CrossEntropyLoss()
@@ -75,7 +75,7 @@ def _in_numpy(x: Array, targets: Array) -> Results:
     return {"losses": losses, "output": loss, "grad_input": grad_input}  # (3)
 
 
-def _in_torch(x: Tensor, targets: Tensor) -> Results:
+def in_torch(x: Tensor, targets: Tensor) -> Results:
     """The loss of each image, and their mean."""
     losses = F.cross_entropy(x, targets, reduction="none")  # (1)
     loss = nn.CrossEntropyLoss()(x, targets)  # (2)
@@ -126,8 +126,8 @@ CROSS_ENTROPY = LayerPair(
         BOTH,
         {1: "losses", 2: "output", 3: "grad_input"},
         {"x": array([[1, 2, 3], [0, 0, 2]]), "targets": np.array([2, 0])},
-        _in_numpy,
-        _in_torch,
+        in_numpy,
+        in_torch,
         _by_hand,
         called=(scratch.log_softmax,),
         computes=_computes,

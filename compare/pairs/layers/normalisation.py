@@ -90,25 +90,11 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
             mean, var = _mean_and_variance(x, dtype)
             unbiased = _Estimate(var.value * m / (m - 1), var.error * m / (m - 1))
             averages = [_moved(a, new, momentum, u) for a, new in zip(averages, (mean, unbiased), strict=True)]
-        s, r = 1 / np.sqrt(var.value + eps), 3 * u + _inverse_root_error(var, eps)
-        most = s * (1 + r)
-        normal, extent = s * (x - mean.value), np.abs(x) + np.abs(mean.value)
-        normal_error = r * np.abs(normal) + most * (mean.error + 4 * u * extent)
-        total, product = _sum(g), _sum(g * normal)
-        total_error = growth(np.asarray(m + len(calls)), dtype) * _sum(np.abs(g))
-        product_error = r * np.abs(product) + most * (
-            mean.error * np.abs(total) + growth(np.asarray(m + len(calls) + 4), dtype) * _sum(np.abs(g) * extent)
-        )
-        inner, inner_error = g, 6 * u * np.abs(g)
-        if training:
-            q, q_error = product / m, product_error / m
-            inner = g - total / m - normal * q
-            inner_error = total_error / m + np.abs(normal) * q_error + (np.abs(q) + q_error) * normal_error
-            inner_error += 6 * u * (np.abs(g) + np.abs(total / m) + np.abs(normal * q))
-        grad_weight, grad_bias = grad_weight + product_error, grad_bias + total_error
+        errors = _call_errors(x, g, mean, var, eps, len(calls), dtype, training=training)
+        grad_weight, grad_bias = grad_weight + errors.grad_weight, grad_bias + errors.grad_bias
         for tensor, error in (
-            ("output", weight * normal_error + 4 * u * bias),
-            ("grad_input", weight * (s * r * np.abs(inner) + most * inner_error)),
+            ("output", weight * errors.normal + 4 * u * bias),
+            ("grad_input", weight * errors.grad_normal),
         ):
             shaped = np.moveaxis(error.reshape(len(error), *np.delete(call.grad_output.shape, 1)), 0, 1)
             bounds[f"{tensor}{name}"] = either_way(shaped / u, dtype)
@@ -120,6 +106,38 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
         for name, average in zip(("running_mean", "running_var"), averages, strict=True)
     }
     return bounds | {"num_batches_tracked": np.zeros(())}
+
+
+class _Errors(NamedTuple):
+    """Those of one call: of x̂, of the parameters' gradients, and of the gradient of the input without |w|."""
+
+    normal: Array
+    grad_weight: Array
+    grad_bias: Array
+    grad_normal: Array
+
+
+def _call_errors(
+    x: Array, g: Array, mean: _Estimate, var: _Estimate, eps: float, calls: int, dtype: str, *, training: bool
+) -> _Errors:
+    """e_x̂, e_w, e_b and s·r·|i| + s'·e_i of `batch_norm`, for one call of so many; x and g are rows (C, m)."""
+    u, m = unit_roundoff(dtype), x.shape[1]
+    s, r = 1 / np.sqrt(var.value + eps), 3 * u + _inverse_root_error(var, eps)
+    most = s * (1 + r)
+    normal, extent = s * (x - mean.value), np.abs(x) + np.abs(mean.value)
+    normal_error = r * np.abs(normal) + most * (mean.error + 4 * u * extent)
+    total, product = _sum(g), _sum(g * normal)
+    total_error = growth(np.asarray(m + calls), dtype) * _sum(np.abs(g))
+    product_error = r * np.abs(product) + most * (
+        mean.error * np.abs(total) + growth(np.asarray(m + calls + 4), dtype) * _sum(np.abs(g) * extent)
+    )
+    inner, inner_error = g, 6 * u * np.abs(g)
+    if training:
+        q, q_error = product / m, product_error / m
+        inner = g - total / m - normal * q
+        inner_error = total_error / m + np.abs(normal) * q_error + (np.abs(q) + q_error) * normal_error
+        inner_error += 6 * u * (np.abs(g) + np.abs(total / m) + np.abs(normal * q))
+    return _Errors(normal_error, product_error, total_error, s * r * np.abs(inner) + most * inner_error)
 
 
 def _rows(x: Array) -> Array:

@@ -112,7 +112,7 @@ def _taken(x: Tensor, places: Tensor) -> Tensor:
     return x.flatten(2).gather(2, places.flatten(2)).view_as(places)
 
 
-def _max_in_numpy(x: Array, grad_output: Array) -> Results:
+def max_in_numpy(x: Array, grad_output: Array) -> Results:
     """Windows of 2x2 side by side."""
     layer = scratch.MaxPool2d(2)
     y = layer(x)  # (1)
@@ -120,7 +120,7 @@ def _max_in_numpy(x: Array, grad_output: Array) -> Results:
     return {"output": y, "grad_input": grad_input}  # (2)
 
 
-def _max_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+def max_in_torch(x: Tensor, grad_output: Tensor) -> Results:
     """Windows of 2x2 side by side."""
     layer = nn.MaxPool2d(2)
     y = layer(x)  # (1)
@@ -160,8 +160,8 @@ MAXPOOL2D = LayerPair(
         BOTH,
         MAPPED,
         {"x": array([1, 5, 3, 0, 5, 2, 7, 4], (1, 1, 2, 4)), "grad_output": array([6, -2], (1, 1, 1, 2))},
-        _max_in_numpy,
-        _max_in_torch,
+        max_in_numpy,
+        max_in_torch,
         _max_by_hand,
         loops=(naive.max_pool2d_backward, naive._winners),
     ),
@@ -191,7 +191,7 @@ def averages(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors
     return bounds | left_alone(reference, calls)
 
 
-def _mean_in_numpy(x: Array, grad_output: Array) -> Results:
+def mean_in_numpy(x: Array, grad_output: Array) -> Results:
     """Windows of 2x2 side by side."""
     layer = scratch.AvgPool2d(2)
     y = layer(x)  # (1)
@@ -199,7 +199,7 @@ def _mean_in_numpy(x: Array, grad_output: Array) -> Results:
     return {"output": y, "grad_input": grad_input}  # (2)
 
 
-def _mean_in_torch(x: Tensor, grad_output: Tensor) -> Results:
+def mean_in_torch(x: Tensor, grad_output: Tensor) -> Results:
     """Windows of 2x2 side by side."""
     layer = nn.AvgPool2d(2)
     y = layer(x)  # (1)
@@ -230,8 +230,8 @@ AVGPOOL2D = LayerPair(
         BOTH,
         MAPPED,
         {"x": array([1, 5, 3, 0, 4, 2, 7, 6], (1, 1, 2, 4)), "grad_output": array([8, -2], (1, 1, 1, 2))},
-        _mean_in_numpy,
-        _mean_in_torch,
+        mean_in_numpy,
+        mean_in_torch,
         _mean_by_hand,
     ),
     lacks=NO_DECISIONS | NO_WEIGHTS | ONE_INPUT | NOT_RANDOM | NO_PRODUCTS,
