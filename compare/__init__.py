@@ -1,14 +1,17 @@
 """The twins side by side: what they compute is compared, and they are trained in lockstep; mistakes are named.
 
-    verify/      layers, losses, optimizers and models against their twins: a report
-    faults/      the catalogue of mistakes, each the edit of our own source that makes it
-    diagnosis/   somebody's own code: driven as it is, judged, and its mistake named
-    training/    both models on the same batches, to TensorBoard
     lesson/      one page that teaches: formula, NumPy code, torch call, live numbers
     bench/       how fast both are, and how much memory they take
+    training/    both models on the same batches, to TensorBoard
+    diagnosis/   somebody's own code: driven as it is, judged, and its mistake named
+    verify/      every pair against its twin, random configurations, one training step, trained twins
+    faults/      the catalogue of mistakes, each the edit of our own source that makes it
+    pairs/       a layer, loss, optimizer or model and its twin: cases, bounds, both sides driven and compared
+    pictures/    arrays as pictures
+    machine/     files, data sets, devices, threads, versions
 
-Below all stand the registry of pairs, the copying of weights, the inputs and the error bounds. This package alone
-knows both `scratch` and `torch_ref`. Importing it loads nothing: `compare.diagnose` brings torch along when first used.
+Each imports from those below it only. This package alone knows both `scratch` and `torch_ref`. Importing it loads
+nothing: `compare.diagnose` brings torch along when first used.
 """
 
 from __future__ import annotations

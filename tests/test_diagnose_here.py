@@ -14,7 +14,7 @@ from torch import nn
 
 import scratch
 from compare.diagnosis import diagnose as module
-from compare.diagnosis.diagnose import _answer, _is_ours, diagnose
+from compare.diagnosis.diagnose import _is_ours, diagnose
 from compare.diagnosis.driving.driver import Driver, _plain
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
@@ -445,13 +445,6 @@ def test_arrays_are_handed_over_as_plain_ones() -> None:
     assert plain.flags.c_contiguous
     assert not np.shares_memory(plain, array)
     np.testing.assert_array_equal(plain, array)
-
-
-@pytest.mark.usefixtures("here")
-def test_an_answer_is_that_of_the_session() -> None:
-    session = Session()
-    session.serve("drive", lambda interface, probe: (interface.layout, probe.case))
-    assert _answer(session, Interface(layout="HWC"))(linear_probe()).value == ("HWC", linear_probe().case)
 
 
 def test_parameters_that_lack_a_gradient_in_some_step_are_left_out() -> None:

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from compare.faults.activation import LOG_SOFTMAX, RELU, SOFTMAX
 from compare.faults.convolution import CONVOLUTION
+from compare.faults.dropout import DROPOUT
 from compare.faults.fault import Fault
 from compare.faults.linear import FLATTEN, LINEAR
 from compare.faults.loss import LOSS
-from compare.faults.normalisation import DROPOUT, NORMALISATION
-from compare.faults.optimizer import ADAM, SGD
+from compare.faults.models import PROGRAM
+from compare.faults.normalisation import NORMALISATION
+from compare.faults.optimizers import ADAM, SGD
 from compare.faults.pooling import POOLING
-from compare.faults.program import PROGRAM
 from compare.faults.verifier import VERIFIER
 from compare.machine.errors import UserError
 

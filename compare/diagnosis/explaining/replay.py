@@ -2,7 +2,7 @@
 
 What coincides with the candidate to rounding, in every tensor on every input, has its name. Several mistakes that touch
 different tensors, or different layers, are found together. What no replay explains is described by its form
-(`patterns`), and never guessed.
+(`forms`), and never guessed.
 """
 
 from __future__ import annotations
