@@ -154,25 +154,64 @@ def observe_torch_optimizer(
     return arrays | used | {"gradients left by zero_grad": left}
 
 
-def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str, Call]:
-    """What every layer of the reference, and the loss, is given in one forward and backward pass, by name."""
-    inputs: dict[str, Array] = {}
-    grads: dict[str, Array] = {}
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass through a torch model and its loss.
 
-    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            inputs[name] = args[0].detach().numpy().copy()
-            output.register_hook(lambda grad: grads.__setitem__(name, grad.numpy().copy()))
+    Attributes:
+        inputs, grad_inputs, grad_outputs: by layer: what it was given, and the gradients of that and of its output.
+        logits, grad_logits: the scores (N, K), and what the loss gives back for them.
+        loss: the mean over the images.
+    """
 
-        return hook
+    inputs: Values
+    grad_inputs: Values
+    grad_outputs: Values
+    logits: Array
+    grad_logits: Array
+    loss: Array
 
-    handles = [layer.register_forward_hook(remember(name)) for name, layer in leaves(reference)]
-    logits = reference(torch.tensor(images))
-    nn.CrossEntropyLoss()(logits, torch.tensor(labels)).backward()
+
+def torch_pass(reference: nn.Module, images: Array, labels: Array) -> Pass:
+    """Watch a pass; the gradients of the parameters are added to those of `reference`."""
+    given: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def remember(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
+        given[name], outputs[name] = args[0], output
+        args[0].retain_grad()
+        output.retain_grad()
+
+    handles = [
+        layer.register_forward_hook(lambda _, args, output, name=name: remember(name, args, output))
+        for name, layer in leaves(reference)
+    ]
+    logits = reference(torch.tensor(images, requires_grad=True))
+    logits.retain_grad()
+    loss = nn.CrossEntropyLoss()(logits, torch.tensor(labels))
+    loss.backward()
     for handle in handles:
         handle.remove()
-    calls = {name: Call((inputs[name],), grads[name]) for name in inputs}
-    return calls | {"loss": Call((logits.detach().numpy(), labels), np.ones((), images.dtype))}
+    return Pass(
+        {name: _numpy(tensor) for name, tensor in given.items()},
+        {name: _numpy(tensor.grad) for name, tensor in given.items()},
+        {name: _numpy(tensor.grad) for name, tensor in outputs.items()},
+        _numpy(logits),
+        _numpy(logits.grad),
+        _numpy(loss),
+    )
+
+
+def _numpy(tensor: Tensor | None) -> Array:
+    assert tensor is not None
+    return tensor.detach().numpy().copy()
+
+
+def record_calls(reference: nn.Module, images: Array, labels: Array) -> dict[str, Call]:
+    """What every layer of the reference, and the loss, is given in one forward and backward pass, by name."""
+    seen = torch_pass(reference, images, labels)
+    calls = {name: Call((seen.inputs[name],), seen.grad_outputs[name]) for name in seen.inputs}
+    return calls | {"loss": Call((seen.logits, labels), np.ones((), images.dtype))}
 
 
 def leaves(reference: nn.Module) -> list[tuple[str, nn.Module]]:

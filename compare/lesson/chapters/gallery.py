@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import scratch
 from compare.faults.catalogue import CATALOGUE, faults_of
@@ -25,7 +25,7 @@ from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import equal_threads
 from compare.pairs.layers import layer_pair_of
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors, gradient_name, leaves
+from compare.pairs.observe import Tensors, gradient_name, leaves, torch_pass
 from compare.pairs.pair import arguments_of, chooses_elements
 from compare.pairs.registry import MODELS
 from compare.pairs.report import CANDIDATE_ERRORS
@@ -252,23 +252,17 @@ def _gradient(names: list[str], at: int) -> str:
 
 
 def _torch_pass(reference: nn.Module, images: Array, labels: Array) -> Tensors:
-    """All tensors of one pass through torch's model and loss."""
-    names, given, loss = [*(name for name, _ in leaves(reference)), LOSS], [], nn.CrossEntropyLoss()
-
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        args[0].retain_grad()
-        given.append(args[0])
-
-    for layer in (*(layer for _, layer in leaves(reference)), loss):
-        layer.register_forward_pre_hook(keep)
-    value = loss(reference(torch.tensor(images, requires_grad=True)), torch.tensor(labels))
-    value.backward()
-    tensors = {_value(names, at): x.detach() for at, x in enumerate(given) if at} | {"loss": value.detach()}
-    for at in reversed(range(len(names))):
-        weights = reference.get_submodule(names[at]).named_parameters() if names[at] != LOSS else ()
-        tensors |= {gradient_name(f"{names[at]}.{name}"): weight.grad for name, weight in weights}
-        tensors[_gradient(names, at)] = given[at].grad
-    return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+    """All tensors of one pass through torch's model and loss, in the order in which they are computed."""
+    seen = torch_pass(reference, images, labels)
+    names = [*seen.inputs, LOSS]
+    tensors = {_value(names, at): seen.inputs[name] for at, name in enumerate(names[:-1]) if at}
+    tensors |= {"scores": seen.logits, "loss": seen.loss, _gradient(names, len(names) - 1): seen.grad_logits}
+    for at, name in reversed(list(enumerate(names[:-1]))):
+        for leaf, weight in reference.get_submodule(name).named_parameters():
+            assert weight.grad is not None
+            tensors[gradient_name(f"{name}.{leaf}")] = weight.grad.numpy().copy()
+        tensors[_gradient(names, at)] = seen.grad_inputs[name]
+    return tensors
 
 
 def _scratch_pass(stage: _Stage, model: scratch.Module, criterion: scratch.Module) -> Tensors:
