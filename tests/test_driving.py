@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.adapter import Adapted, adapt
@@ -348,3 +349,60 @@ class StarredReLU:
 
 def test_a_method_that_takes_any_number_of_arrays_is_given_each_once() -> None:
     assert diagnose(StarredReLU, like="relu").ok
+
+
+class SummedArea:
+    """The mean of windows of 3x3, one pixel apart, from a summed-area table; with a divisor of its own."""
+
+    def __init__(self, divisor: float = 9.0) -> None:
+        self.divisor = divisor
+
+    @staticmethod
+    def windows(x: Array) -> Array:
+        table = np.pad(x.cumsum(2).cumsum(3), ((0, 0), (0, 0), (1, 0), (1, 0)))
+        return table[:, :, 3:, 3:] - table[:, :, :-3, 3:] - table[:, :, 3:, :-3] + table[:, :, :-3, :-3]
+
+    def forward(self, x: Array) -> Array:
+        return self.windows(x) / self.divisor
+
+    def backward(self, grad_output: Array) -> Array:
+        return self.windows(np.pad(grad_output, ((0, 0), (0, 0), (2, 2), (2, 2)))) / self.divisor
+
+
+@pytest.mark.parametrize("divisor", [None, 50])
+def test_means_may_be_computed_in_another_way_than_window_by_window(divisor: int | None) -> None:
+    own = SummedArea(divisor or 9.0)
+    like = nn.AvgPool2d(3, 1, divisor_override=divisor)
+    assert diagnose(own, like=like, with_example=False).ok
+    assert not diagnose(SummedArea(10.0), like=like, with_example=False).ok
+
+
+def test_a_loss_derived_from_a_registered_one_takes_the_same_targets() -> None:
+    class Own(nn.CrossEntropyLoss):
+        pass
+
+    class Loss:
+        def forward(self, scores: Array, targets: Array) -> Array:
+            powers = np.exp(scores - scores.max(1, keepdims=True))
+            self.chances, self.targets = powers / powers.sum(1, keepdims=True), targets
+            return -np.log(self.chances[np.arange(len(targets)), targets]).mean()
+
+        def backward(self) -> Array:
+            return (self.chances - np.eye(self.chances.shape[1])[self.targets]) / len(self.targets)
+
+    assert diagnose(Loss, like=Own(), with_example=False).ok
+
+
+def test_dropout_is_tried_on_enough_numbers_to_tell_its_share() -> None:
+    class Drops:
+        def __init__(self) -> None:
+            self.training = True
+
+        def forward(self, x: Array) -> Array:
+            self.mask = (np.random.rand(*x.shape) < 0.5) * 2.0 if self.training else np.ones(x.shape)  # noqa: NPY002
+            return x * self.mask
+
+        def backward(self, grad_output: Array) -> Array:
+            return grad_output * self.mask
+
+    assert diagnose(Drops, like=nn.Dropout(0.5), with_example=False).ok

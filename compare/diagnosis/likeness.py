@@ -107,7 +107,7 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     parts = {n: part for n, layer in leaves.items() if (part := registered(layer)) is not None}
     shapes, targets = _inputs(module, leaves, input_shape)
     first = shapes[0]
-    values = _values(pair, leaves, parts)
+    values = _values(pair, leaves)
     if len(first) < 3:
         values = tuple(v for v in values if v != "per-channel")
     cases = [Case(shape) for shape in shapes]
@@ -143,11 +143,12 @@ def _known_options(leaves: Mapping[str, nn.Module]) -> dict[str, Option]:
     return {name: option for name, option in KNOWN_OPTIONS.items() if name in taken}
 
 
-def _values(pair: LayerPair | None, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]) -> tuple[str, ...]:
+def _values(registered_pair: LayerPair | None, leaves: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """The kinds of values that a torch module is tried on: those of its pair, else those that tie nothing by chance."""
-    if pair is not None:
-        return tuple(dict.fromkeys(case.values for case in pair.cases))
-    ties = any(chooses_elements(part) for part in parts.values())
+    if registered_pair is not None:
+        return tuple(dict.fromkeys(case.values for case in registered_pair.cases))
+    kin = (kin_of(layer) for layer in leaves.values())
+    ties = any(pair is not None and chooses_elements(pair) for pair in kin)
     # A sum that is 0 for one order of summation is 0 for every one only without a bias.
     keeps_zeros = all(getattr(layer, "bias", None) is None for layer in leaves.values())
     return CONTINUOUS if ties or not keeps_zeros else (*CONTINUOUS, "zeros", "integers")
@@ -204,15 +205,15 @@ def _inputs(
 
     What the targets of a loss are, classes or numbers, is tried where it is not registered.
     """
-    pair, first = registered(module), next(iter(leaves.values()))
-    wants_targets = pair.targets is not None if pair else isinstance(module, nn.modules.loss._Loss)
+    kin, first = kin_of(module), next(iter(leaves.values()))
+    wants_targets = kin.targets is not None if kin else isinstance(module, nn.modules.loss._Loss)
     if input_shape is not None:
         tried = [(3, *input_shape), (1, *input_shape)]
     else:
         leading = kin_of(first)
         usual = row_shapes if wants_targets else image_shapes
         tried = (leading.shapes if leading else usual)(first)
-    kinds = [None] if not wants_targets else [pair.targets] if pair else [_numbers, _classes]
+    kinds = [None] if not wants_targets else [kin.targets] if kin else [_numbers, _classes]
     for targets in kinds:
         found = [shape for shape in tried if takes(module, shape, targets)]
         if found:

@@ -125,6 +125,7 @@ DROPOUT = LayerPair(
     draw=_draw,
     often=1,
     options={"p": Option()},
+    shapes=lambda _: [(8, 4, 9, 8), (1, 4, 20, 20), (20, 50)],  # large enough, as above
     random=Random(dropout_given, choose_dropout, dropout_shares),
     lacks=NO_DECISIONS
     | NO_WEIGHTS

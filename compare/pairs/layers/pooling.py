@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -175,19 +176,17 @@ MAXPOOL2D = LayerPair(
 def averages(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
     """Average pooling: (1), with S the reference on absolute values, and n counted.
 
-    The mean of k numbers takes k - 1 additions, and a division or two roundings of a reciprocal: n = k + 1. A pixel in
-    w windows collects w shares, each rounded twice, in w - 1 additions: n = w + 1.
+    The mean of k numbers takes k - 1 additions, and a division or two roundings of a reciprocal: n = k + 1. A pixel is
+    in w = ⌈kH/sH⌉·⌈kW/sW⌉ windows at most, and collects w shares, each rounded twice, in w - 1 additions: n = w + 1.
     """
     magnitudes = observe_torch(reference, [in_float64(call, np.abs) for call in calls])
-    ones = observe_torch(reference, [in_float64(call, np.ones_like) for call in calls])
     assert isinstance(reference, nn.AvgPool2d)
-    size = reference.kernel_size
-    k = size**2 if isinstance(size, int) else size[0] * size[1]
+    (kh, kw), (sh, sw) = ((v, v) if isinstance(v, int) else v for v in (reference.kernel_size, reference.stride))
+    k, windows = kh * kw, math.ceil(kh / sh) * math.ceil(kw / sw)
     bounds: Tensors = {}
     for name in call_names(calls):
-        windows = np.rint(k * ones[f"grad_input{name}"])  # each share is 1/k: so many windows hold the pixel
         bounds[f"output{name}"] = 2 * growth(np.asarray(k + 1), dtype) * magnitudes[f"output{name}"]
-        bounds[f"grad_input{name}"] = 2 * growth(windows + 1, dtype) * magnitudes[f"grad_input{name}"]
+        bounds[f"grad_input{name}"] = 2 * growth(np.asarray(windows + 1), dtype) * magnitudes[f"grad_input{name}"]
     return bounds | left_alone(reference, calls)
 
 
@@ -226,6 +225,7 @@ AVGPOOL2D = LayerPair(
     draw=_draw,
     often=1,
     options=OPTIONS,
+    normwise=True,  # sums over a summed-area table, for instance
     lesson=Lesson(
         BOTH,
         MAPPED,
