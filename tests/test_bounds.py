@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -256,3 +257,20 @@ def test_adam_may_do_anything_where_its_second_moment_is_lost() -> None:
     )
     assert lost > 1
     assert kept == pytest.approx(6.4523e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"momentum": None}, {"track_running_stats": False}])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_batch_norm_with_a_cumulative_average_or_none_has_its_bound(options: dict[str, Any], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    layer = nn.BatchNorm2d(2, dtype=getattr(torch, dtype), **options)
+    calls = [
+        Call((rng.standard_normal((4, 2, 3, 3)).astype(dtype),), rng.standard_normal((4, 2, 3, 3)).astype(dtype))
+        for _ in range(3)
+    ]
+    found, seen = normalisation.batch_norm(layer, calls, dtype), observe_torch(layer, calls)
+    assert found.keys() == seen.keys()
+    exact = [derived.in_float64(call, lambda array: array) for call in calls]
+    wide = observe_torch(copy.deepcopy(layer).double(), exact)
+    for name, bound in found.items():
+        assert (np.abs(seen[name].astype(np.float64) - wide[name]) <= bound).all(), name

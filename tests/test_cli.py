@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compare.machine import doctor
@@ -64,7 +65,8 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
 
 
 def test_train_takes_every_setting(gradtwin: Run, tmp_path: Path) -> None:
-    weights.save_weights(tmp_path / "start", CNN(dtype="float64").state_dict())
+    start = CNN(dtype="float64", generator=np.random.default_rng(0))
+    weights.save_weights(tmp_path / "start", start.state_dict())
     arguments = "--dataset digits --model cnn --epochs 1 --batch-size 200 --lr 0.01 --schedule constant --momentum 0.5"
     more = (
         "--weight-decay 0.001 --dtype float64 --seed 3 --threads 1 --weights start --run-dir here --json r/result.json "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import zlib
 from collections import Counter
 from typing import Any
 
@@ -295,8 +296,20 @@ def test_a_configuration_depends_on_its_seed_and_number_only() -> None:
     assert [probe.case for _, probe in drawn] == [probe.case for _, probe in again[:4]]
     np.testing.assert_array_equal(drawn[3][1].calls[0].inputs[0], again[3][1].calls[0].inputs[0])
     assert len(again) == 8
-    # The fourth is of a linear layer, whose size is drawn first.
-    assert drawn[3][0].name == "linear"
-    assert drawn[3][1].options["in_features"] == np.random.default_rng([7, 3]).integers(1, 41)
+    # The first linear layer of a stream of its own: its size is drawn first.
+    first = next(probe for pair, probe in random_configurations(8, seed=7) if pair.name == "linear")
+    assert first.options["in_features"] == np.random.default_rng([7, zlib.crc32(b"linear"), 0]).integers(1, 41)
     zero = [[probe.case for _, probe in random_configurations(4, *seed)] for seed in ((), (0,), (7,))]
     assert zero[0] == zero[1] != zero[2]
+
+
+def test_another_pair_in_the_registry_changes_no_configuration_of_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_linear() -> list[str]:
+        return [probe.case for pair, probe in random_configurations(60) if pair.name == "linear"]
+
+    before = of_linear()
+    fewer = {name: pair for name, pair in REGISTRY.items() if name != "dropout"}
+    monkeypatch.setattr(configurations, "REGISTRY", fewer)
+    after = of_linear()
+    assert len(before) > 5
+    assert [case.partition(" | ")[0] for case in before[:5]] == [case.partition(" | ")[0] for case in after[:5]]

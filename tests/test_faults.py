@@ -21,7 +21,7 @@ from compare.faults import catalogue
 from compare.faults.catalogue import CATALOGUE, catalogue_table, chosen_faults, faults_of, find_fault
 from compare.faults.exercise import write_exercise
 from compare.faults.fault import Fault, as_json, broken_source, plant
-from compare.faults.models import PROGRAM
+from compare.faults.models import FAULTS as PROGRAM
 from compare.machine.errors import UserError
 from compare.pairs.registry import REGISTRY
 from compare.verify import canaries
@@ -309,7 +309,7 @@ def test_a_mistake_as_plain_values() -> None:
 
 def test_two_mistakes_of_one_name_are_a_mistake_of_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runpy.run_path(catalogue.__file__)["CATALOGUE"].keys() == CATALOGUE.keys()
-    monkeypatch.setattr("compare.faults.models.PROGRAM", PROGRAM + PROGRAM[-1:])
+    monkeypatch.setattr("compare.faults.models.FAULTS", PROGRAM + PROGRAM[-1:])
     with pytest.raises(RuntimeError, match="two catalogued mistakes have one name"):
         runpy.run_path(catalogue.__file__)
 

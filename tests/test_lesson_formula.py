@@ -212,7 +212,7 @@ def test_brackets_grow_with_what_is_tall() -> None:
         ("∂L/x", "'∂' before 'x'"),
         ("gamma · x", "nothing more before '· x'"),  # a name that is not listed counts as prose
         ("x · gamma", "a quantity before 'gamma'"),
-        ("gamma(x)", "a formula before 'gamma(x)'"),
+        ("gammaX(x)", "a formula before 'gammaX(x)'"),
         ("x2", "a formula before 'x2'"),
         ("2x", "a formula before '2x'"),
         ("1e-3", "a formula before '1e-3'"),
@@ -243,3 +243,8 @@ def test_a_browser_draws_indices_below_and_numerators_above(browser: Browser) ->
         assert width > 0
         assert below_bottom > bottom
         assert below_top >= (top if name == "msub" else bottom - 1)
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sin", "erf"])
+def test_every_word_before_a_bracket_is_a_function(name: str) -> None:
+    assert f"<mi>{name}</mi>" in to_mathml(f"y = {name}(x)")

@@ -803,3 +803,22 @@ def test_an_option_is_set_in_every_case_and_nothing_else_is_changed() -> None:
 @pytest.mark.parametrize("name", ["sgd", "cnn"])
 def test_what_has_no_cases_with_options_stays_as_it_is(name: str) -> None:
     assert only_with(likeness(name), "bias", False).pair is REGISTRY[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ReLU(inplace=True)", r"^relu cannot be compared: with torch's own this raises RuntimeError: a leaf Variable"),
+        ("GroupNorm(0, 3)", r"^--like: GroupNorm\(0, 3\): .*zero"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        likeness(parse_like(text))
+
+
+def test_an_option_of_every_case_is_one_of_the_small_cases_too() -> None:
+    without = layer_of(likeness("linear")).with_option("bias", False)
+    for probe in (*without.probes("float64"), *without.small_probes(False)):
+        assert probe.options["bias"] is False
+        assert probe.state.keys() == {"weight"}

@@ -12,7 +12,8 @@ import pytest
 from compare.diagnosis.driving import signatures, vocabulary
 from compare.diagnosis.driving.interface import Interface
 from compare.machine.errors import UserError
-from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes
+from compare.pairs.layers import KNOWN_OPTIONS
+from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes, Option
 
 CONV = {"in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias"}
 POOL = {"kernel_size", "kernel_height", "kernel_width", "stride", "padding"}
@@ -306,3 +307,10 @@ def test_the_layout_of_a_weight_is_that_of_its_parameter_or_the_one_that_was_fou
     expected = {"weight": "HWIO", "bias": "O", "running_mean": "", "running_var": "NO", "other": ""}
     assert {parameter: said.layout_of(parameter) for parameter in expected} == expected
     assert said.own_parameters() == {"weight": "W", "bias": "b", "running_mean": "m"}
+
+
+def test_a_row_says_what_others_call_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vocabulary.option_of("slope", {"negative_slope", "inplace"}) is None
+    monkeypatch.setitem(KNOWN_OPTIONS, "negative_slope", Option(called=("slope", "alpha")))
+    assert vocabulary.option_of("slope", {"negative_slope", "inplace"}) == "negative_slope"
+    assert vocabulary.option_of("_alpha", {"negative_slope", "inplace"}) == "negative_slope"

@@ -89,8 +89,25 @@ def likeness(like: Any, input_shape: Shape | None = None) -> Likeness:
         pair = like
         return Likeness(pair, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
     if isinstance(like, nn.Module):
-        return _fixed(like, _name(like), input_shape)
+        return _comparable(_fixed(like, _name(like), input_shape))
     raise UserError(f"like must be a registered name or a torch.nn.Module, got {type(like).__name__}")
+
+
+def _comparable(compared: Likeness) -> Likeness:
+    """The likeness, if torch's module can be driven as others are: it may not write into its input, for instance.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    pair = compared.pair
+    try:
+        probe = next(pair.probes("float64"))
+        pair.expected(probe)
+        pair.bounds(probe)
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}".removesuffix(": ")
+        raise UserError(f"{pair.name} cannot be compared: with torch's own this raises {why}") from None
+    return compared
 
 
 def _name(module: nn.Module) -> str:
@@ -276,7 +293,7 @@ def _module(tree: ast.Call) -> nn.Module:
         return kind(*arguments, **named)
     except UserError:  # of a module inside
         raise
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise UserError(f"--like: {ast.unparse(tree)}: {error}") from None
 
 

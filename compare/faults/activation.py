@@ -264,3 +264,4 @@ LOG_SOFTMAX: tuple[Fault, ...] = (
         ),
     ),
 )
+FAULTS = (*RELU, *SOFTMAX, *LOG_SOFTMAX)

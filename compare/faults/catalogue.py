@@ -8,35 +8,23 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from compare.faults.activation import LOG_SOFTMAX, RELU, SOFTMAX
-from compare.faults.convolution import CONVOLUTION
-from compare.faults.dropout import DROPOUT
+from compare.faults import (
+    activation,
+    convolution,
+    dropout,
+    linear,
+    loss,
+    models,
+    normalisation,
+    optimizers,
+    pooling,
+    verifier,
+)
 from compare.faults.fault import Fault
-from compare.faults.linear import FLATTEN, LINEAR
-from compare.faults.loss import LOSS
-from compare.faults.models import PROGRAM
-from compare.faults.normalisation import NORMALISATION
-from compare.faults.optimizers import ADAM, SGD
-from compare.faults.pooling import POOLING
-from compare.faults.verifier import VERIFIER
 from compare.machine.errors import UserError
 
-_ALL = (
-    *CONVOLUTION,
-    *POOLING,
-    *RELU,
-    *FLATTEN,
-    *LINEAR,
-    *NORMALISATION,
-    *DROPOUT,
-    *SOFTMAX,
-    *LOG_SOFTMAX,
-    *LOSS,
-    *SGD,
-    *ADAM,
-    *PROGRAM,
-    *VERIFIER,
-)
+FILES = (convolution, pooling, activation, linear, normalisation, dropout, loss, optimizers, models, verifier)
+_ALL = [fault for file in FILES for fault in file.FAULTS]
 CATALOGUE: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 if len(CATALOGUE) < len(_ALL):
     raise RuntimeError("two catalogued mistakes have one name")

@@ -24,7 +24,7 @@ _FROM_THE_LAST = (
     ("for v in range(kw):", "for v in reversed(range(kw)):"),
 )
 
-CONVOLUTION: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _conv(
         "kernel-turned",
         "The kernel is turned by 180°: a true convolution, where layers compute a cross-correlation.",

@@ -11,7 +11,7 @@ def _dropout(name: str, made: str, hint: str, shows: str, *edits: tuple[str, str
 
 _BACK = "return grad_output if mask is None else grad_output * mask * self.scale"
 
-DROPOUT: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _dropout(
         "scaled-by-p",
         "What is kept is scaled by 1/p; it must be 1/(1 - p).",

@@ -198,3 +198,4 @@ LINEAR: tuple[Fault, ...] = (
         ),
     ),
 )
+FAULTS = (*FLATTEN, *LINEAR)

@@ -15,7 +15,7 @@ _LOSSES = "losses = -log_p[np.arange(len(targets), like=targets), targets]"
 _SCALE = 'g / n if self.reduction == "mean"'
 _GRADIENT = "return scale * (np.exp(log_p) - right)"
 
-LOSS: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _loss(
         "gradient-not-averaged",
         "The gradient is that of the summed loss: the division by N is missing.",

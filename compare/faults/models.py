@@ -20,7 +20,7 @@ _GRAD_INPUT = "return self.conv1.backward(self._backward_to_conv1(grad_output))"
 _LEARN = "    model.backward_parameters(grad_logits)  # nobody learns from the gradient of the images\n"
 _SOFTMAX = ("from scratch.activation import ReLU\n", "from scratch.activation import ReLU, softmax\n")
 
-PROGRAM: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _cnn(
         "images-by-256",
         "The images are divided by 256; their greatest value is 255.",

@@ -13,7 +13,7 @@ _INNER = "g = g - (grad_bias / m)[:, None] - normal * (grad_weight / m)[:, None]
 _MEAN = "self.momentum) * running_mean + self.momentum * mean"
 _VAR = "self.momentum) * running_var + self.momentum * var * (m / (m - 1))"
 
-NORMALISATION: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _norm(
         "running-variance-biased",
         "The running variance takes the biased estimate, 1/m; it must take the unbiased one, 1/(m - 1).",

@@ -252,3 +252,4 @@ ADAM: tuple[Fault, ...] = (
         (_ADAM, _ADAM.replace("parameter.data -= ", "parameter = Parameter(parameter.data - ") + ")"),
     ),
 )
+FAULTS = (*SGD, *ADAM)

@@ -22,7 +22,7 @@ _SHARE = "g = batch_last(grad_output) / math.prod(self.kernel_size)"
 _COLLECT = "grad_windows[:, u, v] += g  # (2)"
 _STRIDE = 'checks.integer_pair("AvgPool2d", "stride", kernel_size if stride is None else stride, minimum=1)'
 
-POOLING: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _pool(
         "all-ties-win",
         "Every element equal to the maximum gets the whole gradient; only the first of them may have it.",

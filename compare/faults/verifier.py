@@ -11,7 +11,7 @@ def _verifier(name: str, function: str, made: str, hint: str, shows: str, *edits
 
 _OVER = "if not problem and budget[at] > 1:"
 
-VERIFIER: tuple[Fault, ...] = (
+FAULTS: tuple[Fault, ...] = (
     _verifier(
         "nan-passes",
         "_incomparable",

@@ -30,6 +30,8 @@ class Option:
         drops: the weights that a layer has not where the option is False.
         often_dropped: whether much code has no such weight at all.
         implied: the values that code without such an option takes for granted.
+        called: what others call it, in small letters without underscores; many words are known without being named
+            here (`diagnosis/driving/vocabulary.py`).
         default: the option whose value it has where it is None.
     """
 
@@ -39,6 +41,7 @@ class Option:
     drops: tuple[str, ...] = ()
     often_dropped: bool = False
     implied: tuple[Any, ...] = ()
+    called: tuple[str, ...] = ()
     default: str = ""
 
 

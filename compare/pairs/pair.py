@@ -389,7 +389,11 @@ class LayerPair(Pair):
         return frozenset(name for name, _ in self.torch(**self.cases[0].options).named_buffers())
 
     def with_option(self, option: str, value: Any) -> LayerPair:
-        return replace(self, cases=tuple(replace(case, options=case.options | {option: value}) for case in self.cases))
+        cases, small = (
+            tuple(replace(case, options=case.options | {option: value}) for case in some)
+            for some in (self.cases, self.small)
+        )
+        return replace(self, cases=cases, small=small)
 
     def for_one_image(self) -> LayerPair | None:
         cases: dict[str, Case] = {}

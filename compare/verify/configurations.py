@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,11 +14,17 @@ from compare.pairs.registry import REGISTRY
 
 
 def random_configurations(count: int, seed: int = 0) -> Iterator[tuple[Pair, Probe]]:
-    """`count` random configurations over all pairs, float64 and float32 in turn, each with its pair."""
+    """`count` random configurations over all pairs, float64 and float32 in turn, each with its pair.
+
+    Each pair has a stream of its own: another pair in the registry changes none of its configurations.
+    """
     order = in_turn(list(REGISTRY.values()))
+    drawn = Counter[str]()
     for number in range(count):
         pair, dtype = order[number % len(order)], ("float64", "float32")[number // len(order) % 2]
-        probe = pair.random_probe(dtype, np.random.default_rng([seed, number]))
+        stream = zlib.crc32(pair.name.encode())
+        probe = pair.random_probe(dtype, np.random.default_rng([seed, stream, drawn[pair.name]]))
+        drawn[pair.name] += 1
         assert probe is not None, f"{pair.name} is drawn {pair.often} times and draws nothing"
         yield pair, probe
 

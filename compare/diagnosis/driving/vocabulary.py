@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from compare.pairs.layers import KNOWN_OPTIONS
+
 FORWARD = ("forward", "__call__", "forward_pass", "feedforward", "feed_forward", "fprop", "predict", "call", "loss")
 BACKWARD = (
     "backward",
@@ -138,8 +140,13 @@ def option_of(argument: str, options: set[str]) -> str | None:
     if argument in options:
         return argument
     word = argument.replace("_", "") if argument.startswith("beta") else plain(argument)
-    found = [option for option in options if word in OPTIONS.get(option, set())]
+    found = [option for option in options if word in OPTIONS.get(option, set()) or word in _called(option)]
     return found[0] if len(found) == 1 else None
+
+
+def _called(option: str) -> tuple[str, ...]:
+    """What the row of a layer says that others call an option of its."""
+    return KNOWN_OPTIONS[option].called if option in KNOWN_OPTIONS else ()
 
 
 def same_thing(own: str, parameter: str) -> bool:

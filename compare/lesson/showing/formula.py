@@ -33,7 +33,7 @@ KINDS = {
     "number": rf"\d+(?:\.\d+)?(?![{LETTER}.])",
     "name": r"[A-Za-z]{2,}(?:_[A-Za-z]{2,})+|(?:dampening|eps|lr|momentum)(?![A-Za-z_])",
     "ranging": r"Σ|(?:max|min)(?![A-Za-z])",
-    "function": r"(?:exp|log|softmax)(?![A-Za-z_])",
+    "function": r"(?:exp|log|softmax)(?![A-Za-z_])|[a-z]{2,}(?=\()",
     "words": r'"[A-Za-z]+":?|[A-Za-z]{2,}:?(?=[ ,)}]|$)',  # prose: every other word, which takes no operator
     "letter": rf"[{LETTER}]\u0302?(?![{LETTER}\d])",
     "index": rf"_(?:[{LETTER}]+|\d+)(?![{LETTER}\d_])",

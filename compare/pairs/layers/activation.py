@@ -30,8 +30,8 @@ from scratch import Array, log_softmax
 # ---- ReLU
 
 
-class _Signs(Decisions):
-    """Which side of zero each input is on."""
+class _Mask(Decisions):
+    """Which inputs a ReLU passes on: those above 0."""
 
     words = "input"
     among_elements = False
@@ -90,7 +90,7 @@ RELU = LayerPair(
     draw=_draw_maps,
     often=1,
     gives="selected",
-    decisions=_Signs(),
+    decisions=_Mask(),
     lesson=Lesson(
         BOTH,
         MAPPED,

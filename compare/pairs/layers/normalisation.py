@@ -48,6 +48,9 @@ class _Estimate(NamedTuple):
     error: Array
 
 
+STATISTICS = "running_mean", "running_var"
+
+
 def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
     """x̂ = s·(x - μ) with s = 1/√(v + eps), y = w·x̂ + b, and their gradients, by channels of m values each.
 
@@ -66,6 +69,8 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
 
         e_a ← |1 - momentum|·e_a + |momentum|·e_new + 4u·(|a| + |momentum|·(|a| + |new|))
 
+    A momentum of None means 1 over the number of batches so far; without moving averages, evaluation is like training.
+
     The gradients, those of the parameters summed over k calls, with q = E g·x̂ and i = g - E g - x̂·q:
 
         grad_bias:   e_b = G(m + k)·Σ|g|
@@ -77,17 +82,18 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
     """
     layer, u = module_with(reference, torch.abs), unit_roundoff(dtype)  # |w| and |b|: their signs change between calls
     assert isinstance(reference, nn.BatchNorm2d)
-    momentum, eps = float(reference.momentum or 0), reference.eps
+    eps, tracked = reference.eps, reference.running_mean is not None
     state = {name: tensor.numpy()[:, None] for name, tensor in layer.state_dict().items() if tensor.ndim}
     weight, bias = state.get("weight", np.ones(1)), state.get("bias", np.zeros(1))
-    averages = [_Estimate(state[name], np.zeros_like(state[name])) for name in ("running_mean", "running_var")]
+    averages = [_Estimate(state[name], np.zeros_like(state[name])) for name in STATISTICS if tracked]
     bounds, grad_weight, grad_bias = left_alone(reference, calls), np.zeros(()), np.zeros(())
     for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
         x, g = (_rows(array.astype(np.float64)) for array in (call.inputs[0], call.grad_output))
-        m, mean, var = x.shape[1], *averages
-        training = number < len(calls) - 1 if number else reference.training
-        if training:
-            mean, var = _mean_and_variance(x, dtype)
+        m, training = x.shape[1], (number < len(calls) - 1 if number else reference.training) or not tracked
+        mean, var = _mean_and_variance(x, dtype) if training else averages
+        if training and tracked:
+            batches = int(reference.num_batches_tracked or 0) + number + 1
+            momentum = 1 / batches if reference.momentum is None else reference.momentum
             unbiased = _Estimate(var.value * m / (m - 1), var.error * m / (m - 1))
             averages = [_moved(a, new, momentum, u) for a, new in zip(averages, (mean, unbiased), strict=True)]
         errors = _call_errors(x, g, mean, var, eps, len(calls), dtype, training=training)
@@ -101,11 +107,9 @@ def batch_norm(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tenso
     if "weight" in state:
         bounds |= {"grad_weight": either_way(grad_weight[:, 0] / u, dtype)}
         bounds |= {"grad_bias": either_way(grad_bias[:, 0] / u, dtype)}
-    bounds |= {
-        name: either_way(average.error[:, 0] / u, dtype)
-        for name, average in zip(("running_mean", "running_var"), averages, strict=True)
-    }
-    return bounds | {"num_batches_tracked": np.zeros(())}
+    moved = zip(STATISTICS, averages, strict=False)
+    bounds |= {name: either_way(average.error[:, 0] / u, dtype) for name, average in moved}
+    return bounds | ({"num_batches_tracked": np.zeros(())} if tracked else {})
 
 
 class _Errors(NamedTuple):
