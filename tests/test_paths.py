@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.driving import layouts, paths
-from compare.diagnosis.driving.layouts import LayoutError, for_axes, from_own, to_own
+from compare.diagnosis.driving.layouts import LayoutError, for_axes, from_theirs, to_theirs
 from compare.pairs.layers import LAYERS
 from compare.pairs.options import USUAL_AXES
 from scratch import Array
@@ -260,12 +260,12 @@ def counted(*shape: int) -> Array:
 )
 def test_axes_go_there_and_back(shape: tuple[int, ...], canonical: str, own: str, expected: tuple[int, ...]) -> None:
     array = counted(*shape)
-    there = to_own(array, canonical, own)
+    there = to_theirs(array, canonical, own)
     assert there.shape == expected
     kept = array.squeeze(tuple(axis for axis, letter in enumerate(canonical) if letter not in own))
     letters = "".join(letter for letter in canonical if letter in own)
     np.testing.assert_array_equal(there, np.einsum(f"{letters}->{own}", kept))
-    np.testing.assert_array_equal(from_own(there, own, canonical), array)
+    np.testing.assert_array_equal(from_theirs(there, own, canonical), array)
 
 
 @pytest.mark.parametrize(
@@ -280,14 +280,14 @@ def test_axes_go_there_and_back(shape: tuple[int, ...], canonical: str, own: str
 )
 def test_axes_that_do_not_fit_are_refused(shape: tuple[int, ...], canonical: str, own: str, message: str) -> None:
     with pytest.raises(LayoutError) as refused:
-        to_own(counted(*shape), canonical, own)
+        to_theirs(counted(*shape), canonical, own)
     assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 5, 3), ()])
 def test_another_number_of_axes_has_no_way_back(shape: tuple[int, ...]) -> None:
     with pytest.raises(LayoutError) as refused:
-        from_own(counted(*shape), "HW", "NCHW")
+        from_theirs(counted(*shape), "HW", "NCHW")
     assert str(refused.value) == f"shape {shape} instead of 2 axes 'HW'"
 
 

@@ -268,13 +268,13 @@ def test_weights_are_reordered_as_told() -> None:
     kernel = np.arange(120.0).reshape(2, 3, 4, 5)
     state = {"weight": kernel, "bias": B, "deep": np.ones((1, 2, 1, 2, 1))}
     placed = placement(Part(), state, layouts={"weight": "HWIO"})
-    np.testing.assert_array_equal(placed.own("weight"), np.moveaxis(kernel, (2, 3), (0, 1)).swapaxes(2, 3))
-    np.testing.assert_array_equal(placed.own("bias"), B)
-    np.testing.assert_array_equal(placed.own("deep"), state["deep"])
+    np.testing.assert_array_equal(placed.theirs("weight"), np.moveaxis(kernel, (2, 3), (0, 1)).swapaxes(2, 3))
+    np.testing.assert_array_equal(placed.theirs("bias"), B)
+    np.testing.assert_array_equal(placed.theirs("deep"), state["deep"])
     for name, array in state.items():
-        np.testing.assert_array_equal(placed.canonical(name, placed.own(name)), array)
+        np.testing.assert_array_equal(placed.canonical(name, placed.theirs(name)), array)
     with pytest.raises(LayoutError):
-        placement(Part(), {"weight": W}, layouts={"weight": "O"}).own("weight")
+        placement(Part(), {"weight": W}, layouts={"weight": "O"}).theirs("weight")
 
 
 def test_the_axes_of_a_weight_are_those_of_its_layer_and_else_the_usual_ones_for_their_number() -> None:
@@ -282,11 +282,11 @@ def test_the_axes_of_a_weight_are_those_of_its_layer_and_else_the_usual_ones_for
     state, layouts = {"weight": kernel, "other": kernel}, {"weight": "OIHW", "other": "HWO"}
     own = Axes("IOHW")
     placed = placement(Part(), state, layouts=layouts, axes={"weight": own})
-    np.testing.assert_array_equal(placed.own("weight"), kernel.swapaxes(0, 1))
-    np.testing.assert_array_equal(placed.canonical("weight", placed.own("weight")), kernel)
+    np.testing.assert_array_equal(placed.theirs("weight"), kernel.swapaxes(0, 1))
+    np.testing.assert_array_equal(placed.canonical("weight", placed.theirs("weight")), kernel)
     with pytest.raises(LayoutError, match="no axis I, which is 2 long"):
-        placed.own("other")
-    np.testing.assert_array_equal(placement(Part(), state, axes={"weight": own}).own("weight"), kernel)
+        placed.theirs("other")
+    np.testing.assert_array_equal(placement(Part(), state, axes={"weight": own}).theirs("weight"), kernel)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_the_layout_of_a_weight_is_that_of_its_parameter_or_the_one_that_was_fou
     )
     expected = {"weight": "HWIO", "bias": "O", "running_mean": "", "running_var": "NO", "other": ""}
     assert {parameter: said.layout_of(parameter) for parameter in expected} == expected
-    assert said.own_parameters() == {"weight": "W", "bias": "b", "running_mean": "m"}
+    assert said.their_parameters() == {"weight": "W", "bias": "b", "running_mean": "m"}
 
 
 def test_a_row_says_what_others_call_an_option(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from compare.diagnosis.driving import calling, paths, vocabulary
 from compare.diagnosis.driving.gradients import Resetting, collect
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_own, to_own
+from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
 from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
 from compare.diagnosis.driving.placement import Placement
 from compare.pairs.observe import Tensors
@@ -114,7 +114,7 @@ class Adapted(Module):
         first, *rest = inputs
         canonical = IMAGES[first.ndim]
         self.input_layout = canonical, for_axes(self.interface.layout, canonical)
-        self.inputs = (to_own(first, *self.input_layout), *(self._targets(array, first) for array in rest))
+        self.inputs = (to_theirs(first, *self.input_layout), *(self._targets(array, first) for array in rest))
         if not self.placement.paths:
             self._find()
         self.placement.push()
@@ -137,7 +137,7 @@ class Adapted(Module):
     def _targets(self, targets: Array, scores: Array) -> Array:
         """The second input of a loss: classes as whole numbers or one-hot rows, or numbers like the first input."""
         if targets.ndim == scores.ndim:
-            return to_own(targets, *self.input_layout)
+            return to_theirs(targets, *self.input_layout)
         if self.interface.targets == "one-hot":
             targets = np.eye(scores.shape[1], dtype=scores.dtype)[targets]
         return targets if "N" in self.input_layout[1] else targets[0]
@@ -168,18 +168,18 @@ class Adapted(Module):
             return y.reshape(()) if y.size == 1 else y
         self.output_layout = self._layout_of_output(y.ndim)
         try:
-            return from_own(y, *reversed(self.output_layout))
+            return from_theirs(y, *reversed(self.output_layout))
         except LayoutError:
             return y
 
     def _layout_of_output(self, ndim: int) -> tuple[str, str]:
         """Which axes an output of so many has: those of the layout if it has as many, else batch and features."""
-        own, batch = self.interface.output_layout or self.interface.layout, "N" in self.input_layout[1]
+        theirs, batch = self.interface.output_layout or self.interface.layout, "N" in self.input_layout[1]
         canonical = IMAGES.get(ndim + (not batch), "")
-        if own and len(own) == ndim:
-            if own == "N":  # one number for each image
-                return "NF", own
-            return ("NCHW" if set(own) <= set("NCHW") else canonical), own
+        if theirs and len(theirs) == ndim:
+            if theirs == "N":  # one number for each image
+                return "NF", theirs
+            return ("NCHW" if set(theirs) <= set("NCHW") else canonical), theirs
         return canonical, canonical if batch else canonical.replace("N", "")
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
@@ -212,7 +212,7 @@ class Adapted(Module):
         if not took_gradient:
             grad_input = grad_input * np.asarray(grad_output, grad_input.dtype)
         try:
-            return from_own(grad_input, *reversed(self.input_layout))
+            return from_theirs(grad_input, *reversed(self.input_layout))
         except LayoutError:
             return grad_input
 
@@ -221,7 +221,7 @@ class Adapted(Module):
             self.resetting.reset()
         return calling.call_backward(
             self.backward_call,
-            self._own_gradient(grad_output),
+            self._their_gradient(grad_output),
             self.inputs,
             self.cache,
             self.training,
@@ -240,10 +240,10 @@ class Adapted(Module):
             setattr(self.subject, name, calling.RATE)
         return bool(held)
 
-    def _own_gradient(self, grad_output: Array | float) -> Any:
+    def _their_gradient(self, grad_output: Array | float) -> Any:
         if len(self.inputs) == 2:
             return grad_output
         try:
-            return to_own(np.asarray(grad_output), *self.output_layout)
+            return to_theirs(np.asarray(grad_output), *self.output_layout)
         except (LayoutError, ValueError):
             return grad_output  # their output has another shape than it should: they get the gradient as it is

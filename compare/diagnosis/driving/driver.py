@@ -12,7 +12,7 @@ import numpy as np
 from compare.diagnosis.driving.adapter import Adapted, adapt
 from compare.diagnosis.driving.candidate import Source
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import LayoutError, to_own
+from compare.diagnosis.driving.layouts import LayoutError, to_theirs
 from compare.diagnosis.driving.making import Functions, Making, construct
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.driving.sandbox import random_state_kept
@@ -48,8 +48,8 @@ class Driver:
         weights = {}
         for name, axes in self.compared.axes(probe.state).items() if with_weights else ():
             with suppress(LayoutError):
-                own = interface.layout_of(name) or axes.torch
-                weights[name.rpartition(".")[2]] = to_own(probe.state[name], axes.torch, own)
+                theirs = interface.layout_of(name) or axes.torch
+                weights[name.rpartition(".")[2]] = to_theirs(probe.state[name], axes.torch, theirs)
         pair = self.compared.pair
         return Making(
             {**self.compared.hints, **probe.options},

@@ -45,11 +45,11 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
     """
     found = _returned(returned, placement, input_shape)
     inside = {} if placement.functions is not None else dict(paths.arrays(placement.subject))
-    for own, target in placement.interface.gradients.items():
+    for theirs, target in placement.interface.gradients.items():
         try:
-            value = returned[int(own)] if own.isdigit() else paths.get(placement.subject, own)
+            value = returned[int(theirs)] if theirs.isdigit() else paths.get(placement.subject, theirs)
         except (AttributeError, KeyError, IndexError, TypeError):
-            raise MistoldError(f"there is no {own} after backward; correct --grad {own}={target}") from None
+            raise MistoldError(f"there is no {theirs} after backward; correct --grad {theirs}={target}") from None
         if target in INPUT:
             found.of_input = value
         elif value is not None:
@@ -128,8 +128,8 @@ def _called(key: str, placement: Placement) -> list[str]:
     """The parameters that a key may mean: those called so in their code, else all that mean the same."""
     subject = vocabulary.gradient_of(key) or key
     same = [name for name in placement.parameters if vocabulary.same_thing(subject, name.rpartition(".")[2])]
-    own = {name: vocabulary.plain(last_word(placement.paths.get(name, ""))) for name in same}
-    return [name for name in same if own[name] == vocabulary.plain(subject)] or same
+    theirs = {name: vocabulary.plain(last_word(placement.paths.get(name, ""))) for name in same}
+    return [name for name in same if theirs[name] == vocabulary.plain(subject)] or same
 
 
 def _by_number(called: Sequence[str], placement: Placement) -> list[str]:
@@ -148,16 +148,16 @@ def _kept(name: str, inside: Mapping[str, Array], placement: Placement) -> Array
     holder, _, leaf = path.rpartition(".")
     if leaf in HOLDERS:
         return next((inside[f"{holder}.{g}"] for g in ("grad", "gradient") if f"{holder}.{g}" in inside), None)
-    own, place = last_word(path), _place(path)
+    theirs, place = last_word(path), _place(path)
     found = []
     for candidate, array in inside.items():
         of = gradient_word(candidate)
         if of is None or not (
-            vocabulary.plain(of) == vocabulary.plain(own) or vocabulary.same_thing(of, name.rpartition(".")[2])
+            vocabulary.plain(of) == vocabulary.plain(theirs) or vocabulary.same_thing(of, name.rpartition(".")[2])
         ):
             continue
         # A number as in "W1" must agree, and what does not fit is taken only where nothing does: its shape is wrong.
-        found.append((not placement.fits(array, name), _place(candidate) != place, of != own.lower(), candidate))
+        found.append((not placement.fits(array, name), _place(candidate) != place, of != theirs.lower(), candidate))
     return inside[min(found)[3]] if found else None
 
 

@@ -71,21 +71,21 @@ class Interface:
             UserError: for a name that torch's module has not, or a layout that does not fit it.
         """
 
-        def full(own: str, given: str, option: str) -> str:
+        def full(theirs: str, given: str, option: str) -> str:
             name, colon, layout = given.partition(":")
             found = [k for k in known if k == name or k.endswith(f".{name}")]
             if len(found) != 1:
                 there = ", ".join(known) or "none"
                 raise UserError(
-                    f"{option} {own}={given}: there is no parameter {name!r} to compare with; there is {there}"
+                    f"{option} {theirs}={given}: there is no parameter {name!r} to compare with; there is {there}"
                 )
             axes = known[found[0]].torch
             if set(layout) - set(axes):
-                raise UserError(f"{option} {own}={given}: the layout must be made of the letters {axes}")
+                raise UserError(f"{option} {theirs}={given}: the layout must be made of the letters {axes}")
             return f"{found[0]}{colon}{layout}"
 
-        parameters = {own: full(own, given, "--param") for own, given in self.parameters.items()}
-        gradients = {own: g if g in INPUT else full(own, g, "--grad") for own, g in self.gradients.items()}
+        parameters = {theirs: full(theirs, given, "--param") for theirs, given in self.parameters.items()}
+        gradients = {theirs: g if g in INPUT else full(theirs, g, "--grad") for theirs, g in self.gradients.items()}
         return replace(self, parameters=parameters, gradients=gradients)
 
     def layout_of(self, parameter: str) -> str:
@@ -96,6 +96,6 @@ class Interface:
                 return layout
         return self.weight_layouts.get(parameter, "")
 
-    def own_parameters(self) -> dict[str, str]:
+    def their_parameters(self) -> dict[str, str]:
         """Torch's names of the parameters that were named, and the paths to theirs."""
-        return {given.partition(":")[0]: own for own, given in self.parameters.items()}
+        return {given.partition(":")[0]: theirs for theirs, given in self.parameters.items()}

@@ -16,48 +16,48 @@ class LayoutError(ValueError):
     """An array has not the axes that its layout says."""
 
 
-def to_own(array: Array, canonical: str, own: str) -> Array:
-    """Reorder the axes of `array` from `canonical` to `own`, without the axes that `own` has not.
+def to_theirs(array: Array, canonical: str, theirs: str) -> Array:
+    """Reorder the axes of `array` from `canonical` to `theirs`, without the axes that `theirs` has not.
 
     Raises:
-        LayoutError: if `own` has other axes, or an axis that it leaves out is longer than 1.
+        LayoutError: if `theirs` has other axes, or an axis that it leaves out is longer than 1.
 
     >>> import numpy as np
-    >>> to_own(np.zeros((1, 2, 3, 4)), "NCHW", "HWC").shape
+    >>> to_theirs(np.zeros((1, 2, 3, 4)), "NCHW", "HWC").shape
     (3, 4, 2)
     """
-    if set(own) - set(canonical) or len(set(own)) != len(own):
-        raise LayoutError(f"layout {own!r} must be made of the letters of {canonical!r}, each at most once")
+    if set(theirs) - set(canonical) or len(set(theirs)) != len(theirs):
+        raise LayoutError(f"layout {theirs!r} must be made of the letters of {canonical!r}, each at most once")
     for axis, letter in enumerate(canonical):
-        if letter not in own and array.shape[axis] != 1:
-            raise LayoutError(f"layout {own!r} has no axis {letter}, which is {array.shape[axis]} long, not 1")
-    kept = array.reshape([n for n, letter in zip(array.shape, canonical, strict=True) if letter in own])
-    letters = [letter for letter in canonical if letter in own]
-    return kept.transpose([letters.index(letter) for letter in own])
+        if letter not in theirs and array.shape[axis] != 1:
+            raise LayoutError(f"layout {theirs!r} has no axis {letter}, which is {array.shape[axis]} long, not 1")
+    kept = array.reshape([n for n, letter in zip(array.shape, canonical, strict=True) if letter in theirs])
+    letters = [letter for letter in canonical if letter in theirs]
+    return kept.transpose([letters.index(letter) for letter in theirs])
 
 
-def from_own(array: Array, own: str, canonical: str) -> Array:
-    """The way back: the axes of `array` from `own` to `canonical`, those left out with length 1.
+def from_theirs(array: Array, theirs: str, canonical: str) -> Array:
+    """The way back: the axes of `array` from `theirs` to `canonical`, those left out with length 1.
 
     Raises:
         LayoutError: if `array` has another number of axes.
     """
-    if array.ndim != len(own):
-        raise LayoutError(f"shape {array.shape} instead of {len(own)} axes {own!r}")
-    letters = [letter for letter in canonical if letter in own]
-    ordered = array.transpose([own.index(letter) for letter in letters])
+    if array.ndim != len(theirs):
+        raise LayoutError(f"shape {array.shape} instead of {len(theirs)} axes {theirs!r}")
+    letters = [letter for letter in canonical if letter in theirs]
+    ordered = array.transpose([theirs.index(letter) for letter in letters])
     lengths = dict(zip(letters, ordered.shape, strict=True))
     return ordered.reshape([lengths.get(letter, 1) for letter in canonical])
 
 
-def for_axes(own: str, canonical: str) -> str:
-    """`own` where it fits an array of the axes `canonical`; else what it says about the batch, for those axes.
+def for_axes(theirs: str, canonical: str) -> str:
+    """`theirs` where it fits an array of the axes `canonical`; else what it says about the batch, for those axes.
 
     >>> for_axes("HWC", "NF"), for_axes("NHWC", "NF"), for_axes("", "NCHW")
     ('F', 'NF', 'NCHW')
     """
-    if not own:
+    if not theirs:
         return canonical
-    if not set(own) - set(canonical):
-        return own
-    return canonical if "N" in own else canonical.replace("N", "")
+    if not set(theirs) - set(canonical):
+        return theirs
+    return canonical if "N" in theirs else canonical.replace("N", "")

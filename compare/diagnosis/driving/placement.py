@@ -9,7 +9,7 @@ import numpy as np
 
 from compare.diagnosis.driving import paths, signatures, vocabulary
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import LayoutError, from_own, to_own
+from compare.diagnosis.driving.layouts import LayoutError, from_theirs, to_theirs
 from compare.diagnosis.driving.making import Functions, MistoldError, refuse_missing
 from compare.pairs.options import USUAL_AXES, Axes
 from scratch import Array, Buffer, Parameter
@@ -40,7 +40,7 @@ class Placement:
 
     def find(self) -> list[str]:
         """Look for every parameter and buffer; returns the parameters that were not found."""
-        found = self.interface.own_parameters()
+        found = self.interface.their_parameters()
         for name, path in found.items():
             if self.functions is None and self._there(path) is None:
                 there = ", ".join(path for path, _ in paths.arrays(self.subject)) or "none"
@@ -86,7 +86,7 @@ class Placement:
         leaves = {name.rpartition(".")[2] for name in self.parameters}
         free = [word for word in wanted if word not in takes.values()]
         refuse_missing(free, functions.about, leaves)
-        functions.arguments |= {word: self.own(name) for name, word in takes.items()}
+        functions.arguments |= {word: self.theirs(name) for name, word in takes.items()}
         found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
         for name, buffer in self.buffers.items():
             if name in takes or buffer.data.dtype.kind == "i":  # nobody else counts batches
@@ -99,10 +99,10 @@ class Placement:
         """The parameter or buffer, in torch's layout."""
         return self.parameters[name].data if name in self.parameters else self.buffers[name].data
 
-    def own(self, name: str) -> Array:
+    def theirs(self, name: str) -> Array:
         """The same in their layout. Raises LayoutError if that does not fit."""
-        canonical, own = self._layouts(name)
-        return to_own(self.data(name), canonical, own) if own != canonical else self.data(name)
+        canonical, theirs = self._layouts(name)
+        return to_theirs(self.data(name), canonical, theirs) if theirs != canonical else self.data(name)
 
     def _layouts(self, name: str) -> tuple[str, str]:
         canonical = (self.axes.get(name) or USUAL_AXES.get(self.data(name).ndim, Axes(""))).torch
@@ -115,19 +115,19 @@ class Placement:
         if self.data(name).ndim <= 1:
             return array.size == self.data(name).size and max(array.shape, default=1) == array.size
         try:
-            return array.shape == self.own(name).shape
+            return array.shape == self.theirs(name).shape
         except LayoutError:
             return False
 
-    def canonical(self, name: str, own_array: Array) -> Array:
+    def canonical(self, name: str, their_array: Array) -> Array:
         """Their array in torch's layout; as it is where its shape does not fit."""
-        shape, (canonical, own) = self.data(name).shape, self._layouts(name)
-        if len(shape) <= 1 and own_array.size == self.data(name).size:
-            return own_array.reshape(shape)
+        shape, (canonical, theirs) = self.data(name).shape, self._layouts(name)
+        if len(shape) <= 1 and their_array.size == self.data(name).size:
+            return their_array.reshape(shape)
         try:
-            return from_own(own_array, own, canonical)
+            return from_theirs(their_array, theirs, canonical)
         except LayoutError:
-            return own_array
+            return their_array
 
     def push(self) -> None:
         """Put the parameters into their code, before every forward; buffers, which are theirs to change, only once.
@@ -137,16 +137,16 @@ class Placement:
         for name, path in self.paths.items():
             if name in self.buffers and name in self.pushed:
                 continue
-            own, there = self.own(name), self._there(path)
-            if there is not None and own.ndim <= 1 and there.size == own.size:
-                own = own.reshape(there.shape)
-            if there is not None and there.shape != own.shape:
-                raise ValueError(f"{path} has shape {list(there.shape)}, {name} needs {list(own.shape)}")
-            self.pushed[name] = own.copy()
-            if there is not None and there.dtype == own.dtype and there.flags.writeable:
-                there[...] = own  # in place: other attributes may be views of it
+            theirs, there = self.theirs(name), self._there(path)
+            if there is not None and theirs.ndim <= 1 and there.size == theirs.size:
+                theirs = theirs.reshape(there.shape)
+            if there is not None and there.shape != theirs.shape:
+                raise ValueError(f"{path} has shape {list(there.shape)}, {name} needs {list(theirs.shape)}")
+            self.pushed[name] = theirs.copy()
+            if there is not None and there.dtype == theirs.dtype and there.flags.writeable:
+                there[...] = theirs  # in place: other attributes may be views of it
             else:
-                paths.put(self.subject, path, own.copy())
+                paths.put(self.subject, path, theirs.copy())
 
     def _there(self, path: str) -> Array | None:
         try:

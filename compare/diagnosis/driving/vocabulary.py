@@ -149,17 +149,17 @@ def _called(option: str) -> tuple[str, ...]:
     return KNOWN_OPTIONS[option].called if option in KNOWN_OPTIONS else ()
 
 
-def same_thing(own: str, parameter: str) -> bool:
-    """Whether somebody's name `own` means torch's `parameter` ("weight", "bias", "running_mean")."""
+def same_thing(theirs: str, parameter: str) -> bool:
+    """Whether somebody's name `theirs` means torch's `parameter` ("weight", "bias", "running_mean")."""
     words = {"weight": WEIGHT_WORDS, "bias": BIAS_WORDS, **BUFFER_WORDS}.get(parameter, {plain(parameter)})
-    return plain(own) in words or plain(own) == plain(parameter)
+    return plain(theirs) in words or plain(theirs) == plain(parameter)
 
 
-def gradient_of(own: str) -> str | None:
-    """The name of the thing that `own` is a gradient of, by its form: "dW", "grad_w", "d_L_d_filters", "weights_grad".
+def gradient_of(theirs: str) -> str | None:
+    """What `theirs` is a gradient of, by the form of the name: "dW", "grad_w", "d_L_d_filters", "weights_grad".
 
     >>> gradient_of("dW"), gradient_of("weights_grad"), gradient_of("d_L_d_filters"), gradient_of("weights")
     ('w', 'weights', 'filters', None)
     """
-    found = _GRADIENT.match(own.lower())
+    found = _GRADIENT.match(theirs.lower())
     return None if found is None else found.group(2) or found.group(3)
