@@ -64,13 +64,7 @@ class MaxPool2d(Module):
         checks.only_default(
             "MaxPool2d", dilation=(dilation, one), return_indices=(return_indices, False), ceil_mode=(ceil_mode, False)
         )
-        self.kernel_size = checks.integer_pair("MaxPool2d", "kernel_size", kernel_size, minimum=1)
-        self.stride = checks.integer_pair("MaxPool2d", "stride", kernel_size if stride is None else stride, minimum=1)
-        self.padding = checks.integer_pair("MaxPool2d", "padding", padding, minimum=0)
-        if any(p > k // 2 for p, k in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(
-                f"MaxPool2d: padding must be at most half of kernel_size {self.kernel_size}, got {self.padding}"
-            )
+        self.kernel_size, self.stride, self.padding = _sizes("MaxPool2d", kernel_size, stride, padding)
 
     def forward(self, x: Array) -> Array:
         checks.input_like("MaxPool2d", x, 4, "(N, C, H, W)")
@@ -170,13 +164,7 @@ class AvgPool2d(Module):
             count_include_pad=(count_include_pad, True),
             divisor_override=(divisor_override, None),
         )
-        self.kernel_size = checks.integer_pair("AvgPool2d", "kernel_size", kernel_size, minimum=1)
-        self.stride = checks.integer_pair("AvgPool2d", "stride", kernel_size if stride is None else stride, minimum=1)
-        self.padding = checks.integer_pair("AvgPool2d", "padding", padding, minimum=0)
-        if any(p > k // 2 for p, k in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(
-                f"AvgPool2d: padding must be at most half of kernel_size {self.kernel_size}, got {self.padding}"
-            )
+        self.kernel_size, self.stride, self.padding = _sizes("AvgPool2d", kernel_size, stride, padding)
 
     def forward(self, x: Array) -> Array:
         checks.input_like("AvgPool2d", x, 4, "(N, C, H, W)")
@@ -202,3 +190,15 @@ class AvgPool2d(Module):
         for u, v in np.ndindex(self.kernel_size):
             grad_windows[:, u, v] += g  # (2)
         return batch_first(crop(grad_image, self.padding))
+
+
+def _sizes(
+    layer: str, kernel_size: int | Size2d, stride: int | Size2d | None, padding: int | Size2d
+) -> tuple[Size2d, Size2d, Size2d]:
+    """Kernel, stride and padding as pairs (vertical, horizontal), refused where torch refuses them."""
+    kernel = checks.integer_pair(layer, "kernel_size", kernel_size, minimum=1)
+    step = checks.integer_pair(layer, "stride", kernel_size if stride is None else stride, minimum=1)
+    border = checks.integer_pair(layer, "padding", padding, minimum=0)
+    if any(p > k // 2 for p, k in zip(border, kernel, strict=True)):
+        raise ValueError(f"{layer}: padding must be at most half of kernel_size {kernel}, got {border}")
+    return kernel, step, border

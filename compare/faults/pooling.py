@@ -20,7 +20,7 @@ _UNDECIDED = "undecided = np.ones_like(y_piece, dtype=bool)"
 _MEAN = "y /= math.prod(self.kernel_size)  # (1)"
 _SHARE = "g = batch_last(grad_output) / math.prod(self.kernel_size)"
 _COLLECT = "grad_windows[:, u, v] += g  # (2)"
-_STRIDE = 'checks.integer_pair("AvgPool2d", "stride", kernel_size if stride is None else stride, minimum=1)'
+_STRIDE = 'checks.integer_pair(layer, "stride", kernel_size if stride is None else stride, minimum=1)'
 
 FAULTS: tuple[Fault, ...] = (
     _pool(

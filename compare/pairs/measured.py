@@ -24,10 +24,10 @@ REPETITIONS = 8
 
 
 def measured(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
-    """The greatest change of a tensor under one-rounding perturbations, times 2·λ·√(L·n).
+    """The largest change of a tensor under one-rounding perturbations, times 2·λ·√(L·n).
 
-    L is the number of layers, n the greatest number of elements that a layer adds up: no sum in it is longer. The bound
-    is the same for all elements of a tensor; for what passes numbers on unchanged it is exactly 0.
+    L is the number of layers, n the largest number of elements that a layer is given. The bound is the same for all
+    elements of a tensor; for what passes numbers on unchanged it is exactly 0.
     """
     wide = copy.deepcopy(reference).double()
     wide_calls = [in_float64(call, lambda array: array) for call in calls]

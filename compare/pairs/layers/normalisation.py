@@ -173,7 +173,7 @@ def _moved(average: _Estimate, new: _Estimate, momentum: float, u: float) -> _Es
 
 
 def _inverse_root_error(var: _Estimate, eps: float) -> Array:
-    """The greatest relative change of 1/√(v + eps) when v changes by its error and stays at 0 or above.
+    """The largest relative change of 1/√(v + eps) when v changes by its error and stays at 0 or above.
 
     With a = v + eps and b = a ± e that is |√a - √b|/√b = e/(b + √(a·b)), where nothing cancels.
     """
