@@ -251,9 +251,12 @@ def counted(*shape: int) -> Array:
         ((2, 3, 4, 5), "NCHW", "NHWC", (2, 4, 5, 3)),
         ((1, 3, 4, 5), "NCHW", "HWC", (4, 5, 3)),
         ((1, 1, 4, 5), "NCHW", "WH", (5, 4)),
-        ((2, 3), "NF", "FN", (3, 2)),
-        ((1, 3), "NF", "F", (3,)),
-        ((2, 1), "NF", "N", (2,)),
+        ((2, 3), "NC", "CN", (3, 2)),
+        ((1, 3), "NC", "C", (3,)),
+        ((2, 1), "NC", "N", (2,)),
+        ((1, 3), "NC", "C1", (3, 1)),
+        ((1, 3), "NC", "1C", (1, 3)),
+        ((1, 3, 4, 5), "NCHW", "1HWC", (1, 4, 5, 3)),
         ((2, 3), "OI", "IO", (3, 2)),
         ((2, 3, 4, 5), "OIHW", "HWIO", (4, 5, 3, 2)),
     ],
@@ -264,15 +267,17 @@ def test_axes_go_there_and_back(shape: tuple[int, ...], canonical: str, own: str
     assert there.shape == expected
     kept = array.squeeze(tuple(axis for axis, letter in enumerate(canonical) if letter not in own))
     letters = "".join(letter for letter in canonical if letter in own)
-    np.testing.assert_array_equal(there, np.einsum(f"{letters}->{own}", kept))
+    ordered = np.einsum(f"{letters}->{own.replace('1', '')}", kept)
+    np.testing.assert_array_equal(there, ordered.reshape(expected))
     np.testing.assert_array_equal(from_theirs(there, own, canonical), array)
 
 
 @pytest.mark.parametrize(
     ("shape", "canonical", "own", "message"),
     [
-        ((1, 2), "NF", "NC", "layout 'NC' must be made of the letters of 'NF', each at most once"),
-        ((2, 3), "NF", "NFF", "layout 'NFF' must be made of the letters of 'NF', each at most once"),
+        ((1, 2), "NC", "NL", "layout 'NL' must be made of the letters of 'NC', each at most once"),
+        ((2, 3), "NC", "NCC", "layout 'NCC' must be made of the letters of 'NC', each at most once"),
+        ((2, 3), "NC", "C1", "layout 'C1' has no axis N, which is 2 long, not 1"),
         ((2, 3, 4, 5), "NCHW", "HWC", "layout 'HWC' has no axis N, which is 2 long, not 1"),
         ((1, 2, 4, 5), "NCHW", "HW", "layout 'HW' has no axis C, which is 2 long, not 1"),
         ((1, 0, 4, 5), "NCHW", "HW", "layout 'HW' has no axis C, which is 0 long, not 1"),
@@ -291,17 +296,27 @@ def test_another_number_of_axes_has_no_way_back(shape: tuple[int, ...]) -> None:
     assert str(refused.value) == f"shape {shape} instead of 2 axes 'HW'"
 
 
+def test_an_axis_of_length_1_may_not_be_longer_on_the_way_back() -> None:
+    with pytest.raises(LayoutError) as refused:
+        from_theirs(counted(4, 2), "C1", "NC")
+    assert str(refused.value) == "shape (4, 2) is longer than 1 where layout 'C1' says 1"
+
+
 @pytest.mark.parametrize(
     ("own", "canonical", "expected"),
     [
         ("", "NCHW", "NCHW"),
-        ("", "NF", "NF"),
+        ("", "NC", "NC"),
         ("NHWC", "NCHW", "NHWC"),
         ("HW", "NCHW", "HW"),
-        ("F", "NF", "F"),
-        ("HWC", "NF", "F"),
+        ("C", "NC", "C"),
+        ("C1", "NC", "C1"),
+        ("CN", "NC", "CN"),
+        ("HWC", "NC", "C"),
+        ("1HWC", "NC", "1C"),
+        ("C", "NCHW", "CHW"),
         ("HWC", "NCL", "CL"),
-        ("NHWC", "NF", "NF"),
+        ("NHWC", "NC", "NC"),
         ("NHWC", "NCL", "NCL"),
     ],
 )

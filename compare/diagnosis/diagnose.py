@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from compare.diagnosis.coverage import Refusal
 from compare.diagnosis.driving.candidate import name_of, source_of
 from compare.diagnosis.driving.driver import Driver
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.resolve import has_pairs, one_image, resolve, takes_pairs
+from compare.diagnosis.driving.layouts import batch_in_words
+from compare.diagnosis.driving.readings import NotJudgedError, Read, Reader, Reading, has_pairs, takes_pairs
 from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.examine import examine
-from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.verdict import Diagnosis
+from compare.diagnosis.fitting import ONE_NUMBER, Fitter
+from compare.diagnosis.likeness import Likeness, defaults_of, likeness, one_image
+from compare.diagnosis.trial import try_probe
+from compare.diagnosis.verdict import Alternative, Diagnosis
 from compare.machine.conditions import direct_convolutions, equal_threads
-from compare.machine.errors import UserError
-from compare.pairs.probe import Probe
 from scratch import Module, Optimizer
+
+ALTERNATIVES = 2  # so many readings under which it is right are looked for
 
 
 def diagnose(
@@ -61,34 +67,33 @@ def diagnose(
         forward, backward, dict(parameters or {}), dict(gradients or {}), layout, output_layout, output_from, targets
     )
     compared = likeness(like, input_shape)
-    source, limits = source_of(candidate), Limits(seconds, memory)
+    source, limits, name = source_of(candidate), Limits(seconds, memory), name_of(candidate)
     with equal_threads(1), direct_convolutions(), Session(limits) as session:
         session.serve("strict", lambda: _is_ours(source()))
         driver = Driver(source, compared)
         session.serve("drive", driver.drive)
         session.serve("construct", driver.construct)
+        session.serve("claims", driver.claims)
         ours = session("strict")
-        if ours.error in ("TargetError", "ModuleNotFoundError", "SyntaxError"):
-            raise UserError(f"{name_of(candidate)}: {ours.problem.removeprefix('raised TargetError: ')}")
-        if ours.value is None:
-            return Diagnosis(name_of(candidate), compared.pair.name, (), (), None, (), ours.notes, ours.problem)
-        remarks = [] if session.isolated else ["it runs in this process, without limits: there is no fork here"]
+        remarks = () if session.isolated else ("it runs in this process, without limits: there is no fork here",)
+        if ours.value is None:  # the file cannot be imported, or has no such thing
+            problem = f"{name}: {ours.problem.removeprefix('raised TargetError: ')}"
+            return _not_judged(name, compared, problem, (*remarks, *ours.notes))
         if ours.value:
-            compared = _with_as_many_images(compared, interface)
+            compared = (one_image(compared) if interface.one_at_a_time else None) or compared
             probes = list(compared.pair.examined(seed))
+            answer = functools.partial(session, "drive", interface)
+            result = examine(compared, name, answer, probes, with_example=with_example)
         else:
-            compared, interface, probes, found = _found_out(session, compared, interface, name_of(candidate), seed)
-            remarks += found
-        result = examine(
-            compared,
-            name_of(candidate),
-            lambda probe: session("drive", interface, probe),
-            probes,
-            lenient=not ours.value,
-            with_example=with_example,
-            one_image=interface.one_at_a_time,
-        )
+            try:
+                result = _judged(session, compared, interface, name, seed, with_example=with_example)
+            except NotJudgedError as why:
+                return _not_judged(name, compared, str(why), remarks)
     return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _not_judged(name: str, compared: Likeness, problem: str, remarks: tuple[str, ...]) -> Diagnosis:
+    return Diagnosis(name, compared.pair.name, (), (), None, (), remarks, problem)
 
 
 def _is_ours(subject: Any) -> bool:
@@ -97,21 +102,89 @@ def _is_ours(subject: Any) -> bool:
     return issubclass(kind, Module | Optimizer)
 
 
-def _found_out(
-    session: Session, compared: Likeness, interface: Interface, name: str, seed: int
-) -> tuple[Likeness, Interface, list[Probe], list[str]]:
-    """How code that was not written for this wants to be driven: as what, how, on which probes; and what to remark."""
-    state = next(compared.pair.examined(seed)).state
-    interface = interface.for_parameters(compared.axes(state))
-    compared, interface, remarks = resolve(session, compared, interface, name, seed)
-    compared = _with_as_many_images(compared, interface)
-    probes = list(compared.pair.examined(seed))
-    if not takes_pairs(session, compared, interface, probes):
-        probes = [probe for probe in probes if not has_pairs(probe)]
-        remarks.append("it takes one number for both sides: sizes that differ were left out")
-    return compared, interface, [compared.pair.without_conventions(probe) for probe in probes], remarks
+def _judged(
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int, *, with_example: bool
+) -> Diagnosis:
+    """The verdict on code that was not written for this.
+
+    Raises:
+        NotJudgedError: if it cannot be driven at all.
+        UserError: if something that was said about it is not so.
+    """
+    reader = Reader(session, name, seed)
+    interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
+    read = reader.read(compared, interface)
+    result = _examined(session, read.reading, read, name, seed, with_example=with_example)
+    if result.outcome == "wrong" and not any(trial.fatal for trial in result.trials):
+        others = reader.other_readings(read, compared, interface)
+        found = itertools.islice(_alternatives(session, read, others, name, seed), ALTERNATIVES)
+        result = replace(result, alternatives=tuple(found))
+    return result
 
 
-def _with_as_many_images(compared: Likeness, interface: Interface) -> Likeness:
-    """The likeness with as many images in each case as the code takes at a time."""
-    return (one_image(compared) or compared) if interface.one_at_a_time else compared
+def _examined(session: Session, reading: Reading, read: Read, name: str, seed: int, *, with_example: bool) -> Diagnosis:
+    """The verdict under one reading."""
+    pair, interface = reading.compared.pair, reading.interface
+    probes, refusals, remarks = list(pair.examined(seed)), list[Refusal](), list(read.remarks)
+    if not takes_pairs(session, reading.compared, interface, probes):
+        fitter = Fitter(pair, defaults_of(pair))
+        refusals = [Refusal(p, "two sizes", tuple(p.options), tuple(pair.expected(p))) for p in probes if has_pairs(p)]
+        redrawn = (fitter.redrawn(probe, ONE_NUMBER) if has_pairs(probe) else probe for probe in probes)
+        probes = list({(p.case, p.dtype): p for p in redrawn if p is not None}.values())
+        remarks.append("it takes one number for both sides")
+    layout = batch_in_words(interface.layout, probes[0].calls[0].inputs[0].ndim) if probes[0].calls else ""
+    result = examine(
+        reading.compared,
+        name,
+        functools.partial(session, "drive", interface),
+        [pair.without_conventions(probe) for probe in probes],
+        lenient=True,
+        with_example=with_example,
+        one_image=interface.one_at_a_time,
+        layout=layout,
+        gaps=read.gaps,
+        refusals=refusals,
+    )
+    return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _alternatives(
+    session: Session, read: Read, others: Iterator[Reading], name: str, seed: int
+) -> Iterator[Alternative]:
+    """Those of the other readings under which the code is right."""
+    natural = read.reading
+    for other in others:
+        first = next(other.compared.pair.examined(seed))
+        trial = try_probe(
+            other.compared.pair, first, functools.partial(session, "drive", other.interface), lenient=True
+        )
+        if trial.got is not None and not trial.ok:
+            continue
+        if _examined(session, other, read, name, seed, with_example=False).ok:
+            yield _alternative(natural, other, first.calls[0].inputs[0].ndim)
+            if other.interface.one_at_a_time:
+                return  # the rest differ in axes of length 1
+
+
+def _alternative(natural: Reading, other: Reading, axes: int) -> Alternative:
+    """How to say that another reading is meant."""
+    option: dict[str, Any] = {}
+    judged, words, flags = list[str](), list[str](), list[str]()
+    for what in ("layout", "output_layout", "targets"):
+        given = getattr(other.interface, what)
+        if given != getattr(natural.interface, what) and given:
+            option[what] = given
+            flags.append(f"--{what.replace('_', '-')} {given}")
+    if "layout" in option:
+        judged.append(batch_in_words(natural.interface.layout, axes))
+        words.append(batch_in_words(other.interface.layout, axes))
+    if "targets" in option:
+        judged.append("targets as classes")
+        words.append("one-hot targets")
+    for weight, layout in other.interface.weight_layouts.items():
+        path = dict(other.weights).get(weight, weight).removeprefix("arguments['").removesuffix("']")
+        option.setdefault("parameters", {})[path] = f"{weight}:{layout}"
+        flags.append(f"--param {path}={weight}:{layout}")
+        judged.append(f"{weight} in torch's order")
+        words.append(f"{weight} as {layout}")
+    return Alternative(" and ".join(judged), " and ".join(words), option, " ".join(flags), other.against)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from compare.diagnosis.coverage import Coverage, Refusal, coverage
 from compare.diagnosis.driving.sandbox import Outcome
-from compare.diagnosis.explaining.replay import RAISED, name_mistakes
+from compare.diagnosis.explaining.replay import RAISED, Finding, name_mistakes
 from compare.diagnosis.explaining.shrink import smallest
-from compare.diagnosis.likeness import Likeness
-from compare.diagnosis.trial import Driven, Trial, remarks_on_rows, try_probe
+from compare.diagnosis.fitting import Fitter
+from compare.diagnosis.likeness import Likeness, defaults_of
+from compare.diagnosis.trial import Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
 from compare.diagnosis.verdict import Diagnosis, missing_of
 from compare.pairs.probe import Probe
 
@@ -37,6 +43,9 @@ def examine(
     lenient: bool = False,
     with_example: bool = True,
     one_image: bool = False,
+    layout: str = "",
+    gaps: Sequence[str] = (),
+    refusals: Sequence[Refusal] = (),
 ) -> Diagnosis:
     """Try all probes on a candidate and come to a verdict.
 
@@ -48,63 +57,113 @@ def examine(
             (`raise`, `assert`) is a case it does not support, and code that computes in float32 is judged in float32.
         with_example: whether to look for the smallest input that shows a mistake.
         one_image: whether it takes one image at a time.
+        layout: what an input is, in words.
+        gaps: what is known not to be compared, in words.
+        refusals: what it is known not to take.
     """
-    trials, unsupported = _try_all(likeness, answer, probes, lenient=lenient)
+    pair, defaults = likeness.pair, defaults_of(likeness.pair)
+
+    def attempt(probe: Probe) -> Trial:
+        return try_probe(pair, probe, answer, lenient=lenient)
+
+    trials, refused = _try_all(likeness, attempt, probes, lenient=lenient)
+    refused = [*refusals, *refused]
     remarks: list[str] = []
     if lenient and any("float32 for float64" in trial.notes for trial in trials):
         trials = [trial for trial in trials if trial.probe.dtype == "float32" or trial.got is None]
         remarks.append("it computes in float32, and is judged in float32")
-    remarks += _skipped(unsupported, len(probes)) + _noticed(trials) + remarks_on_rows(trials)
+    remarks += _skipped(refused) + _noticed(trials) + _unjudged(trials) + remarks_on_rows(trials)
     missing = missing_of(trials)
-    if not any(trial.rows for trial in trials):
-        problem = f"nothing was compared: {unsupported[0]} is not taken" if unsupported else "nothing was compared"
-        return Diagnosis(candidate, likeness.pair.name, tuple(trials), (), None, missing, tuple(remarks), problem)
-    findings = () if all(trial.ok for trial in trials) else tuple(name_mistakes(likeness, trials))
-    example = None
-    if findings and with_example and findings[0].kinds[0] != RAISED:
-        kind = findings[0].kinds[0]
-
-        def attempt(probe: Probe) -> Trial:
-            return try_probe(likeness.pair, probe, answer, lenient=lenient)
-
-        example = smallest(likeness.pair, kind, attempt, trials, one_image=one_image)
-    if missing:
-        remarks.append(f"not provided, and so not compared: {', '.join(missing)}")
-    return Diagnosis(
-        candidate,
-        likeness.pair.name,
-        tuple(trials),
-        findings,
-        example,
-        missing,
-        tuple(dict.fromkeys(remarks)),
-        left_out=len(unsupported),
+    gaps = [*gaps, *_not_provided(trials, missing), *(f"{option} (never set)" for option in pair.untested)]
+    covered = coverage(trials, refused, defaults, layout=layout, gaps=gaps)
+    result = Diagnosis(
+        candidate, pair.name, tuple(trials), (), None, missing, tuple(dict.fromkeys(remarks)), coverage=covered
     )
+    problem = _nothing_compared(trials, refused, lenient=lenient)
+    if problem:
+        return replace(result, problem=problem)
+    if all(trial.ok for trial in trials):
+        return replace(result, problem=_too_little(trials, covered) if lenient else "")
+    findings = _without_upstream(tuple(name_mistakes(likeness, trials)), trials)
+    example = None
+    if with_example and findings[0].kinds[0] != RAISED:
+        example = smallest(pair, findings[0].kinds[0], attempt, trials, one_image=one_image)
+    return replace(result, findings=findings, example=example)
 
 
 def _try_all(
-    likeness: Likeness, answer: Answer, probes: Sequence[Probe], *, lenient: bool
-) -> tuple[list[Trial], list[str]]:
-    """A trial of every probe that the candidate takes, and in a few words each that it does not take."""
+    likeness: Likeness, attempt: Callable[[Probe], Trial], probes: Sequence[Probe], *, lenient: bool
+) -> tuple[list[Trial], list[Refusal]]:
+    """A trial of every probe, or of one drawn to fit where the candidate does not take it; and what it did not take."""
     trials: list[Trial] = []
-    unsupported: list[str] = []
+    refused: list[Refusal] = []
+    pair = likeness.pair
+    fitter = Fitter(pair, {**defaults_of(pair), **likeness.hints})
+    tried = {(probe.case, probe.dtype) for probe in probes}
     for probe in probes:
-        trial = try_probe(likeness.pair, probe, answer, lenient=lenient)
-        if lenient and _is_unsupported(trial, probe):
-            unsupported.append(_not_taken(trial))
-            continue
+        trial = attempt(probe)
+        if lenient and _is_refused(trial):
+            refusal = _refusal(trial)
+            refused.append(refusal)
+            fitted = _fitted(fitter, attempt, refusal, tried)
+            if fitted is None:
+                continue
+            trial = fitted
         trials.append(trial)
         if trial.fatal:
             break  # another process would end in the same way
-    return trials, unsupported
+    return trials, refused
 
 
-def _skipped(unsupported: Sequence[str], probes: int) -> list[str]:
-    """The remark on inputs that it does not take, if there are any."""
-    reasons = list(dict.fromkeys(unsupported))
-    more = f" and {len(reasons) - 4} more" if len(reasons) > 4 else ""
-    said = f"left out {len(unsupported)} of {probes} inputs that it does not take: {'; '.join(reasons[:4])}{more}"
-    return [said] if unsupported else []
+def _fitted(
+    fitter: Fitter, attempt: Callable[[Probe], Trial], refusal: Refusal, tried: set[tuple[str, str]]
+) -> Trial | None:
+    """A trial of a probe like the refused one that is taken; None if there is none, or it has been tried already."""
+    if refusal.words in fitter.hopeless:
+        return None
+    for fit, probe in fitter.again(refusal.probe, refusal.options):
+        if (probe.case, probe.dtype) in tried:
+            if fit in fitter.taken or refusal.options:
+                return None
+            continue
+        trial = attempt(probe)
+        if not _is_refused(trial):
+            if not refusal.options:
+                fitter.remember(fit)
+            tried.add((probe.case, probe.dtype))
+            return trial
+        if refusal.options and not (again := _refusal(trial)).options:
+            return _fitted(fitter, attempt, again, tried)
+    fitter.hopeless.add(refusal.words)
+    return None
+
+
+# What is raised where our side cannot drive theirs.
+OURS = ("UnsupportedError", "UndrivableError", "LayoutError", "ConversionError", "MistoldError")
+
+
+def _is_refused(trial: Trial) -> bool:
+    """Whether there is no answer because the code refuses the probe itself, or because we cannot drive it there."""
+    return trial.got is None and not trial.fatal and (trial.refused or trial.error in OURS)
+
+
+def _refusal(trial: Trial) -> Refusal:
+    """What the code does not take, in a few words."""
+    words, options = trial.problem, tuple[str, ...]()
+    if trial.error in OURS:
+        words = trial.problem.partition("Error: ")[2].partition(" (")[0] or trial.problem
+    if trial.error == "UnsupportedError":
+        options = tuple(re.findall(r"(\w+)=", words))
+    return Refusal(trial.probe, words, options, tuple(trial.expected))
+
+
+def _skipped(refused: Sequence[Refusal]) -> list[str]:
+    """The remark on inputs that it refuses, if there are any."""
+    own = [refusal for refusal in refused if not refusal.options]
+    first = {refusal.words: refusal for refusal in reversed(own)}
+    reasons = [f"{words}, first on [{first[words].probe.case}]" for words in dict.fromkeys(r.words for r in own)]
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return [f"it refuses {len(own)} inputs: it {'; '.join(reasons[:3])}{more}"] if own else []
 
 
 def _noticed(trials: Sequence[Trial]) -> list[str]:
@@ -113,16 +172,79 @@ def _noticed(trials: Sequence[Trial]) -> list[str]:
     return sorted(note for note in notes if not note.endswith(("for float64", "for float32")))
 
 
-def _not_taken(trial: Trial) -> str:
-    """In a few words, what the code does not take."""
-    if trial.error == "UnsupportedError":
-        return trial.problem.partition("UnsupportedError: ")[2].partition(" (")[0] or trial.problem
-    return f"[{trial.probe.case}], which {trial.problem}"
+def _unjudged(trials: Sequence[Trial]) -> list[str]:
+    """The remark on tensors that could not be judged, if there are any."""
+    rows = [row for trial in trials for row in trial.unjudged]
+    few = "; ".join(f"{row.tensor} [{row.case}, {row.dtype}]: {row.problem}" for row in rows[:3])
+    more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return [f"{len(rows)} tensor{'s' if len(rows) > 1 else ''} could not be judged: {few}{more}"] if rows else []
 
 
-def _is_unsupported(trial: Trial, probe: Probe) -> bool:
-    """Whether a failure is no more than a case that the code does not take: refused by itself, or a pair of sizes."""
-    if trial.got is not None or trial.fatal:
+def _not_provided(trials: Sequence[Trial], missing: Sequence[str]) -> list[str]:
+    """Which gradients were not compared because there are none."""
+    gradients = [kind for kind in missing if "grad" in kind]
+    compared = {kind_of(row.tensor) for trial in trials for row in trial.rows}
+    if gradients and not any("grad" in kind and not kind.endswith("after use") for kind in compared):
+        return ["backward (not provided)"]
+    return [f"{', '.join(missing)} (not provided)"] if missing else []
+
+
+def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, lenient: bool) -> str:
+    """Why nothing can be said at all; empty if something can."""
+    if not any(trial.rows for trial in trials):
+        return f"nothing was compared: {refused[0].words} is not taken" if refused else "nothing was compared"
+    if lenient and all(trial.got is None for trial in trials):
+        first = trials[0]
+        return (
+            f"there is no output on any input: it {first.problem}, first on [{first.probe.case}]; "
+            "is it meant to be like something else (--like), or called in another way (--forward, --layout)?"
+        )
+    return ""
+
+
+def _too_little(trials: Sequence[Trial], covered: Coverage) -> str:
+    """Why right code may not be called right: too little of it was compared; empty if enough was."""
+    if not covered.enough:
+        return (
+            f"too little could be compared: {covered.share:.0%} of the kinds of input that it could be given, "
+            f"not {', '.join(covered.missed)}"
+        )
+    lost = {name for trial in trials for name in trial.missing if "grad" in name} - {"grad_input"}
+    lost = {name for name in map(kind_of, lost) if name not in covered.shares and name != "grad_input"}
+    given = any("grad" in kind for kind in covered.shares)
+    if lost and given:
+        names = ", ".join(in_order(lost))
+        return f"its {names} could not be found; say where it is (--grad OWN={in_order(lost)[0].replace('grad_', '')})"
+    return ""
+
+
+def _without_upstream(findings: tuple[Finding, ...], trials: Sequence[Trial]) -> tuple[Finding, ...]:
+    """The findings, with the reason where a backward takes no upstream gradient and is right but for that."""
+    wrong = [trial for trial in trials if trial.ignores_gradient and "grad_input" in trial.wrong()]
+    if not wrong or not all(_but_for_upstream(trial) for trial in wrong):
+        return findings
+    return tuple(
+        replace(
+            finding,
+            name="upstream-gradient-not-taken",
+            catalogued=False,
+            made="backward takes no upstream gradient: it returns the derivative alone, not multiplied by it.",
+            hint="Which argument of backward says how the loss depends on the output of this layer?",
+            evidence="multiplied by the upstream gradient, it is right on every input",
+            also=(),
+        )
+        if "grad_input" in finding.kinds
+        else finding
+        for finding in findings
+    )
+
+
+def _but_for_upstream(trial: Trial) -> bool:
+    """Whether what backward returned is right once it is multiplied by the upstream gradient."""
+    if trial.got is None or len(trial.probe.calls) != 1:
+        return trial.got is not None
+    given, gradient = trial.got.get("grad_input"), trial.probe.calls[0].grad_output
+    if given is None or given.shape != gradient.shape:
         return False
-    pairs = any(isinstance(v, tuple) and len(set(v)) > 1 for v in probe.options.values())
-    return trial.refused or trial.error == "UnsupportedError" or (pairs and trial.error == "TypeError")
+    right = trial.expected["grad_input"]
+    return bool(np.allclose(given * gradient, right, rtol=1e-6, atol=1e-6 * float(np.abs(right).max(initial=0))))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 import scratch
 from compare.machine.errors import UserError
@@ -119,7 +119,7 @@ def _name(module: nn.Module) -> str:
 
 def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     """The likeness to one torch module as it is configured."""
-    pair = registered(module)
+    pair = _plain(module)
     leaves = {n: layer for n, layer in module.named_modules(remove_duplicate=False) if not list(layer.children())}
     parts = {n: part for n, layer in leaves.items() if (part := registered(layer)) is not None}
     shapes, targets = _inputs(module, leaves, input_shape)
@@ -127,8 +127,9 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     values = _values(pair, leaves)
     if len(first) < 3:
         values = tuple(v for v in values if v != "per-channel")
+    # One registered layer is probed as hard as its name is; of more layers, the first shape alone in every kind.
     cases = [Case(shape) for shape in shapes]
-    cases += [Case(first, values=kind) for kind in values if kind != "normal"]
+    cases += [Case(shape, values=v) for shape in shapes[: len(shapes) if pair else 1] for v in values if v != "normal"]
     cases += [Case(first, layout=layout) for layout in ("strided", "fortran", "batch last", "read-only")]
     cases += [Case(first, calls=3)]
     ones = dict.fromkeys((1, *shape[1:]) for shape in sorted(shapes, key=lambda shape: int(np.prod(shape))))
@@ -150,8 +151,31 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
         random=pair.random if pair else None,
         normwise=pair.normwise if pair else True,
         fixed=True,
+        unseen=_unseen(module),
     )
     return Likeness(compared, parts=parts, build=build, hints=arguments_of(module))
+
+
+def _plain(layer: nn.Module) -> LayerPair | None:
+    """The pair of a torch layer, if it is configured with nothing that our side has never heard of."""
+    pair = registered(layer)
+    if pair is None:
+        return None
+    arguments, known = inspect.signature(type(layer)).parameters, inspect.signature(pair.scratch).parameters
+    beyond = [name for name in pair.untested if hasattr(layer, name) and name not in {*known, *layer._parameters}]
+    return pair if all(_equals(getattr(layer, name), arguments[name].default) for name in beyond) else None
+
+
+def _equals(value: Any, default: Any) -> bool:
+    """Whether an option has its default value, which torch may keep as a pair."""
+    return value is default or value in (default, (default, default)) if not isinstance(value, Tensor) else False
+
+
+def _unseen(module: nn.Module) -> tuple[str, ...]:
+    """Options of a torch module that matter only for inputs which it is not given, as it is configured."""
+    ignored = getattr(module, "ignore_index", None)
+    default = None if ignored is None else inspect.signature(type(module)).parameters["ignore_index"].default
+    return ("ignore_index",) if ignored is not None and ignored == default else ()
 
 
 def _known_options(leaves: Mapping[str, nn.Module]) -> dict[str, Option]:
@@ -175,7 +199,7 @@ def _builder(
     module: nn.Module, leaves: Mapping[str, nn.Module], parts: Mapping[str, LayerPair]
 ) -> Callable[[Mapping[str, Any]], Make] | None:
     """How to make the scratch twin of `module` with some of its layers replaced; None if a layer has no twin."""
-    if set(parts) != set(leaves) or not _only_sequential(module):
+    if set(parts) != set(leaves) or not _only_sequential(module) or None in map(_plain, leaves.values()):
         return None
     for held in (module.named_parameters, module.named_buffers):
         if len(list(held())) != len(list(held(remove_duplicate=False))):
@@ -234,13 +258,26 @@ def _inputs(
     for targets in kinds:
         found = [shape for shape in tried if takes(module, shape, targets)]
         if found:
-            return found[:SHAPES], targets
+            return found[:SHAPES], _with_ignored(targets, module)
     raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
 
 
 def _numbers(rng: Rng, shape: Shape, dtype: str) -> Array:
     """Targets like the input: numbers, or probabilities."""
     return rng.uniform(0.1, 0.9, shape).astype(dtype)
+
+
+def _with_ignored(targets: Targets | None, module: nn.Module) -> Targets | None:
+    """The same targets; of a loss that was told to ignore a class, the first image of a batch has that one."""
+    if targets is None or not hasattr(module, "ignore_index") or _unseen(module):
+        return targets
+
+    def drawn(rng: Rng, shape: Shape, dtype: str) -> Array:
+        given = targets(rng, shape, dtype)
+        given[: int(len(given) > 1)] = module.ignore_index
+        return given
+
+    return drawn
 
 
 def _classes(rng: Rng, shape: Shape, _dtype: str) -> Array:
@@ -295,6 +332,18 @@ def _module(tree: ast.Call) -> nn.Module:
         raise
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise UserError(f"--like: {ast.unparse(tree)}: {error}") from None
+
+
+def one_image(likeness: Likeness) -> Likeness | None:
+    """The likeness with one image in every case; None where no case allows that."""
+    pair = likeness.pair.for_one_image()
+    return None if pair is None else replace(likeness, pair=pair)
+
+
+def one_channel(likeness: Likeness) -> Likeness | None:
+    """The likeness with images of one channel in every case; None where no case allows that."""
+    pair = likeness.pair.for_one_channel()
+    return None if pair is None else replace(likeness, pair=pair)
 
 
 def only_with(likeness: Likeness, option: str, value: Any) -> Likeness:

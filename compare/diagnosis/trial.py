@@ -30,11 +30,15 @@ class Driven:
         tensors: outputs and gradients, by name.
         updated: the parameters that it updates itself.
         recovered: those of them whose gradient was taken from the update.
+        placed: where its weights are, by torch's names.
+        ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
     """
 
     tensors: Tensors
     updated: tuple[str, ...] = ()
     recovered: tuple[str, ...] = ()
+    placed: tuple[tuple[str, str], ...] = ()
+    ignores_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Trial:
         missing: the tensors that the candidate does not provide.
         notes: what else was noticed.
         error, refused, fatal: of the outcome that has no tensors, see `Outcome`.
-        updated: the parameters that it updates itself, see `Driven`.
+        updated, ignores_gradient: see `Driven`.
+        unjudged: what could not be judged, because the bound or the reference is no number that allows it.
     """
 
     probe: Probe
@@ -62,6 +67,8 @@ class Trial:
     refused: bool = False
     fatal: bool = False
     updated: tuple[str, ...] = ()
+    ignores_gradient: bool = False
+    unjudged: tuple[Row, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -134,7 +141,19 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     rows = pair.compare(probe, got, reference, allowed)
     if lenient and pair.normwise:
         rows = [_normwise(row, got, reference, allowed, probe) for row in rows]
-    return Trial(probe, got, reference, allowed, tuple(rows), "", missing, tuple(notes), updated=driven.updated)
+    return Trial(
+        probe,
+        got,
+        reference,
+        allowed,
+        tuple(row for row in rows if not (lenient and row.unjudged)),
+        "",
+        missing,
+        tuple(notes),
+        updated=driven.updated,
+        ignores_gradient=driven.ignores_gradient,
+        unjudged=tuple(row for row in rows if lenient and row.unjudged),
+    )
 
 
 def _of_updates(parameter: str, probe: Probe, allowed: Tensors, reference: Tensors) -> Tensors:

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from compare.diagnosis.coverage import Coverage
 from compare.diagnosis.explaining.replay import RAISED, Finding
 from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.machine.outcome import Outcome
 from compare.pairs.report import Report
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another reading, under which code is right that is wrong under the natural one.
+
+    Attributes:
+        natural: what was judged, in words: "a batch (N, C)".
+        words: what it is right for: "one image (C,)".
+        option: the arguments of `compare.diagnose` that say so.
+        flags: the same for a command line: "--layout C".
+        against: whether the code's own words say that this is not meant.
+    """
+
+    natural: str
+    words: str
+    option: Mapping[str, Any]
+    flags: str
+    against: bool = False
+
+    def __str__(self) -> str:
+        if self.against:
+            return f"right for {self.words}: it works along other axes than it is described for"
+        return f"right for {self.words}: if that is meant, {self.flags}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,8 +49,9 @@ class Diagnosis:
         example: the smallest input that shows the first of them.
         missing: the tensors that the candidate does not provide.
         remarks: what is no mistake, and should be known.
-        problem: why nothing could be compared; empty if something was.
-        left_out: how many inputs it does not take.
+        problem: why it is not judged; empty if it is.
+        coverage: what the verdict rests on.
+        alternatives: readings under which it is right, though it is wrong under the one that is judged.
     """
 
     candidate: str
@@ -35,7 +62,8 @@ class Diagnosis:
     missing: tuple[str, ...]
     remarks: tuple[str, ...]
     problem: str = ""
-    left_out: int = 0
+    coverage: Coverage = field(default_factory=Coverage)
+    alternatives: tuple[Alternative, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Diagnosis {self.headline()}>"
@@ -46,9 +74,16 @@ class Diagnosis:
         return Report([row for trial in self.trials for row in trial.rows])
 
     @property
+    def outcome(self) -> Outcome:
+        """One of "right", "wrong" and "not_judged"; of the last, `problem` says why, and what to add."""
+        if self.problem or not self.report.rows:
+            return "not_judged"
+        return "wrong" if self.findings or not self.report.ok else "right"
+
+    @property
     def ok(self) -> bool:
-        """Whether something was compared, and nothing of it is wrong."""
-        return not self.problem and not self.findings and self.report.ok
+        """Whether it is right: enough was compared, and nothing of it is wrong."""
+        return self.outcome == "right"
 
     @property
     def name(self) -> str:
@@ -74,18 +109,17 @@ class Diagnosis:
 
     def headline(self, *, hint_only: bool = False) -> str:
         """The verdict in one sentence."""
-        if self.problem:
-            return f"wrong: {self.problem}"
+        if self.outcome == "not_judged":
+            return f"not judged: {self.problem or 'nothing was compared'}"
         if self.ok:
             report = self.report
             worst = max(row.budget for row in report.rows)
-            gradients = [kind for kind in self.missing if "grad" in kind]
-            as_far = f" as far as it goes, {', '.join(gradients)} not being provided" if gradients else ""
-            of = f" of {len(self.trials) + self.left_out}" if self.left_out else ""
             return (
-                f"right{as_far}: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared "
-                f"on {len(self.trials)}{of} inputs, none outside its bound (at most {worst:.0%} of it used)"
+                f"right: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
+                f"{len(self.trials)} inputs, none outside its bound (at most {worst:.0%} of it used)"
             )
+        if self.alternatives:
+            return f"wrong for {self.alternatives[0].natural}; {self.alternatives[0]}"
         first = self.findings[0]
         where = f" of {self.like}" if not first.layer else f", layer {first.layer}"
         tensors = ", ".join("no answer" if kind == RAISED else kind for kind in first.kinds)
@@ -118,12 +152,15 @@ class Diagnosis:
         ]
         result: dict[str, Any] = {
             "ok": self.ok,
+            "outcome": self.outcome,
             "candidate": self.candidate,
             "like": self.like,
             "headline": self.headline(hint_only=hint_only),
             "findings": findings,
             "tensors": [{"name": k, "compared": n, "wrong": w} for k, n, w in self.kinds()],
             "missing": list(self.missing),
+            "coverage": self.coverage.as_json(),
+            "alternatives": [{"right_for": a.words, "flags": a.flags} for a in self.alternatives],
             "remarks": list(self.remarks),
         }
         if not hint_only:

@@ -33,6 +33,8 @@ class Option:
         called: what others call it, in small letters without underscores; many words are known without being named
             here (`diagnosis/driving/vocabulary.py`).
         default: the option whose value it has where it is None.
+        usual: the values that code without such an argument often has: they are tried.
+        channels: whether it is the number of channels, or features, of the input.
     """
 
     two_sided: bool = False
@@ -43,10 +45,14 @@ class Option:
     implied: tuple[Any, ...] = ()
     called: tuple[str, ...] = ()
     default: str = ""
+    channels: bool = False
+    usual: tuple[Any, ...] = ()
 
 
-IN_OR_OUT = Option(seen_in="weight")
-KERNEL_SIZE = Option(two_sided=True, sides=("kernel_height", "kernel_width"), seen_in="weight")
+IN_CHANNELS = Option(seen_in="weight", channels=True, implied=(1,))
+IN_FEATURES = Option(seen_in="weight", channels=True)
+OUT_FEATURES = Option(seen_in="weight")
+KERNEL_SIZE = Option(two_sided=True, sides=("kernel_height", "kernel_width"), seen_in="weight", usual=(2, 3, 5))
 STRIDE = Option(two_sided=True, default="kernel_size")
 PADDING = Option(two_sided=True)
 BIAS = Option(drops=("bias",), often_dropped=True)

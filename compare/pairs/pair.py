@@ -42,6 +42,9 @@ NO_PRODUCTS = {"products": "it adds up no products: memory traffic is what limit
 NOT_RANDOM = {"random": "it gives the same each time"}
 ONE_INPUT = {"targets": "it has one input"}
 
+# Arguments of torch's constructors that do not change what is computed.
+NO_BEHAVIOUR = {"device", "dtype", "inplace", "size_average", "reduce", "args", "kwargs", "return_indices"}
+
 IMAGE_SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64), (224, 224)]
 
 # A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue. What is known of it is
@@ -183,6 +186,23 @@ class Pair(ABC):
         """The pair with one image in every case; None where no case allows that."""
         return self
 
+    def for_one_channel(self) -> Pair | None:
+        """The pair with images of one channel in every case; None where no case allows that."""
+        return None
+
+    def with_one_channel(self, case: Case) -> Case:
+        """The case with images of one channel."""
+        return case
+
+    def redrawn(self, probe: Probe, change: Callable[[Case], Case]) -> Probe | None:
+        """A probe like this one for a case that is changed; None where torch does not take it, or nothing changed."""
+        return None
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """Arguments of torch's constructor that matter and that no probe ever sets."""
+        return ()
+
     def without_conventions(self, probe: Probe) -> Probe:
         """The probe without what is a convention of ours, and no matter of right or wrong."""
         return probe
@@ -274,6 +294,7 @@ class LayerPair(Pair):
         normwise: whether algorithms other than the definition (FFT, Winograd) are right too, whose errors are as large
             in small elements as in large ones.
         fixed: whether it has one configuration only, that of a given torch module.
+        unseen: options of torch's, left at their defaults, that matter only for inputs which no case has.
         lacks: why a field is not there.
     """
 
@@ -295,6 +316,7 @@ class LayerPair(Pair):
     lesson: Lesson | None = None
     normwise: bool = False
     fixed: bool = False
+    unseen: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
 
     def probes(self, dtype: str, seed: int = 0) -> Iterator[Probe]:
@@ -315,7 +337,7 @@ class LayerPair(Pair):
         """
         state = draw_state(self.torch(**case.options), dtype, rng)
         plain = case.values in ("normal", "large")
-        probe = Probe(case.name, dtype, case.options, state, layout=case.layout, plain=plain)
+        probe = Probe(case.name, dtype, case.options, state, layout=case.layout, plain=plain, drawn=case)
         reference = self.reference(probe)
         less = [*(0 for _ in range(case.calls - 1)), int(case.calls > 1)]
         calls = [self._draw_call(_smaller(case, images), reference, dtype, rng) for images in less]
@@ -389,21 +411,49 @@ class LayerPair(Pair):
         return frozenset(name for name, _ in self.torch(**self.cases[0].options).named_buffers())
 
     def with_option(self, option: str, value: Any) -> LayerPair:
-        cases, small = (
-            tuple(replace(case, options=case.options | {option: value}) for case in some)
-            for some in (self.cases, self.small)
-        )
-        return replace(self, cases=cases, small=small)
+        pair = self._changed(lambda case: replace(case, options=case.options | {option: value}), small=True)
+        return self if pair is None else pair
 
     def for_one_image(self) -> LayerPair | None:
-        cases: dict[str, Case] = {}
-        for case in self.cases:
-            single = replace(case, shape=(1, *case.shape[1:]))
-            if self.takes(self.torch(**case.options), single.shape):  # statistics need two values or more
-                cases.setdefault(single.name, single)
-        small = [replace(case, shape=(1, *case.shape[1:])) for case in self.small] if self.fixed else self.small
-        by_name = {case.name: case for case in small}
-        return replace(self, cases=tuple(cases.values()), small=tuple(by_name.values())) if cases else None
+        return self._changed(lambda case: replace(case, shape=(1, *case.shape[1:])), small=self.fixed)
+
+    def for_one_channel(self) -> LayerPair | None:
+        images = all(len(case.shape) == 4 for case in self.cases)
+        return self._changed(self.with_one_channel, small=True) if images else None
+
+    def with_one_channel(self, case: Case) -> Case:
+        counts = {name: 1 for name in case.options if self.options.get(name, Option()).channels}
+        return replace(case, shape=(case.shape[0], 1, *case.shape[2:]), options=case.options | counts)
+
+    def _changed(self, change: Callable[[Case], Case], *, small: bool) -> LayerPair | None:
+        """The pair with every case changed, those that torch takes; with the smallest ones, too, if `small`."""
+        cases, smallest = dict[str, Case](), dict[str, Case]()
+        for case in map(change, self.cases):
+            if case.name not in cases and self._takes(case):
+                cases[case.name] = case
+        for case in map(change, self.small) if small else self.small:
+            smallest.setdefault(case.name, case)
+        return replace(self, cases=tuple(cases.values()), small=tuple(smallest.values())) if cases else None
+
+    def _takes(self, case: Case) -> bool:
+        """Whether torch takes a case: statistics need two values or more, for instance."""
+        try:
+            return self.takes(self.torch(**case.options), case.shape)
+        except (RuntimeError, ValueError, TypeError):
+            return False
+
+    def redrawn(self, probe: Probe, change: Callable[[Case], Case]) -> Probe | None:
+        case = None if probe.drawn is None else change(probe.drawn)
+        if case is None or case == probe.drawn or not self._takes(case):
+            return None
+        return self.probe(case, probe.dtype, np.random.default_rng(list(case.name.encode())))
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        if self.fixed:
+            return self.unseen
+        names = [name for name in inspect.signature(self.torch).parameters if name not in NO_BEHAVIOUR]
+        return tuple(name for name in names if name not in self.options)
 
     def options_of(self, layer: nn.Module) -> dict[str, Any]:
         """The constructor arguments that make the scratch twin of a configured torch layer."""

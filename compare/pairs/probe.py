@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 import scratch
+from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
 from compare.pairs.values import LAYOUTS
 from compare.pairs.weights import load_scratch_state
@@ -31,6 +32,7 @@ class Probe:
         gradients: for an optimizer, the gradients of each step.
         layout: how the arrays of the calls lie in memory, one of `values.LAYOUTS`.
         plain: whether its numbers are ordinary ones, or as large as they get: those that float32 is tried on.
+        drawn: the case of a layer that it was drawn for.
     """
 
     case: str
@@ -41,6 +43,7 @@ class Probe:
     gradients: tuple[Tensors, ...] = ()
     layout: str = "contiguous"
     plain: bool = True
+    drawn: Case | None = None
 
 
 def draw_state(reference: nn.Module, dtype: str, rng: np.random.Generator) -> Tensors:

@@ -28,6 +28,7 @@ class Row:
         budget: the share of the bound that was used there: 0 for equality, above 1 for a difference too large.
         worst: the index of that element; None where nothing could be compared.
         problem: what is wrong, empty if nothing is.
+        unjudged: whether the problem is that of the bound or the reference: nothing is known of the candidate's tensor.
     """
 
     pair: str
@@ -41,6 +42,7 @@ class Row:
     budget: float
     worst: tuple[int, ...] | None
     problem: str = ""
+    unjudged: bool = False
 
     @property
     def ok(self) -> bool:
@@ -49,7 +51,8 @@ class Row:
     def __str__(self) -> str:
         """One line: name, shape, greatest difference, bound, share of it, where; and the problem if there is one."""
         shape = "x".join(map(str, self.shape)) or "scalar"
-        name = f"{'ok   ' if self.ok else 'WRONG'} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape})"
+        verdict = "ok   " if self.ok else "not judged" if self.unjudged else "WRONG"
+        name = f"{verdict} {self.pair} [{self.case}] {self.dtype} {self.tensor} ({shape})"
         if self.worst is None:
             return f"{name}: {self.problem}"
         return (
@@ -165,9 +168,9 @@ def failure(pair: str, case: str, dtype: str, error: BaseException) -> Row:
     return nothing_compared(pair, case, dtype, f"raised {type(error).__name__}: {error}")
 
 
-def nothing_compared(pair: str, case: str, dtype: str, problem: str) -> Row:
-    """The row of a comparison that could not be made, and why."""
-    return Row(pair, case, "all tensors", dtype, (), math.inf, math.inf, 0.0, math.inf, None, problem)
+def nothing_compared(pair: str, case: str, dtype: str, problem: str, *, unjudged: bool = False) -> Row:
+    """The row of a comparison that could not be made, and why; `unjudged` if that is not the candidate's doing."""
+    return Row(pair, case, "all tensors", dtype, (), math.inf, math.inf, 0.0, math.inf, None, problem, unjudged)
 
 
 def _compare_tensor(
@@ -177,6 +180,9 @@ def _compare_tensor(
     problem = _incomparable(got, expected)
     if problem or got is None:
         return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem)
+    if not np.isfinite(expected).all():
+        problem = _not_finite("the reference", expected)
+        return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem, unjudged=True)
     reference, bound = expected.astype(np.float64), np.broadcast_to(bound, shape)
     with np.errstate(over="ignore"):  # an infinite share of a bound is a share above 1
         difference = np.abs(got.astype(np.float64) - reference)
@@ -185,6 +191,8 @@ def _compare_tensor(
     # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
     guarded = reference if start is None else reference - start
     problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""
+    # Outside a bound that is too wide to accept anything is outside all the same.
+    unjudged = bool(problem) and not (np.isfinite(bound).all() and budget[at] > 1)
     if not problem and budget[at] > 1:
         share = np.mean(budget > 1)
         problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"
@@ -200,6 +208,7 @@ def _compare_tensor(
         float(budget[at]),
         at,
         problem,
+        unjudged,
     )
 
 
@@ -215,11 +224,15 @@ def _incomparable(got: Array | None, expected: Array) -> str:
         return "it is the reference's own array: nothing was compared"
     if expected.size == 0:
         return "it has no elements: nothing was compared"
-    for whose, tensor in (("it", got), ("the reference", expected)):
-        if not np.isfinite(tensor).all():
-            at = [int(i) for i in np.argwhere(~np.isfinite(tensor))[0]]
-            return f"{whose} is {tensor[tuple(at)]} at {at}"
+    if not np.isfinite(got).all() and np.isfinite(expected).all():
+        return _not_finite("it", got)
     return ""
+
+
+def _not_finite(whose: str, tensor: Array) -> str:
+    """Where `tensor` is NaN or infinite first."""
+    at = [int(i) for i in np.argwhere(~np.isfinite(tensor))[0]]
+    return f"{whose} is {tensor[tuple(at)]} at {at}"
 
 
 def _untrustworthy(guarded: Array, bound: Array, dtype: str) -> str:

@@ -8,6 +8,7 @@ the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from compare.diagnosis.driving import calling, paths, vocabulary
 from compare.diagnosis.driving.gradients import Resetting, collect
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
-from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
+from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UndrivableError
 from compare.diagnosis.driving.placement import Placement
 from compare.pairs.observe import Tensors
 from compare.pairs.options import Axes
@@ -47,6 +48,7 @@ class Adapted(Module):
     Attributes:
         recovered: the parameters that it updates itself.
         exact: those of them whose gradient it shows all the same.
+        ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Adapted(Module):
         self.inputs: tuple[Any, ...] = ()
         self.cache: Any = None
         self.loss_gradient: Array | None = None
+        self.ignores_gradient = False
 
     def _method(self, given: str, usual: tuple[str, ...], what: str) -> Any:
         if self.functions is not None:
@@ -86,6 +89,8 @@ class Adapted(Module):
         kind = type(self.subject).__name__
         if given:
             raise MistoldError(f"{kind} has no method {given}")
+        if what == "backward":
+            return None
         raise UndrivableError(
             f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--{what} NAME)"
         )
@@ -126,7 +131,8 @@ class Adapted(Module):
     def _find(self) -> None:
         missing = self.placement.find()
         if missing:  # perhaps weights are made when the first input is seen
-            calling.call_forward(self.forward_call, self.inputs, self.training, self.functions)
+            with suppress(Exception):
+                calling.call_forward(self.forward_call, self.inputs, self.training, self.functions)
             missing = self.placement.find()
         if missing:
             shapes = ", ".join(f"{name} {list(self.placement.data(name).shape)}" for name in missing)
@@ -140,7 +146,7 @@ class Adapted(Module):
             return to_theirs(targets, *self.input_layout)
         if self.interface.targets == "one-hot":
             targets = np.eye(scores.shape[1], dtype=scores.dtype)[targets]
-        return targets if "N" in self.input_layout[1] else targets[0]
+        return targets if {"N", "1"} & set(self.input_layout[1]) else targets[0]
 
     def _output(self, returned: Any) -> Array:
         """The output in torch's layout; the rest of what forward returned is kept for backward."""
@@ -163,7 +169,7 @@ class Adapted(Module):
             raise UndrivableError("forward returns nothing, and no attribute is called output; name it (--output-from)")
         y = np.asarray(returned)
         if y.dtype.kind not in "fiub":
-            raise TypeError(f"forward returned {type(returned).__name__} of {y.dtype}: no array of real numbers")
+            raise ConversionError(f"forward returned {type(returned).__name__} of {y.dtype}: no array of real numbers")
         if len(self.inputs) == 2:
             return y.reshape(()) if y.size == 1 else y
         self.output_layout = self._layout_of_output(y.ndim)
@@ -174,13 +180,14 @@ class Adapted(Module):
 
     def _layout_of_output(self, ndim: int) -> tuple[str, str]:
         """Which axes an output of so many has: those of the layout if it has as many, else batch and features."""
-        theirs, batch = self.interface.output_layout or self.interface.layout, "N" in self.input_layout[1]
+        theirs, of_input = self.interface.output_layout or self.interface.layout, self.input_layout[1]
+        batch = "N" in of_input or "1" in of_input
         canonical = IMAGES.get(ndim + (not batch), "")
         if theirs and len(theirs) == ndim:
             if theirs == "N":  # one number for each image
-                return "NF", theirs
-            return ("NCHW" if set(theirs) <= set("NCHW") else canonical), theirs
-        return canonical, canonical if batch else canonical.replace("N", "")
+                return "NC", theirs
+            return ("NCHW" if {"H", "W"} & set(theirs) else canonical), theirs
+        return canonical, canonical if "N" in of_input else canonical.replace("N", "1" if batch else "")
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """The gradient of the input; None if they provide none."""
@@ -208,9 +215,12 @@ class Adapted(Module):
             return None
         grad_input = np.asarray(found.of_input)
         if grad_input.dtype.kind not in "fiub":
-            raise TypeError(f"backward gave {type(found.of_input).__name__} of {grad_input.dtype}: no real numbers")
-        if not took_gradient:
+            raise ConversionError(
+                f"backward gave {type(found.of_input).__name__} of {grad_input.dtype}: no real numbers"
+            )
+        if not took_gradient and len(self.inputs) == 2:  # a loss is where gradients begin
             grad_input = grad_input * np.asarray(grad_output, grad_input.dtype)
+        self.ignores_gradient = not took_gradient and len(self.inputs) == 1
         try:
             return from_theirs(grad_input, *reversed(self.input_layout))
         except LayoutError:

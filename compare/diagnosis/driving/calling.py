@@ -48,6 +48,8 @@ def call_backward(
         return np.asarray(_call(function, [inputs[0]], training, functions, {})) * grad_output, True
     known = dict.fromkeys(vocabulary.RATE_WORDS, RATE) | dict.fromkeys(vocabulary.CACHE_WORDS, cache)
     wanted = signatures.required_names(function)
+    if len(inputs) == 1 and _only_a_rate(function):
+        known = {}  # "eta" alone is an upstream gradient: a layer cannot do without one
     others = [name for name in wanted if vocabulary.plain(name) not in known and not _is_mode(name)]
     gradients = [name for name in others if _is_gradient(name)]
     main = gradients[0] if gradients else None
@@ -130,9 +132,17 @@ def _from_functions(functions: making.Functions, name: str) -> Any:
     return None if option is None else making.single(functions.options[option])
 
 
+def _only_a_rate(function: Callable[..., Any]) -> bool:
+    """Whether all that a function must be given is called like a learning rate, by a word that means others, too."""
+    words = [vocabulary.plain(name) for name in signatures.required_names(function)]
+    return len(words) == 1 and words[0] in vocabulary.RATE_WORDS - vocabulary.SURELY_RATE_WORDS
+
+
 def asks_for_rate(function: Callable[..., Any]) -> bool:
     """Whether a backward takes a learning rate: then it updates the weights itself."""
-    return any(vocabulary.plain(name) in vocabulary.RATE_WORDS for name in signatures.required_names(function))
+    return not _only_a_rate(function) and any(
+        vocabulary.plain(name) in vocabulary.RATE_WORDS for name in signatures.required_names(function)
+    )
 
 
 def _is_mode(name: str) -> bool:

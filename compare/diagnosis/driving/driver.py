@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from compare.diagnosis.driving.adapter import Adapted, adapt
 from compare.diagnosis.driving.candidate import Source
+from compare.diagnosis.driving.evidence import Claim, claims_of
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import LayoutError, to_theirs
 from compare.diagnosis.driving.making import Functions, Making, construct
@@ -35,6 +36,11 @@ class Driver:
         with random_state_kept():
             construct(self.source(), self._making(interface, probe))
 
+    def claims(self, interface: Interface, probe: Probe) -> tuple[Claim, ...]:
+        """What the code says about the arrays that it takes."""
+        with random_state_kept():
+            return claims_of(construct(self.source(), self._making(interface, probe)), interface.forward)
+
     def drive(self, interface: Interface, probe: Probe) -> Driven:
         """What it gives for a probe."""
         ways: dict[str, Callable[[Interface, Probe], Driven]] = {
@@ -51,6 +57,7 @@ class Driver:
                 theirs = interface.layout_of(name) or axes.torch
                 weights[name.rpartition(".")[2]] = to_theirs(probe.state[name], axes.torch, theirs)
         pair = self.compared.pair
+        built_in = {name: replace(pair.about[name], implied=(value,)) for name, value in interface.built_in.items()}
         return Making(
             {**self.compared.hints, **probe.options},
             defaults_of(pair),
@@ -58,7 +65,7 @@ class Driver:
             weights,
             pair.fixed,
             interface.size_pairs,
-            pair.about,
+            {**pair.about, **built_in},
         )
 
     def _drive_module(self, interface: Interface, probe: Probe) -> Driven:
@@ -73,7 +80,9 @@ class Driver:
             subject.require_read(self._making(interface, probe))
         for name in recovered:  # weights that it updates itself are not meant to stay as they were
             tensors.pop(f"{name} after use", None)
-        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact))
+        placed = tuple(module.placement.paths.items()) if isinstance(module, Adapted) else ()
+        ignores = isinstance(module, Adapted) and module.ignores_gradient
+        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores)
 
     def _drive_optimizer(self, interface: Interface, probe: Probe) -> Driven:
         made: list[Any] = []

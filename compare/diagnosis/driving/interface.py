@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from compare.machine.errors import UserError
 from compare.pairs.options import Axes
 
 TARGETS = ("classes", "one-hot")
-AXES = "NCHWDLF"
+AXES = "NCHWDL1"  # and F, features, which is C
 INPUT = ("input", "x", "grad_input")  # what the gradient of the input may be called
 
 
@@ -25,13 +26,14 @@ class Interface:
         parameters: what their weights are in torch: {"filters": "weight"}; a layout may follow: {"W": "weight:HWIO"}.
             A path goes into dictionaries and lists: "params['W1']", "layers[0].W".
         gradients: where the gradients are after backward: {"dW": "weight", "grads['b']": "bias", "dx": "input"}.
-        layout: the axes of the input, "NHWC" or "HWC" (one image at a time) for instance; "" is torch's "NCHW".
+        layout: the axes of the input, "NHWC", "HWC" (one image at a time) or "C1" (one column) for instance; "" is
+            torch's order, "NCHW" or "NC".
         output_layout: those of the output, where they are others.
         output_from: the attribute that holds the output, where forward returns something else.
         weight_layouts: the layouts of weights, by torch's name, where `parameters` gives none.
-        single: whether only one image at a time fits although the layout has an N (column vectors, "FN").
         size_pairs: whether sizes are passed as pairs, also where both are equal.
         targets: what a loss takes: "classes" (whole numbers) or "one-hot" rows.
+        built_in: options that have a value of their own in this code, and are no arguments of it.
     """
 
     forward: str = ""
@@ -43,15 +45,16 @@ class Interface:
     output_from: str = ""
     targets: str = ""
     weight_layouts: Mapping[str, str] = field(default_factory=dict)
-    single: bool = False
     size_pairs: bool = False
+    built_in: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("layout", "output_layout"):
-            value = getattr(self, name)
+            value = getattr(self, name).replace("F", "C")
+            object.__setattr__(self, name, value)
             if not re.fullmatch(f"[{AXES}]*", value) or len(set(value)) != len(value):
                 raise UserError(
-                    f"{name} {value!r} must be capital letters such as NCHW, NHWC, HWC, HW or NF, each of {AXES} once"
+                    f"{name} {value!r} must be letters such as NCHW, NHWC, HWC, HW, NC or C1, each of {AXES} once"
                 )
         if self.targets not in ("", *TARGETS):
             raise UserError(f"targets {self.targets!r} must be one of {', '.join(TARGETS)}")
@@ -59,7 +62,7 @@ class Interface:
     @property
     def one_at_a_time(self) -> bool:
         """Whether the code takes one image at a time."""
-        return self.single or (bool(self.layout) and "N" not in self.layout)
+        return bool(self.layout) and "N" not in self.layout
 
     def for_parameters(self, known: Mapping[str, Axes]) -> Interface:
         """The interface with torch's full names, "weight" becoming "0.weight" where there is only one.

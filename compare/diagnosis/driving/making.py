@@ -20,6 +20,10 @@ class UndrivableError(ValueError):
     """It cannot be told how to call this code; the message says what is missing and how to say it."""
 
 
+class ConversionError(ValueError):
+    """Something of theirs could not be converted to ours, or the other way: nothing is known about their code."""
+
+
 class MistoldError(ValueError):
     """Something was said about the code that is not so; the message says what is."""
 
@@ -199,8 +203,8 @@ class Making:
         }
 
     def refuse(self, unused: Iterable[str]) -> None:
-        """Raise UnsupportedError for an unused option that is not at its default."""
-        options = self.full()
+        """Raise UnsupportedError for unused options that are not at their defaults."""
+        options, missed = self.full(), list[str]()
         for option in unused:
             about, default = self._about(option), self.defaults.get(option)
             if default is None and about.default:
@@ -208,7 +212,9 @@ class Making:
             if self.fixed or options[option] in about.implied:
                 continue
             if option not in self.defaults or single(options[option]) != single(default):
-                raise UnsupportedError(f"{option}={options[option]}")
+                missed.append(f"{option}={options[option]}")
+        if missed:
+            raise UnsupportedError(", ".join(missed))
 
 
 def construct(factory: Any, making: Making) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from compare.diagnosis.driving import paths, signatures, vocabulary
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import LayoutError, from_theirs, to_theirs
-from compare.diagnosis.driving.making import Functions, MistoldError, refuse_missing
+from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, refuse_missing
 from compare.pairs.options import USUAL_AXES, Axes
 from scratch import Array, Buffer, Parameter
 
@@ -132,7 +132,7 @@ class Placement:
     def push(self) -> None:
         """Put the parameters into their code, before every forward; buffers, which are theirs to change, only once.
 
-        Raises ValueError if theirs has another shape.
+        Raises ConversionError if theirs has another shape.
         """
         for name, path in self.paths.items():
             if name in self.buffers and name in self.pushed:
@@ -141,7 +141,7 @@ class Placement:
             if there is not None and theirs.ndim <= 1 and there.size == theirs.size:
                 theirs = theirs.reshape(there.shape)
             if there is not None and there.shape != theirs.shape:
-                raise ValueError(f"{path} has shape {list(there.shape)}, {name} needs {list(theirs.shape)}")
+                raise ConversionError(f"{path} has shape {list(there.shape)}, {name} needs {list(theirs.shape)}")
             self.pushed[name] = theirs.copy()
             if there is not None and there.dtype == theirs.dtype and there.flags.writeable:
                 there[...] = theirs  # in place: other attributes may be views of it

@@ -24,6 +24,7 @@ INPUT_WORDS = {"x", "input", "inputs", "image", "images", "inp", "data", "logits
 INPUT_WORDS |= {"pred", "preds", "predicted", "yhat", "logit", "lastinput", "inputdata", "xbatch", "batch", "outputs"}
 TARGET_WORDS = {"target", "targets", "ytrue", "label", "labels", "y", "t", "true", "truth", "actual", "expected", "gt"}
 RATE_WORDS = {"lr", "learningrate", "alpha", "eta", "learnrate", "stepsize", "rate", "learningrates"}
+SURELY_RATE_WORDS = {"lr", "learningrate", "learnrate", "stepsize", "learningrates"}
 GRADIENT_WORDS = {"g", "dout", "dvalues", "delta", "error", "upstream", "dldout", "dldy", "dy", "dz", "da", "do", "dl"}
 GRADIENT_WORDS |= {"accumgrad", "gradoutput", "outputgradient", "dlossdout", "err", "outputerror", "dvalue", "outgrad"}
 OUTPUT_WORDS = {"out", "output", "outputs", "y", "z", "a", "values", "value", "l_d_out", "next", "loss_d_out"}

@@ -246,7 +246,7 @@ def _constant(c: float) -> str:
 
 def _turned(wrong: Sequence[Evidence]) -> Found:
     ndim = wrong[0].right.ndim
-    names = {4: "NCHW", 2: "NF"}.get(ndim, "")
+    names = {4: "NCHW", 2: "NC"}.get(ndim, "")
     if "weight" in wrong[0].kind:
         names = {4: "OIHW", 2: "OI"}.get(ndim, "")
     for count in range(1, ndim + 1):

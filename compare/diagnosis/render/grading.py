@@ -7,19 +7,25 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Any
 
+from compare.diagnosis.coverage import ENOUGH
 from compare.diagnosis.verdict import Diagnosis
 from compare.machine.errors import UserError
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The points for one tensor: all of them where it is right on every input, else none."""
+    """The points for one tensor: all of them where it is right on every input, else none.
+
+    Attributes:
+        judged: whether enough of it could be compared to say so.
+    """
 
     tensor: str
     points: float
     of: float
     text: str
     right: bool
+    judged: bool = True
 
 
 def read_points(text: str) -> float | dict[str, float]:
@@ -45,14 +51,18 @@ def read_points(text: str) -> float | dict[str, float]:
 def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> list[Mark]:
     """The points for every tensor; one number is shared out evenly. What is not provided has none.
 
+    Neither has that of which too little could be compared.
+
     Raises:
         UserError: for a tensor that there is not.
     """
     wrong = {kind: count for kind, _, count in diagnosis.kinds()}
-    graded = [kind for kind in (*wrong, *diagnosis.missing) if not kind.endswith("after use") and kind != "all tensors"]
+    shares_compared = diagnosis.coverage.shares
+    kinds = dict.fromkeys((*wrong, *shares_compared, *diagnosis.missing))
+    graded = [kind for kind in kinds if not kind.endswith("after use") and kind != "all tensors"]
     if not graded:
         graded = ["output"]
-    broken = bool(diagnosis.problem) or bool(wrong.get("all tensors"))
+    broken = not shares_compared or bool(wrong.get("all tensors"))
     if isinstance(points, dict):
         for name in points:
             if name not in graded and not broken:
@@ -64,17 +74,28 @@ def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: 
     found = []
     for kind, of in shares.items():
         finding = next((f for f in diagnosis.findings if kind in f.kinds), None)
-        right = kind in wrong and not wrong[kind] and not broken and not (changed and kind == "output")
+        share = shares_compared.get(kind, 1.0)
+        judged = diagnosis.outcome == "wrong" or (bool(shares_compared) and share >= ENOUGH)
+        fine = kind in wrong and not wrong[kind] and not broken and not (changed and kind == "output")
+        right = fine and share >= ENOUGH
         if right:
             text = "right on every input"
         elif finding is not None:
             text = finding.hint if hint_only else f"{finding.made} Hint: {finding.hint}"
         elif kind in diagnosis.missing:
             text = "not provided"
+        elif fine:
+            missed = ", ".join(diagnosis.coverage.missed)
+            text = f"too little of it could be compared ({share:.0%} of the kinds of input): not {missed}"
         else:
             text = diagnosis.headline(hint_only=hint_only)
-        found.append(Mark(kind, of if right else 0.0, of, text, right))
+        found.append(Mark(kind, of if right else 0.0, of, text, right, judged and not (fine and not right)))
     return found
+
+
+def _verdict(diagnosis: Diagnosis, *, hint_only: bool) -> list[str]:
+    """The headline, and what it rests on."""
+    return [diagnosis.headline(hint_only=hint_only), f"coverage: {diagnosis.coverage}"]
 
 
 def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> dict[str, Any]:
@@ -82,7 +103,7 @@ def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hin
     given = marks(diagnosis, points, hint_only=hint_only)
     return {
         "score": round(sum(mark.points for mark in given), 6),
-        "output": "\n".join([diagnosis.headline(hint_only=hint_only), *diagnosis.remarks]),
+        "output": "\n".join([*_verdict(diagnosis, hint_only=hint_only), *diagnosis.remarks]),
         "tests": [
             {
                 "name": f"{diagnosis.like}: {mark.tensor}",
@@ -97,24 +118,29 @@ def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hin
 
 
 def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
-    """JUnit's XML: one test case for each kind of tensor, skipped where it is not provided."""
+    """JUnit's XML: one test case for each kind of tensor.
+
+    It is a failure where the tensor is wrong, an error where it could not be judged, skipped where it is not provided.
+    """
     given = marks(diagnosis, 1.0, hint_only=hint_only)
-    failed = [mark for mark in given if not mark.right and mark.tensor not in diagnosis.missing]
+    there = [mark for mark in given if not mark.right and mark.tensor not in diagnosis.missing]
+    failed = [mark for mark in there if mark.judged]
     suite = ET.Element(
         "testsuite",
         name=_xml_safe(f"gradtwin: {diagnosis.candidate} like {diagnosis.like}"),
         tests=str(len(given)),
         failures=str(len(failed)),
-        errors="0",
+        errors=str(len(there) - len(failed)),
         skipped=str(sum(mark.tensor in diagnosis.missing for mark in given)),
     )
     for mark in given:
         case = ET.SubElement(suite, "testcase", classname=_xml_safe(diagnosis.candidate), name=_xml_safe(mark.tensor))
         if mark.tensor in diagnosis.missing:
             ET.SubElement(case, "skipped", message="not provided")
-        elif mark in failed:
+        elif mark in there:
             headline = _xml_safe(diagnosis.headline(hint_only=hint_only))
-            ET.SubElement(case, "failure", message=headline).text = _xml_safe(mark.text)
+            what = "failure" if mark.judged else "error"
+            ET.SubElement(case, what, message=headline).text = _xml_safe(mark.text)
     ET.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 

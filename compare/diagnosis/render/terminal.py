@@ -15,13 +15,16 @@ from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
 from scratch import Array
 
+STYLES = {"right": "bold green", "wrong": "bold red", "not_judged": "bold yellow"}
+
 
 def show(diagnosis: Diagnosis, console: Console, *, hint_only: bool = False) -> None:
     """Print a verdict; `hint_only` leaves out what the mistake is, and all expected values."""
-    style = "bold green" if diagnosis.ok else "bold red"
-    _line(console, diagnosis.headline(hint_only=hint_only), style)
+    _line(console, diagnosis.headline(hint_only=hint_only), STYLES[diagnosis.outcome])
+    for other in diagnosis.alternatives[1:]:
+        _line(console, f"  also {other}")
     for number, finding in enumerate(diagnosis.findings, 1):
-        several = len(diagnosis.findings) > 1
+        several = len(diagnosis.findings) > 1 or bool(diagnosis.alternatives)
         lead = f"  {number}. " if several else "  "
         what = listed(["no answer" if kind == RAISED else kind for kind in finding.kinds])
         where = f" (layer {finding.layer})" if finding.layer else ""
@@ -34,6 +37,7 @@ def show(diagnosis: Diagnosis, console: Console, *, hint_only: bool = False) -> 
         _line(console, f"  hint: {finding.hint}", "cyan")
     if diagnosis.example is not None and not hint_only:
         _example(diagnosis.example, console)
+    _line(console, f"  coverage: {diagnosis.coverage}")
     for remark in diagnosis.remarks:
         _line(console, f"  remark: {remark}", "yellow")
     if diagnosis.trials:

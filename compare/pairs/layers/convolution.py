@@ -15,7 +15,7 @@ from compare.pairs.bounds import sum_of_products
 from compare.pairs.by_hand import WEIGHTED, ByHand, Lesson, Results, array, terms
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
 from compare.pairs.observe import Tensors
-from compare.pairs.options import BIAS, IN_OR_OUT, KERNEL_SIZE, KERNELS, PADDING, STRIDE, VECTOR
+from compare.pairs.options import BIAS, IN_CHANNELS, KERNEL_SIZE, KERNELS, OUT_FEATURES, PADDING, STRIDE, VECTOR
 from compare.pairs.pair import IMAGE_SIZES, NO_DECISIONS, NOT_RANDOM, ONE_INPUT, LayerPair, Rng
 from scratch import Array, naive
 
@@ -126,8 +126,8 @@ CONV2D = LayerPair(
     often=5,  # it has the most ways to be configured
     weights={"weight": KERNELS, "bias": VECTOR},
     options={
-        "in_channels": IN_OR_OUT,
-        "out_channels": IN_OR_OUT,
+        "in_channels": IN_CHANNELS,
+        "out_channels": OUT_FEATURES,
         "kernel_size": KERNEL_SIZE,
         "stride": STRIDE,
         "padding": PADDING,

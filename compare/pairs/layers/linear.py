@@ -12,7 +12,7 @@ from compare.pairs.bounds import exact, sum_of_products
 from compare.pairs.by_hand import BOTH, MAPPED, WEIGHTED, ByHand, Lesson, Results, array, terms
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
 from compare.pairs.observe import Tensors
-from compare.pairs.options import BIAS, IN_OR_OUT, MATRIX, VECTOR
+from compare.pairs.options import BIAS, IN_FEATURES, MATRIX, OUT_FEATURES, VECTOR
 from compare.pairs.pair import (
     NO_DECISIONS,
     NO_OPTIONS,
@@ -100,7 +100,7 @@ LINEAR = LayerPair(
     draw=_draw,
     often=3,
     weights={"weight": MATRIX, "bias": VECTOR},
-    options={"in_features": IN_OR_OUT, "out_features": IN_OR_OUT, "bias": BIAS},
+    options={"in_features": IN_FEATURES, "out_features": OUT_FEATURES, "bias": BIAS},
     shapes=_shapes,
     products=lambda layer: layer.weight.data[0].size,
     normwise=True,

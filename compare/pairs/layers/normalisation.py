@@ -13,7 +13,7 @@ import scratch
 from compare.pairs.bounds import either_way, growth, left_alone, module_with, unit_roundoff
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
 from compare.pairs.observe import Call, Tensors, call_names
-from compare.pairs.options import IN_OR_OUT, VECTOR, Option
+from compare.pairs.options import IN_FEATURES, VECTOR, Option
 from compare.pairs.pair import IMAGE_SIZES, NO_DECISIONS, NO_PRODUCTS, NOT_RANDOM, ONE_INPUT, LayerPair, Rng
 from scratch import Array
 
@@ -203,7 +203,7 @@ BATCHNORM2D = LayerPair(
     often=1,
     weights={"weight": VECTOR, "bias": VECTOR, "running_mean": VECTOR, "running_var": VECTOR},
     options={
-        "num_features": IN_OR_OUT,
+        "num_features": IN_FEATURES,
         "eps": Option(),
         "momentum": Option(),
         "affine": Option(drops=("weight", "bias")),

@@ -1,0 +1,304 @@
+"""What somebody's code says about the arrays that it takes: one image or a batch, and in which order their axes are.
+
+Shapes come first (`readings`): what a layer of other axes gives for them has another shape, or breaks. What they leave
+open is read here: the names that a shape is unpacked into (`n, h, w, c = x.shape`), docstrings and comments
+("(batch, classes)", "one image"), the names of arguments (`image`, `y_onehot`), how the same file calls it
+(`conv.forward(images[i])`), and what other layers of the file say. None of it looks at a number that the code computes.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from compare.diagnosis.driving import vocabulary
+from compare.diagnosis.driving.making import Functions
+
+STRONG, MEDIUM, WEAK = 4, 2, 1  # their own words about the array; a name; what is said or done elsewhere in the file
+
+LETTERS = {
+    "N": "n m b bs batch batchsize nbatch nsamples numsamples samples nexamples examples num ntrain nimages numimages",
+    "C": "c ch cin nc channel channels nchannels depth d cprev ncprev ncin inchannels f k features nfeatures feature "
+    "classes nclasses numclasses dim indim",
+    "H": "h hin height nh rows row ih hprev nhprev imgheight imageheight inputheight hh r",
+    "W": "w win width nw cols col columns iw wprev nwprev imgwidth imagewidth inputwidth ww",
+}
+_LETTER_OF = {word: letter for letter, words in LETTERS.items() for word in words.split()}
+_ONE = re.compile(r"\b(one|(a )?single) (image|sample|example|input|vector|picture|column|row)\b", re.I)
+_THINGS = "(images?|samples?|examples?)"
+_BATCH = re.compile(r"\bmini-?batch(es)?\b|\bbatch(es|ed)?\b", re.I)
+_ROWS = re.compile(rf"\brows are {_THINGS}\b|\b{_THINGS} are (the )?rows\b|\b{_THINGS} (per|a) row\b", re.I)
+_COLUMNS = re.compile(r"\bcolumn[- ]?vectors?\b|\b(images|samples|examples) (are|as|in) columns\b|\bone column\b", re.I)
+_SHAPE = re.compile(r"[(\[]\s*([A-Za-z_]\w*(?:\s*[,x]\s*(?:[A-Za-z_]\w*|1|3)?)+)\s*[)\]]")
+SINGULAR = {"image", "img", "im", "sample", "vector", "vec", "pixel", "picture", "example", "xi"}
+PLURAL = {"images", "imgs", "batch", "xbatch", "samples", "examples", "minibatch", "rows", "batchx", "pictures"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the code says about its input.
+
+    Attributes:
+        reason: where it says so, in words.
+        strength: how much it counts beside others.
+        axes: their letters in order, "?" for one that is not understood; empty if only their number is known.
+        ndim: how many axes there are; 0 if that is not said.
+        batched: whether there is a batch; None if that is not said.
+        columns: whether vectors stand upright.
+        targets: what a loss is given, "classes" or "one-hot".
+    """
+
+    reason: str
+    strength: int
+    axes: str = ""
+    ndim: int = 0
+    batched: bool | None = None
+    columns: bool = False
+    targets: str = ""
+
+    def agrees(self, layout: str, targets: str = "") -> int:
+        """1 if a layout is as the claim says, -1 if it is not, 0 if the claim says nothing about it."""
+        said = []
+        if self.axes:
+            same = len(self.axes) == len(layout)
+            said.append(same and all(a in ("?", b, "1") or b == "1" for a, b in zip(self.axes, layout, strict=True)))
+        if self.ndim:
+            said.append(self.ndim == len(layout))
+        if self.batched is not None:  # a batch of one is said by its axes alone
+            said.append(("1" not in layout or layout == "C1") and self.batched is ("N" in layout))
+        if self.columns and "C" in layout and not {"H", "W"} & set(layout):
+            said.append(layout in ("CN", "C1"))
+        if self.targets and targets:
+            said.append(self.targets == targets)
+        return 0 if not said else 1 if all(said) else -1
+
+
+def claims_of(subject: Any, forward: str = "") -> tuple[Claim, ...]:
+    """Everything that the source of a class, an object or a pair of functions says; nothing where there is no source.
+
+    Args:
+        forward: the name of the forward method, where it was told.
+    """
+    function, kind = _forward_of(subject, forward)
+    if function is None:
+        return ()
+    tree, found = _tree(function), list[Claim]()
+    if tree is not None:
+        found += _unpacked(tree)
+        if not found and kind is not None:
+            found += [claim for method in _helpers(kind, tree) for claim in _unpacked(method)][:1]
+        found += _arguments(tree)
+    found += _words(function, kind)
+    found += _held(subject)
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    whole = None if module is None else _tree(module)
+    if whole is not None and tree is not None:
+        found += _usage(whole, tree.name, kind.__name__ if kind is not None else "")
+        if not any(claim.batched is not None or claim.axes for claim in found):
+            found += _siblings(whole, kind.__name__ if kind is not None else tree.name)
+    return tuple(found)
+
+
+def _forward_of(subject: Any, forward: str) -> tuple[Any, type | None]:
+    """The forward function, and the class that it belongs to."""
+    if isinstance(subject, Functions):
+        return subject.forward_function, None
+    kind = subject if isinstance(subject, type) else type(subject)
+    for name in (forward,) if forward else vocabulary.FORWARD:
+        if callable(getattr(kind, name, None)):
+            return getattr(kind, name), kind
+    return None, kind
+
+
+def _tree(thing: Any) -> Any:
+    """The syntax tree of a function (its definition) or a module; None where there is no source."""
+    try:
+        source = textwrap.dedent(inspect.getsource(thing))
+        tree = ast.parse(source)
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    if inspect.ismodule(thing):
+        return tree
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
+
+
+def _own_arguments(function: ast.FunctionDef) -> list[str]:
+    return [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
+
+
+def _helpers(kind: type, forward: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
+    """The methods of the class that forward calls."""
+    for name in sorted(_methods_called(forward)):
+        method = getattr(kind, name, None)
+        tree = _tree(method) if inspect.isfunction(method) else None
+        if tree is not None:
+            yield tree
+
+
+def _methods_called(function: ast.FunctionDef) -> set[str]:
+    """The names of what is called as self.name(...)."""
+    functions = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return {f.attr for f in functions if isinstance(f, ast.Attribute) and ast.unparse(f.value) == "self"}
+
+
+def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
+    """`n, c, h, w = x.shape` in a function whose first argument is x, or is kept as self.x."""
+    own = _own_arguments(function)
+    if not own:
+        return
+    given = {own[0]}
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign):
+            continue
+        if isinstance(node.value, ast.Name) and node.value.id in given:
+            given |= {ast.unparse(target) for target in node.targets}
+        shape = _shape_of(node.value)
+        if shape in given and isinstance(node.targets[0], ast.Tuple):
+            names = [ast.unparse(name) for name in node.targets[0].elts]
+            if not any(name.startswith("*") for name in names):
+                axes = _letters(names)
+                words = f"{', '.join(names)} = {ast.unparse(node.value)}"
+                yield Claim(words, STRONG, axes if axes.strip("?") else "", len(names), _batched(axes))
+                return
+
+
+def _shape_of(node: ast.AST) -> str:
+    """What `node` is the shape of: `x.shape` or `np.shape(x)`; empty if of nothing."""
+    if isinstance(node, ast.Attribute) and node.attr == "shape":
+        return ast.unparse(node.value)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.shape", "numpy.shape") and node.args:
+        return ast.unparse(node.args[0])
+    return ""
+
+
+def _letters(names: list[str]) -> str:
+    """The letters of axes that are called so, each once; "?" for what is not understood."""
+    found = ""
+    for name in names:
+        letter = "1" if name == "1" else _LETTER_OF.get(vocabulary.plain(name), "?")
+        found += "?" if letter in found and letter != "1" else letter
+    return found
+
+
+def _batched(axes: str) -> bool | None:
+    """Whether there is a batch among the axes; None where that cannot be told."""
+    return True if "N" in axes else None if "?" in axes or not axes else False
+
+
+def _arguments(function: ast.FunctionDef) -> Iterator[Claim]:
+    """The names and annotations of forward's arguments: `image`, `x_batch`, `y_onehot`."""
+    own = _own_arguments(function)
+    word = vocabulary.plain(own[0]) if own else ""
+    if word in SINGULAR:
+        yield Claim(f"its argument is called {own[0]}", WEAK, batched=False)
+    elif word in PLURAL:
+        yield Claim(f"its argument is called {own[0]}", WEAK, batched=True)
+    for name in own[1:2]:
+        if re.search(r"one_?hot|^(Y|T)_?(oh|hot)$", name, re.I):
+            yield Claim(f"its argument is called {name}", STRONG, targets="one-hot")
+        elif vocabulary.plain(name) in ("labels", "classes", "index", "indices", "idx", "targetindices"):
+            yield Claim(f"its argument is called {name}", WEAK, targets="classes")
+    for argument in function.args.args:
+        if own and argument.arg == own[0] and argument.annotation is not None:
+            for axes in re.findall(r"['\"]([\w ,]+)['\"]", ast.unparse(argument.annotation)):
+                letters = _letters(re.split(r"[ ,]+", axes.strip()))
+                if "?" not in letters:
+                    yield Claim(f"its argument is annotated {axes!r}", STRONG, letters, batched=_batched(letters))
+
+
+def _words(function: Any, kind: type | None) -> Iterator[Claim]:
+    """Docstrings and comments about the input."""
+    texts = [inspect.getdoc(function) or "", (vars(kind).get("__doc__") if kind is not None else "") or ""]
+    with suppress(OSError, TypeError):
+        texts.append("\n".join(re.findall(r"#\s*(.*)", inspect.getsource(function))))
+    for number, text in enumerate(texts):
+        described = _SHAPE.findall(text) if number < 2 else []  # comments give the shapes of all kinds of arrays
+        shapes = (re.split(r"\s*[,x]\s*", found.strip(" ,")) for found in described)
+        known = [axes for names in shapes if "?" not in (axes := _letters(names)) and len(axes) > 0]
+        if known:
+            yield Claim(f"it is described as ({', '.join(known[0])})", STRONG, known[0], batched=_batched(known[0]))
+        elif _ROWS.search(text):
+            yield Claim("it is described as taking images as rows", STRONG, "NC", batched=True)
+        elif _BATCH.search(text):
+            yield Claim("it is described as taking batches", MEDIUM, batched=True)
+        elif _ONE.search(text):
+            yield Claim("it is described as taking one at a time", MEDIUM, batched=False)
+        if _COLUMNS.search(text):
+            yield Claim("it is described as taking columns", MEDIUM, columns=True)
+        if re.search(r"one[- _]?hot", text, re.I):
+            yield Claim("it is described as one-hot", MEDIUM, targets="one-hot")
+
+
+def _held(subject: Any) -> Iterator[Claim]:
+    """A bias that is a column says that vectors stand upright."""
+    for name, value in getattr(subject, "__dict__", {}).items():
+        shape: tuple[int, ...] = getattr(value, "shape", ())
+        if vocabulary.plain(name) in vocabulary.BIAS_WORDS and len(shape) == 2 and shape[1] == 1 < shape[0]:
+            yield Claim(f"its {name} is a column", MEDIUM, columns=True)
+
+
+def _usage(module: ast.Module, method: str, owner: str) -> Iterator[Claim]:
+    """How the file calls it, outside the class itself: `layer.forward(x[i])`, or with an item of a loop."""
+    for function, loops in _calls(module, owner):
+        name = function.func.attr if isinstance(function.func, ast.Attribute) else ast.unparse(function.func)
+        if name != method or not function.args:
+            continue
+        batched = _is_batch(function.args[0], loops)
+        if batched is not None:
+            words = " ".join(ast.unparse(function).split())
+            yield Claim(f"the file calls it so: {words[:60]}", WEAK, batched=batched)
+            return
+
+
+Loops = tuple[ast.For, ...]
+
+
+def _calls(node: ast.AST, owner: str, loops: Loops = ()) -> Iterator[tuple[ast.Call, Loops]]:
+    """Every call in a file, with the loops around it, but for those of the class itself."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef) and child.name == owner:
+            continue
+        if isinstance(child, ast.Call):
+            yield child, loops
+        yield from _calls(child, owner, (*loops, child) if isinstance(child, ast.For) else loops)
+
+
+def _is_batch(given: ast.expr, loops: Loops) -> bool | None:
+    """Whether an argument is a batch, by how it is written; None if that cannot be told."""
+    if isinstance(given, ast.Subscript):
+        parts = given.slice.elts if isinstance(given.slice, ast.Tuple) else [given.slice]
+        if isinstance(parts[0], ast.Slice):
+            return True
+        word = vocabulary.plain(ast.unparse(parts[0]))
+        return None if word in ("batch", "idx", "indices", "mask", "perm") else False
+    if not isinstance(given, ast.Name):
+        return None
+    word = vocabulary.plain(given.id)
+    if word in PLURAL or "batch" in word:
+        return True
+    for loop in loops:
+        if given.id in {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}:
+            over = vocabulary.plain(ast.unparse(loop.iter))
+            return True if "batch" in over or "loader" in over else False if over[:3] in ("zip", "enu") else None
+    return False if word in SINGULAR else None
+
+
+def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
+    """Whether other layers of the file take batches, by how they unpack their inputs."""
+    for node in module.body:
+        if not isinstance(node, ast.ClassDef) or node.name == own:
+            continue
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and method.name in vocabulary.FORWARD:
+                for claim in _unpacked(method):
+                    if claim.batched is not None:
+                        words = f"{node.name} in the same file has {claim.reason}"
+                        yield Claim(words, WEAK, batched=claim.batched)
+                        return

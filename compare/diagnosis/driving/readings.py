@@ -1,0 +1,342 @@
+"""How somebody's code is to be read: the orders of axes, one image at a time, one-hot targets, (in, out) weights.
+
+A reading is chosen by evidence, never because the numbers then agree: first by shapes, since under another reading code
+breaks or gives another shape; then by what the code says about itself (`evidence`); and where nothing speaks for
+another, the natural one holds: a batch, in torch's order. Where that turns out wrong, `other_readings` tells which
+others the shapes allow, so that the verdict can name the one under which the code is right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from compare.diagnosis.driving.evidence import MEDIUM, Claim
+from compare.diagnosis.driving.interface import TARGETS, Interface
+from compare.diagnosis.driving.layouts import IMAGES
+from compare.diagnosis.driving.sandbox import Outcome, Session
+from compare.diagnosis.fitting import Fit, Fitter
+from compare.diagnosis.likeness import Likeness, defaults_of, one_channel, one_image, only_with
+from compare.machine.errors import UserError
+from compare.pairs.options import Axes
+from compare.pairs.probe import Probe
+
+# The natural one first.
+IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
+ROW_LAYOUTS = (("", ""), ("CN", ""), ("C", ""))
+# Too near to a batch to be told by shapes: read so only where the code says it, or where it is right so and wrong else.
+ALSO_IMAGES = (("1CHW", ""), ("1HWC", ""))
+ALSO_ROWS = (("C1", ""), ("1C", ""))
+UNDRIVABLE = ("UndrivableError", "LayoutError", "ConversionError")
+
+
+class NotJudgedError(Exception):
+    """Nothing can be said about this code; the message says why, and what to add."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read the code.
+
+    Attributes:
+        compared: what it is compared with, in cases that the reading allows.
+        interface: how it is driven.
+        weights: where its weights are, by torch's names.
+        support: how much the code says for it.
+        against: whether the code's own words speak against it.
+    """
+
+    compared: Likeness
+    interface: Interface
+    weights: tuple[tuple[str, str], ...] = ()
+    support: int = 0
+    against: bool = False
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was found out.
+
+    Attributes:
+        reading: the one that is judged.
+        remarks: what was found out, in words.
+        gaps: what cannot be compared, in words.
+        claims: what the code says about itself.
+    """
+
+    reading: Reading
+    remarks: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads a candidate by driving it in `session`.
+
+    Attributes:
+        name: what the candidate is called.
+        seed: draws the inputs.
+    """
+
+    session: Session
+    name: str
+    seed: int
+
+    def read(self, compared: Likeness, interface: Interface) -> Read:
+        """Find the reading that is judged.
+
+        Raises:
+            NotJudgedError: if the code cannot be driven at all.
+            UserError: if something that was said about it is not so.
+        """
+        if not next(compared.pair.examined(self.seed)).calls:  # an optimizer: there are no axes to be found out
+            outcome = self.session("drive", interface, next(compared.pair.examined(self.seed)))
+            if outcome.error in ("UndrivableError", "MistoldError"):
+                raise self._undrivable(outcome)
+            return Read(Reading(compared, interface))
+        undrivable: Outcome | None = None
+        likely: Read | None = None
+        for assumed, known, gap in self._assumed(compared, interface):
+            claims = self._claims(assumed, known)
+            try:
+                fits, reading, failed = self._first_fitting(assumed, known, claims)
+            except NotJudgedError:
+                if undrivable is None and likely is None:
+                    raise
+                break  # what was found out first says more
+            undrivable = undrivable or failed
+            if reading is None:
+                continue
+            found = Read(reading, tuple(_in_words(reading, interface, claims)), (gap,) if gap else (), claims)
+            if fits:
+                return found
+            likely = likely or found
+        if likely is None:
+            assert undrivable is not None
+            raise self._undrivable(undrivable)
+        return likely
+
+    def _undrivable(self, outcome: Outcome) -> Exception:
+        text = outcome.problem.partition("Error: ")[2]
+        kind = UserError if outcome.error == "MistoldError" else NotJudgedError
+        return kind(text if text.startswith(self.name) else f"{self.name}: {text}")
+
+    def _assumed(self, compared: Likeness, interface: Interface) -> Iterator[tuple[Likeness, Interface, str]]:
+        """What the code may be like: as asked; with a kernel of its own; without the bias that much code has not.
+
+        Each with what is not compared then, in words.
+        """
+        defaults, about = defaults_of(compared.pair), compared.pair.about
+        try:
+            self._first_supported(compared, interface)
+        except NotJudgedError as refused:
+            own = [name for name, option in about.items() if option.usual and f"({name}=" in str(refused)]
+            if not own:
+                raise
+            for value in about[own[0]].usual:
+                known = replace(interface, built_in={**interface.built_in, own[0]: value})
+                yield only_with(compared, own[0], value), known, f"other values of {own[0]} than its own, {value}"
+            return
+        yield compared, interface, ""
+        for option in about:
+            if about[option].often_dropped and option in defaults:
+                known = replace(interface, built_in={**interface.built_in, option: False})
+                yield only_with(compared, option, False), known, f"{option} (it has none)"
+
+    def _claims(self, compared: Likeness, interface: Interface) -> tuple[Claim, ...]:
+        try:
+            probe = self._first_supported(compared, interface)
+        except NotJudgedError:
+            return ()
+        return self.session("claims", interface, probe).value or ()
+
+    def _first_supported(self, compared: Likeness, interface: Interface) -> Probe:
+        """The first probe that the candidate can be made for, its options left at their defaults where that helps.
+
+        The first case of every pair has axes of different lengths, so that shapes tell them apart.
+
+        Raises:
+            NotJudgedError: if there is none.
+        """
+        tried: set[str] = set()
+        refused = ""
+        fitter = Fitter(compared.pair, defaults_of(compared.pair))
+        for probe in compared.pair.examined(self.seed):
+            if (key := str(probe.options)) in tried:
+                continue
+            tried.add(key)
+            outcome = self.session("construct", interface, probe)
+            if outcome.error not in ("UnsupportedError", "TypeError"):
+                return probe
+            refused = refused or outcome.problem.removeprefix("raised ").removeprefix("UnsupportedError: ")
+            plain = fitter.redrawn(probe, Fit(plain=unsupported(outcome)))
+            if plain is not None and self.session("construct", interface, plain).error == "":
+                return plain
+        raise NotJudgedError(
+            f"{self.name}: cannot be made like any case of {compared.pair.name} ({refused}); write the call out, "
+            'FILE.py:"Class(1, 8)", and what it is then like, "Conv2d(1, 8, 3)" for instance'
+        )
+
+    def _first_fitting(
+        self, compared: Likeness, interface: Interface, claims: Sequence[Claim]
+    ) -> tuple[bool, Reading | None, Outcome | None]:
+        """The first reading whose output has the right shape, else the first that can be driven; and which it is."""
+        likely: Reading | None = None
+        undrivable: Outcome | None = None
+        for reading, probe in self._ways(compared, interface, claims):
+            outcome, taken = self._driven(reading, probe)
+            if outcome.fatal:
+                return True, reading, None
+            if outcome.error == "MistoldError":
+                raise self._undrivable(outcome)
+            if outcome.error in UNDRIVABLE:
+                undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
+                continue
+            if _has_right_shape(reading.compared, taken, outcome):
+                return True, replace(reading, weights=outcome.value.placed), None
+            likely = likely or reading
+        if likely is None and undrivable is None:
+            raise UserError(f"{self.name}: {compared.pair.name} has no case with a single image")
+        return False, likely, undrivable
+
+    def _driven(self, reading: Reading, probe: Probe) -> tuple[Outcome, Probe]:
+        """What became of a probe, or where it gives no output, of one drawn to fit what the code takes."""
+        outcome = self.session("drive", reading.interface, probe)
+        if outcome.value is not None or outcome.fatal or outcome.error in (*UNDRIVABLE, "MistoldError"):
+            return outcome, probe
+        pair = reading.compared.pair
+        fitter = Fitter(pair, {**defaults_of(pair), **reading.compared.hints})
+        for fit, redrawn in fitter.again(probe) if outcome.refused else fitter.milder(probe):
+            if fit.one_image or fit.one_channel:
+                continue
+            again = self.session("drive", reading.interface, redrawn)
+            if again.value is not None:
+                return again, redrawn
+        return outcome, probe
+
+    def _ways(
+        self, compared: Likeness, interface: Interface, claims: Sequence[Claim], *, also: bool = False
+    ) -> Iterator[tuple[Reading, Probe]]:
+        """Each reading with the probe that it is tried on: what the code says first, then the most natural first.
+
+        Args:
+            also: whether those are among them which shapes cannot tell from a batch, though the code does not say so.
+        """
+
+        @cache
+        def cases(one: bool, plain: bool) -> tuple[Likeness, Probe] | None:
+            found: Likeness | None = compared
+            if plain:
+                found = one_channel(compared)
+            if one and found is not None:
+                found = one_image(found)
+            return None if found is None else (found, self._first_supported(found, interface))
+
+        together = self._first_supported(compared, interface)
+        ways = list(variants(interface, together, compared.axes(together.state)))
+        support = {id(way): _support(way, together, claims) for way in ways}
+        spoken_for = [way for way in ways if support[id(way)] > 0 or way.layout not in _ALSO or interface.layout]
+        for way in sorted(ways if also else spoken_for, key=lambda way: -support[id(way)]):
+            given = cases(way.one_at_a_time, bool(way.layout) and "C" not in way.layout)
+            if given is not None:
+                yield Reading(given[0], way, (), support[id(way)]), given[1]
+
+    def other_readings(self, read: Read, compared: Likeness, interface: Interface) -> Iterator[Reading]:
+        """Other readings that the shapes allow.
+
+        Args:
+            compared, interface: as they were given to `read`.
+        """
+        chosen = read.reading
+        for assumed, known, gap in self._assumed(compared, interface):
+            if ((gap,) if gap else ()) != read.gaps:
+                continue
+            for reading, probe in self._ways(assumed, known, read.claims, also=True):
+                if reading.interface == chosen.interface:
+                    continue
+                outcome, taken = self._driven(reading, probe)
+                if _has_right_shape(reading.compared, taken, outcome):
+                    against = reading.support <= chosen.support - 2 * MEDIUM
+                    yield replace(reading, weights=outcome.value.placed, against=against)
+
+
+_ALSO = {layout for layout, _ in (*ALSO_IMAGES, *ALSO_ROWS)}
+
+
+def _has_right_shape(compared: Likeness, probe: Probe, outcome: Outcome) -> bool:
+    """Whether there is an output, of the shape that the reference's has."""
+    if outcome.value is None:
+        return False
+    got = outcome.value.tensors
+    right = compared.pair.expected(probe, got)
+    name = next(name for name in right if name.startswith(("output", "logits")))
+    return name in got and got[name].shape == right[name].shape
+
+
+def unsupported(outcome: Outcome) -> tuple[str, ...]:
+    """The options that the candidate's constructor cannot express, by what became of trying."""
+    return tuple(re.findall(r"(\w+)=", outcome.problem)) if outcome.error == "UnsupportedError" else ()
+
+
+def _support(way: Interface, probe: Probe, claims: Sequence[Claim]) -> int:
+    """How much the code says for a reading."""
+    layout = way.layout or IMAGES.get(probe.calls[0].inputs[0].ndim, "")
+    return sum(claim.strength * claim.agrees(layout, way.targets) for claim in claims)
+
+
+def variants(interface: Interface, probe: Probe, axes: Mapping[str, Axes]) -> Iterator[Interface]:
+    """The interface as it is, then with other orders of axes wherever none was given."""
+    first = probe.calls[0].inputs[0]
+    layouts: tuple[tuple[str, str], ...]
+    layouts = (*IMAGE_LAYOUTS, *ALSO_IMAGES) if first.ndim == 4 else (*ROW_LAYOUTS, *ALSO_ROWS)
+    if interface.layout or interface.output_layout:
+        layouts = ((interface.layout, interface.output_layout),)
+    targets = TARGETS if len(probe.calls[0].inputs) > 1 and not interface.targets else (interface.targets,)
+    ways: list[dict[Axes, str]] = [{}]
+    for kind in sorted({kind for kind in axes.values() if kind.others}, key=lambda kind: len(kind.torch)):
+        ways = [way | {kind: layout} for layout in ("", *kind.others) for way in ways]
+    for (layout, output_layout), way, target in itertools.product(layouts, ways, targets):
+        yield replace(
+            interface,
+            layout=layout,
+            output_layout=output_layout,
+            targets=target,
+            weight_layouts={name: way[kind] for name, kind in axes.items() if way.get(kind)},
+        )
+
+
+def _in_words(found: Reading, given: Interface, claims: Sequence[Claim]) -> Iterator[str]:
+    """What was found out, and what says so."""
+    own, said = found.interface, []
+    if own.layout and not given.layout:
+        said.append(f"inputs as {own.layout}" + (", one at a time" if own.one_at_a_time else ""))
+    if own.output_layout and not given.output_layout:
+        said.append(f"outputs as {own.output_layout}")
+    said += [f"{name} as {layout}" for name, layout in own.weight_layouts.items()]
+    if own.targets == "one-hot" and not given.targets:
+        said.append("targets as one-hot rows")
+    if said:
+        spoken = [claim.reason for claim in claims if claim.agrees(own.layout, own.targets) > 0]
+        yield f"it takes {', '.join(said)}" + (f" ({spoken[0]})" if spoken and found.support > 0 else "")
+
+
+def takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
+    """Whether (2, 2) does the same as 2; where no size differs from the other, or 2 does not work either, it may."""
+    two_sided = {option for option, about in compared.pair.about.items() if about.two_sided}
+    equal = [p for p in probes if two_sided & p.options.keys() and not has_pairs(p)]
+    if compared.pair.fixed or not equal or not any(has_pairs(probe) for probe in probes):
+        return True
+    for probe in equal:
+        one = session("drive", interface, probe)
+        if one.value is not None:
+            return session("drive", replace(interface, size_pairs=True), probe).value is not None
+    return True
+
+
+def has_pairs(probe: Probe) -> bool:
+    """Whether an option has two different sizes."""
+    return any(isinstance(value, tuple) and len(set(value)) > 1 for value in probe.options.values())
