@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -116,7 +118,8 @@ def _judged(
     read = reader.read(compared, interface)
     result = _examined(session, read.reading, read, name, seed, with_example=with_example)
     if result.outcome == "wrong" and not any(trial.fatal for trial in result.trials):
-        others = reader.other_readings(read, compared, interface)
+        breaks = any(trial.got is None for trial in result.trials)
+        others = reader.other_readings(read, compared, interface, one=breaks)
         found = itertools.islice(_alternatives(session, read, others, name, seed), ALTERNATIVES)
         result = replace(result, alternatives=tuple(found))
     return result
@@ -182,9 +185,9 @@ def _alternative(natural: Reading, other: Reading, axes: int) -> Alternative:
         judged.append("targets as classes")
         words.append("one-hot targets")
     for weight, layout in other.interface.weight_layouts.items():
-        path = dict(other.weights).get(weight, weight).removeprefix("arguments['").removesuffix("']")
+        path = re.sub(r"^arguments\['(\w+)'\]$", r"\1", dict(other.weights).get(weight, weight))
         option.setdefault("parameters", {})[path] = f"{weight}:{layout}"
-        flags.append(f"--param {path}={weight}:{layout}")
+        flags.append(f"--param {shlex.quote(f'{path}={weight}:{layout}')}")
         judged.append(f"{weight} in torch's order")
         words.append(f"{weight} as {layout}")
     return Alternative(" and ".join(judged), " and ".join(words), option, " ".join(flags), other.against)

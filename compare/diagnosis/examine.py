@@ -192,8 +192,8 @@ def _not_provided(trials: Sequence[Trial], missing: Sequence[str]) -> list[str]:
 def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, lenient: bool) -> str:
     """Why nothing can be said at all; empty if something can."""
     if not any(trial.rows for trial in trials):
-        return f"nothing was compared: {refused[0].words} is not taken" if refused else "nothing was compared"
-    if lenient and all(trial.got is None for trial in trials):
+        return f"it refuses every input: it {refused[0].words}" if refused else "nothing was compared"
+    if lenient and not any(trial.got is not None or trial.in_backward for trial in trials):
         first = trials[0]
         return (
             f"there is no output on any input: it {first.problem}, first on [{first.probe.case}]; "

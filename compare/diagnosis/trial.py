@@ -50,7 +50,7 @@ class Trial:
         rows: one for every tensor that was compared.
         missing: the tensors that the candidate does not provide.
         notes: what else was noticed.
-        error, refused, fatal: of the outcome that has no tensors, see `Outcome`.
+        error, refused, in_backward, fatal: of the outcome that has no tensors, see `Outcome`.
         updated, ignores_gradient: see `Driven`.
         unjudged: what could not be judged, because the bound or the reference is no number that allows it.
     """
@@ -65,6 +65,7 @@ class Trial:
     notes: tuple[str, ...] = ()
     error: str = ""
     refused: bool = False
+    in_backward: bool = False
     fatal: bool = False
     updated: tuple[str, ...] = ()
     ignores_gradient: bool = False
@@ -122,6 +123,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
             notes=outcome.notes,
             error=outcome.error,
             refused=outcome.refused,
+            in_backward=outcome.in_backward,
             fatal=outcome.fatal,
         )
     driven: Driven = outcome.value

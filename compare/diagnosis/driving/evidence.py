@@ -15,7 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compare.diagnosis.driving import vocabulary
@@ -53,6 +53,7 @@ class Claim:
         batched: whether there is a batch; None if that is not said.
         columns: whether vectors stand upright.
         targets: what a loss is given, "classes" or "one-hot".
+        weights: the order of the axes of its weights, "IO" or "OIHW".
     """
 
     reason: str
@@ -62,9 +63,10 @@ class Claim:
     batched: bool | None = None
     columns: bool = False
     targets: str = ""
+    weights: str = ""
 
-    def agrees(self, layout: str, targets: str = "") -> int:
-        """1 if a layout is as the claim says, -1 if it is not, 0 if the claim says nothing about it."""
+    def agrees(self, layout: str, targets: str = "", weights: str = "") -> int:
+        """1 if a reading is as the claim says, -1 if it is not, 0 if the claim says nothing about it."""
         said = []
         if self.axes:
             same = len(self.axes) == len(layout)
@@ -77,6 +79,8 @@ class Claim:
             said.append(layout in ("CN", "C1"))
         if self.targets and targets:
             said.append(self.targets == targets)
+        if self.weights and weights:
+            said.append(self.weights == weights)
         return 0 if not said else 1 if all(said) else -1
 
 
@@ -95,6 +99,8 @@ def claims_of(subject: Any, forward: str = "") -> tuple[Claim, ...]:
         if not found and kind is not None:
             found += [claim for method in _helpers(kind, tree) for claim in _unpacked(method)][:1]
         found += _arguments(tree)
+    if kind is not None:
+        found += _weights(kind)
     found += _words(function, kind)
     found += _held(subject)
     module = sys.modules.get(getattr(function, "__module__", ""))
@@ -157,7 +163,7 @@ def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
     for node in ast.walk(function):
         if not isinstance(node, ast.Assign):
             continue
-        if isinstance(node.value, ast.Name) and node.value.id in given:
+        if _same_axes(node.value) in given:
             given |= {ast.unparse(target) for target in node.targets}
         shape = _shape_of(node.value)
         if shape in given and isinstance(node.targets[0], ast.Tuple):
@@ -167,6 +173,19 @@ def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
                 words = f"{', '.join(names)} = {ast.unparse(node.value)}"
                 yield Claim(words, STRONG, axes if axes.strip("?") else "", len(names), _batched(axes))
                 return
+
+
+# Functions and methods that leave the number and the order of the axes as they are.
+_KEEPING = {"pad", "array", "asarray", "ascontiguousarray", "asfortranarray", "astype", "copy", "float64", "float32"}
+
+
+def _same_axes(node: ast.AST) -> str:
+    """What has the axes that `node` has: x of `x`, of `np.pad(x, 1)` and of `x.astype(float)`; empty if nothing has."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _KEEPING:
+        module = ast.unparse(node.func.value) in ("np", "numpy")
+        inner = (node.args[0] if node.args else None) if module else node.func.value
+        return "" if inner is None else _same_axes(inner)
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
 
 
 def _shape_of(node: ast.AST) -> str:
@@ -291,14 +310,42 @@ def _is_batch(given: ast.expr, loops: Loops) -> bool | None:
 
 
 def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
-    """Whether other layers of the file take batches, by how they unpack their inputs."""
+    """Whether the other layers of the file take batches, by how they unpack their inputs, if they agree."""
+    found: list[Claim] = []
     for node in module.body:
-        if not isinstance(node, ast.ClassDef) or node.name == own:
+        if isinstance(node, ast.ClassDef) and node.name != own:
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name in vocabulary.FORWARD:
+                    claims = [claim for claim in _unpacked(method) if claim.batched is not None]
+                    found += [replace(claim, reason=f"{node.name} beside it has {claim.reason}") for claim in claims]
+    if len({claim.batched for claim in found}) == 1:
+        yield Claim(found[0].reason, WEAK, batched=found[0].batched)
+
+
+_SIDES = {"in_channels": "I", "in_features": "I", "out_channels": "O", "out_features": "O", "kernel_size": "K"}
+_SIDES |= {"kernel_height": "K", "kernel_width": "K"}
+
+
+def _weights(kind: type) -> Iterator[Claim]:
+    """The order of the axes of weights, by the names of the sizes that they are made with: randn(n_in, n_out)."""
+    tree = _tree(vars(kind).get("__init__"))
+    for name, value in _assigned(tree) if tree is not None else ():
+        if not {vocabulary.plain(word) for word in re.findall(r"\w+", name)} & vocabulary.WEIGHT_WORDS:
             continue
-        for method in node.body:
-            if isinstance(method, ast.FunctionDef) and method.name in vocabulary.FORWARD:
-                for claim in _unpacked(method):
-                    if claim.batched is not None:
-                        words = f"{node.name} in the same file has {claim.reason}"
-                        yield Claim(words, WEAK, batched=claim.batched)
-                        return
+        for inner in ast.walk(value):
+            sizes = inner.args if isinstance(inner, ast.Call) else inner.elts if isinstance(inner, ast.Tuple) else []
+            names = [ast.unparse(size).removeprefix("self.") for size in sizes]
+            letters = "".join(_SIDES.get(vocabulary.option_of(name, {*_SIDES}) or "", "") for name in names)
+            order = letters.replace("KK", "HW")
+            if sorted(order) in (sorted("IO"), sorted("OIHW")):
+                yield Claim(f"its weights are made as ({', '.join(names)})", STRONG, weights=order)
+                return
+
+
+def _assigned(function: ast.FunctionDef) -> Iterator[tuple[str, ast.expr]]:
+    """What is assigned in a function, by its name or its key: `self.W = ...`, `self.params = {"W": ...}`."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            yield ast.unparse(node.targets[0]), node.value
+        elif isinstance(node, ast.Dict):
+            yield from ((ast.unparse(key), value) for key, value in zip(node.keys, node.values, strict=True) if key)

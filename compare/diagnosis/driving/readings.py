@@ -93,8 +93,9 @@ class Reader:
             NotJudgedError: if the code cannot be driven at all.
             UserError: if something that was said about it is not so.
         """
-        if not next(compared.pair.examined(self.seed)).calls:  # an optimizer: there are no axes to be found out
-            outcome = self.session("drive", interface, next(compared.pair.examined(self.seed)))
+        first = next(compared.pair.examined(self.seed))
+        if not first.calls:  # an optimizer: there are no axes to be found out
+            outcome = self.session("drive", interface, first)
             if outcome.error in ("UndrivableError", "MistoldError"):
                 raise self._undrivable(outcome)
             return Read(Reading(compared, interface))
@@ -237,26 +238,29 @@ class Reader:
             return None if found is None else (found, self._first_supported(found, interface))
 
         together = self._first_supported(compared, interface)
-        ways = list(variants(interface, together, compared.axes(together.state)))
-        support = {id(way): _support(way, together, claims) for way in ways}
+        axes = compared.axes(together.state)
+        ways = list(variants(interface, together, axes))
+        support = {id(way): _support(way, together, axes, claims) for way in ways}
         spoken_for = [way for way in ways if support[id(way)] > 0 or way.layout not in _ALSO or interface.layout]
         for way in sorted(ways if also else spoken_for, key=lambda way: -support[id(way)]):
             given = cases(way.one_at_a_time, bool(way.layout) and "C" not in way.layout)
             if given is not None:
                 yield Reading(given[0], way, (), support[id(way)]), given[1]
 
-    def other_readings(self, read: Read, compared: Likeness, interface: Interface) -> Iterator[Reading]:
+    def other_readings(self, read: Read, compared: Likeness, interface: Interface, *, one: bool) -> Iterator[Reading]:
         """Other readings that the shapes allow.
 
         Args:
             compared, interface: as they were given to `read`.
+            one: whether batches of one are among them, for code that breaks on larger ones; on code that does not,
+                nothing would be seen of what it does to a batch.
         """
         chosen = read.reading
         for assumed, known, gap in self._assumed(compared, interface):
             if ((gap,) if gap else ()) != read.gaps:
                 continue
             for reading, probe in self._ways(assumed, known, read.claims, also=True):
-                if reading.interface == chosen.interface:
+                if reading.interface == chosen.interface or (not one and reading.interface.layout[:1] == "1"):
                     continue
                 outcome, taken = self._driven(reading, probe)
                 if _has_right_shape(reading.compared, taken, outcome):
@@ -282,10 +286,12 @@ def unsupported(outcome: Outcome) -> tuple[str, ...]:
     return tuple(re.findall(r"(\w+)=", outcome.problem)) if outcome.error == "UnsupportedError" else ()
 
 
-def _support(way: Interface, probe: Probe, claims: Sequence[Claim]) -> int:
+def _support(way: Interface, probe: Probe, axes: Mapping[str, Axes], claims: Sequence[Claim]) -> int:
     """How much the code says for a reading."""
     layout = way.layout or IMAGES.get(probe.calls[0].inputs[0].ndim, "")
-    return sum(claim.strength * claim.agrees(layout, way.targets) for claim in claims)
+    kernels = [way.layout_of(name) or kind.torch for name, kind in axes.items() if kind.others]
+    weights = kernels[0] if len(kernels) == 1 else ""
+    return sum(claim.strength * claim.agrees(layout, way.targets, weights) for claim in claims)
 
 
 def variants(interface: Interface, probe: Probe, axes: Mapping[str, Axes]) -> Iterator[Interface]:
@@ -320,7 +326,8 @@ def _in_words(found: Reading, given: Interface, claims: Sequence[Claim]) -> Iter
     if own.targets == "one-hot" and not given.targets:
         said.append("targets as one-hot rows")
     if said:
-        spoken = [claim.reason for claim in claims if claim.agrees(own.layout, own.targets) > 0]
+        weights = next(iter(own.weight_layouts.values()), "")
+        spoken = [claim.reason for claim in claims if claim.agrees(own.layout, own.targets, weights) > 0]
         yield f"it takes {', '.join(said)}" + (f" ({spoken[0]})" if spoken and found.support > 0 else "")
 
 

@@ -21,7 +21,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import IO, Any, Self
 
@@ -59,6 +59,7 @@ class Outcome:
         problem: why there is no value, in one line; empty if there is one.
         error: the name of the exception's class, empty if it was none.
         refused: whether their own `raise` or `assert` ended it: a refusal of these arguments rather than a breakdown.
+        in_backward: whether it ended in their backward, after there was an output.
         notes: what else happened: something printed, random state changed, warnings.
         fatal: further requests would end in the same way: the process is gone, or has no memory left.
     """
@@ -67,6 +68,7 @@ class Outcome:
     problem: str = ""
     error: str = ""
     refused: bool = False
+    in_backward: bool = False
     notes: tuple[str, ...] = ()
     fatal: bool = False
 
@@ -195,15 +197,22 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome
     random.seed(next(_counter))
     np.random.seed(next(_counter))  # noqa: NPY002
     before = _random_state()
+    outcome = Outcome()
     with warnings.catch_warnings(record=True) as heard, _captured() as printed:
         warnings.simplefilter("always")
         try:
-            value, problem, error, refused = function(*arguments), "", "", False
+            outcome = Outcome(function(*arguments))
         except MemoryError:
-            value, problem, error, refused = None, "asked for more memory than the limit allows", "MemoryError", False
+            # Asking for all memory again and again would take its time.
+            outcome = Outcome(problem="asked for more memory than the limit allows", error="MemoryError", fatal=True)
         except BaseException as raised:
-            value, problem, error = None, _in_one_line(raised), type(raised).__name__
-            refused = _own_raise(raised)
+            in_backward = getattr(raised, "in_backward", False)
+            outcome = Outcome(
+                problem=_in_one_line(raised),
+                error=type(raised).__name__,
+                refused=_own_raise(raised),
+                in_backward=in_backward,
+            )
     notes = []
     text = printed()
     if text:
@@ -212,8 +221,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome
     if _random_state() != before:
         notes.append("it changes the global random state")
     notes += sorted({f"it warns: {w.category.__name__}: {_cut(str(w.message), 80)}" for w in heard})
-    # Asking for all memory again and again would take its time.
-    return Outcome(value, problem, error, refused, tuple(notes), fatal=error == "MemoryError")
+    return replace(outcome, notes=tuple(notes))
 
 
 @contextlib.contextmanager
