@@ -20,6 +20,7 @@ from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.examine import examine
 from compare.diagnosis.fitting import ONE_NUMBER, Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness, one_image
+from compare.diagnosis.training_step import with_step
 from compare.diagnosis.trial import try_probe
 from compare.diagnosis.verdict import Alternative, Diagnosis
 from compare.machine.conditions import direct_convolutions, equal_threads
@@ -76,6 +77,8 @@ def diagnose(
         session.serve("drive", driver.drive)
         session.serve("construct", driver.construct)
         session.serve("claims", driver.claims)
+        session.serve("methods", driver.methods)
+        session.serve("step", driver.step)
         ours = session("strict")
         remarks = () if session.isolated else ("it runs in this process, without limits: there is no fork here",)
         if ours.value is None:  # the file cannot be imported, or has no such thing
@@ -117,6 +120,8 @@ def _judged(
     interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
     read = reader.read(compared, interface)
     result = _examined(session, read.reading, read, name, seed, with_example=with_example)
+    if result.outcome == "right":
+        return with_step(session, read.reading, result, seed)
     if result.outcome == "wrong" and not any(trial.fatal for trial in result.trials):
         breaks = any(trial.got is None for trial in result.trials)
         others = reader.other_readings(read, compared, interface, one=breaks)

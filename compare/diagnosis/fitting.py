@@ -66,14 +66,14 @@ class Fit:
             options[name] = implied[0] if implied else defaults[name]
         if self.one_number:
             options = {name: max(value) if isinstance(value, tuple) else value for name, value in options.items()}
-        count, channels, *sides = case.shape if len(case.shape) > 1 else (1, *case.shape)
-        if len(sides) == 2:
+        count, *rest = case.shape
+        if len(rest) == 3:
             full = {**defaults, **options}
             given = [_both(full.get(name), fallback) for name, fallback in (("kernel_size", 1), ("padding", 0))]
             strides = _both(full.get("stride") or full.get("kernel_size"), 1)
-            sides = [self.side(n, given[0][i], strides[i], given[1][i]) for i, n in enumerate(sides)]
-            sides = [max(sides)] * 2 if self.square else sides
-        found = replace(case, shape=(1 if self.one_image else count, channels, *sides), options=options)
+            sides = [self.side(n, given[0][i], strides[i], given[1][i]) for i, n in enumerate(rest[1:])]
+            rest[1:] = [max(sides)] * 2 if self.square else sides
+        found = replace(case, shape=(1 if self.one_image else count, *rest), options=options)
         return pair.with_one_channel(found) if self.one_channel else found
 
 

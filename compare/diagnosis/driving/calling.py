@@ -19,6 +19,18 @@ def call_forward(
 
     Raises making.UndrivableError if it asks for something unknown.
     """
+    return _call(function, _in_their_order(function, inputs), training, functions, {})
+
+
+def call_step(function: Callable[..., Any], inputs: tuple[Any, ...], training: bool) -> Any:
+    """Call their training step with the input and the targets, and the learning rate `RATE` if it asks for one."""
+    return _call(
+        function, _in_their_order(function, inputs), training, None, dict.fromkeys(vocabulary.RATE_WORDS, RATE)
+    )
+
+
+def _in_their_order(function: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Any]:
+    """The inputs; scores and targets exchanged where the names of the arguments say so."""
     main = list(inputs)
     wanted = signatures.required_names(function)
     plain_words = [vocabulary.plain(name) for name in wanted]
@@ -29,7 +41,7 @@ def call_forward(
             and second in vocabulary.INPUT_WORDS - vocabulary.TARGET_WORDS
         ):
             main.reverse()
-    return _call(function, main, training, functions, {})
+    return main
 
 
 def call_backward(

@@ -17,7 +17,8 @@ from compare.diagnosis.driving.layouts import LayoutError, to_theirs
 from compare.diagnosis.driving.making import Functions, Making, construct
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.driving.sandbox import random_state_kept
-from compare.diagnosis.likeness import Likeness, defaults_of
+from compare.diagnosis.driving.steps import AdaptedStep, step_method, update_methods
+from compare.diagnosis.likeness import Likeness, defaults_of, with_loss
 from compare.diagnosis.trial import Driven
 from compare.pairs.observe import Tensors
 from compare.pairs.probe import Probe
@@ -67,6 +68,25 @@ class Driver:
             interface.size_pairs,
             {**pair.about, **built_in},
         )
+
+    def methods(self, interface: Interface, probe: Probe) -> tuple[str, tuple[str, ...]]:
+        """The names of its training step, and of what else updates its weights."""
+        with random_state_kept():
+            subject = construct(self.source(), self._making(interface, probe))
+        return step_method(subject), update_methods(subject)
+
+    def step(self, interface: Interface, probe: Probe) -> Driven:
+        """What its training step does for a probe of the network with its loss."""
+        compared = with_loss(self.compared)
+        assert compared is not None
+        with random_state_kept():
+            subject = construct(self.source(), self._making(interface, probe))
+        pair = compared.pair
+        axes = compared.axes(probe.state)
+        module = AdaptedStep(subject, interface, probe.state, pair.buffers(), axes)
+        tensors = pair.drive(lambda **_: module, probe)
+        changed = {name: array for name, array in tensors.items() if "grad_" in name and "after use" not in name}
+        return Driven(_plain(changed), tuple(module.recovered), tuple(module.recovered))
 
     def _drive_module(self, interface: Interface, probe: Probe) -> Driven:
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon

@@ -1,0 +1,78 @@
+"""Somebody's network with a training step of its own: `train_step(x, y)`, which changes the weights itself.
+
+The step is presented as a module like any other: its forward is the step, and the gradients are what became of the
+weights. What it returns, a loss or an accuracy, is not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from compare.diagnosis.driving import calling, signatures, vocabulary
+from compare.diagnosis.driving.adapter import Adapted
+from compare.diagnosis.driving.making import Functions, UndrivableError
+from scratch import Array
+
+# What changes weights, by the words in its name.
+_STEP = re.compile(r"^_?(train|fit|learn|optimi[sz]e)(_?(step|batch|one_?batch|on_?batch|one_?step))?$|^step$", re.I)
+UPDATES = {"update", "updateparams", "updateparameters", "updateweights", "applygradients", "sgdstep", "optimizerstep"}
+
+
+def step_method(subject: Any) -> str:
+    """The method that trains a network on inputs and targets; empty if there is none.
+
+    >>> class Net:
+    ...     def train(self, mode=True): ...
+    ...     def train_step(self, x, y, lr): ...
+    >>> step_method(Net())
+    'train_step'
+    """
+    for name in dir(subject):
+        if _STEP.match(name) and callable(getattr(subject, name)):
+            words = [vocabulary.plain(word) for word in signatures.required_names(getattr(subject, name))]
+            if len([word for word in words if word not in vocabulary.RATE_WORDS]) == 2:
+                return name
+    return ""
+
+
+def update_methods(subject: Any) -> tuple[str, ...]:
+    """Methods that update the weights, which nothing here calls."""
+    if isinstance(subject, Functions):
+        return ()
+    return tuple(
+        name for name in dir(subject) if vocabulary.plain(name) in UPDATES and callable(getattr(subject, name))
+    )
+
+
+class AdaptedStep(Adapted):
+    """Drives the training step of a network: `forward(x, classes)`, then `backward` tells how the weights changed."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.method = step_method(self.subject)
+        self.forward_call = self._step
+
+    def _step(self, x: Array, targets: Array) -> float:
+        method = getattr(self.subject, self.method)
+        asked = {vocabulary.plain(name) for name in signatures.argument_names(method)} & vocabulary.RATE_WORDS
+        if not (self._sets_rate() or asked):
+            raise UndrivableError("its learning rate is neither an argument nor an attribute: call it lr")
+        calling.call_step(method, (x, targets), self.training)
+        return 0.0
+
+    def forward(self, *inputs: Array) -> Array:
+        super().forward(*inputs)
+        return np.zeros(())
+
+    def backward(self, grad_output: Array | float = 1.0) -> Any:
+        del grad_output
+        for name, parameter in self.placement.parameters.items():
+            change = self.placement.update_of(name, calling.RATE)
+            change = np.zeros_like(self.placement.pushed[name]) if change is None else change
+            parameter.accumulate_grad(self.placement.canonical(name, change).copy())
+            self.recovered.add(name)
+        return None
+        self.placement.read_back(self.recovered)
