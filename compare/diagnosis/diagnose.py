@@ -13,6 +13,7 @@ from typing import Any
 from compare.diagnosis.coverage import Refusal
 from compare.diagnosis.driving.candidate import name_of, source_of
 from compare.diagnosis.driving.driver import Driver
+from compare.diagnosis.driving.evidence import input_shape_of
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import batch_in_words
 from compare.diagnosis.driving.readings import NotJudgedError, Read, Reader, Reading, has_pairs, takes_pairs
@@ -24,6 +25,7 @@ from compare.diagnosis.training_step import with_step
 from compare.diagnosis.trial import try_probe
 from compare.diagnosis.verdict import Alternative, Diagnosis
 from compare.machine.conditions import direct_convolutions, equal_threads
+from compare.machine.errors import UserError
 from scratch import Module, Optimizer
 
 ALTERNATIVES = 2  # so many readings under which it is right are looked for
@@ -72,26 +74,27 @@ def diagnose(
     compared = likeness(like, input_shape)
     source, limits, name = source_of(candidate), Limits(seconds, memory), name_of(candidate)
     with equal_threads(1), direct_convolutions(), Session(limits) as session:
-        session.serve("strict", lambda: _is_ours(source()))
-        driver = Driver(source, compared)
-        session.serve("drive", driver.drive)
-        session.serve("construct", driver.construct)
-        session.serve("claims", driver.claims)
-        session.serve("methods", driver.methods)
-        session.serve("step", driver.step)
-        ours = session("strict")
+        session.serve("look", lambda: _look(source()))
+        _serve(session, Driver(source, compared))
+        seen = session("look")
         remarks = () if session.isolated else ("it runs in this process, without limits: there is no fork here",)
-        if ours.value is None:  # the file cannot be imported, or has no such thing
-            problem = f"{name}: {ours.problem.removeprefix('raised TargetError: ')}"
-            return _not_judged(name, compared, problem, (*remarks, *ours.notes))
-        if ours.value:
+        if seen.value is None:  # the file cannot be imported, or has no such thing
+            problem = f"{name}: {seen.problem.removeprefix('raised TargetError: ')}"
+            return _not_judged(name, compared, problem, (*remarks, *seen.notes))
+        ours, own_shape = seen.value
+        gap = ""
+        if own_shape and input_shape is None and compared.pair.fixed and not ours:
+            compared = _for_its_size(like, own_shape) or compared
+            _serve(session, Driver(source, compared))
+            gap = f"inputs of other sizes than {'x'.join(map(str, own_shape))}, which it is made for"
+        if ours:
             compared = (one_image(compared) if interface.one_at_a_time else None) or compared
             probes = list(compared.pair.examined(seed))
             answer = functools.partial(session, "drive", interface)
             result = examine(compared, name, answer, probes, with_example=with_example)
         else:
             try:
-                result = _judged(session, compared, interface, name, seed, with_example=with_example)
+                result = _judged(session, compared, interface, name, seed, gap, with_example=with_example)
             except NotJudgedError as why:
                 return _not_judged(name, compared, str(why), remarks)
     return replace(result, remarks=(*remarks, *result.remarks))
@@ -101,6 +104,28 @@ def _not_judged(name: str, compared: Likeness, problem: str, remarks: tuple[str,
     return Diagnosis(name, compared.pair.name, (), (), None, (), remarks, problem)
 
 
+def _serve(session: Session, driver: Driver) -> None:
+    for function in (driver.drive, driver.construct, driver.claims, driver.methods, driver.step):
+        session.serve(function.__name__, function)
+
+
+def _for_its_size(like: Any, own_shape: tuple[int, ...]) -> Likeness | None:
+    """The likeness with inputs of the size that an object was made for, channels first or last; None if none fits."""
+    *sides, channels = own_shape
+    for shape in (own_shape, (channels, *sides), (1, *own_shape)):
+        try:
+            return likeness(like, shape)
+        except UserError:
+            continue
+    return None
+
+
+def _look(subject: Any) -> tuple[bool, tuple[int, ...]]:
+    """Whether it follows our own interface; and the shape of one input, where an object keeps the one it is made for."""
+    made = subject() if isinstance(subject, functools.partial) else subject
+    return _is_ours(made), () if isinstance(made, type) else input_shape_of(made)
+
+
 def _is_ours(subject: Any) -> bool:
     """Whether it follows the interface of `scratch`, and is held to all of its conventions."""
     kind = subject if isinstance(subject, type) else type(subject)
@@ -108,9 +133,9 @@ def _is_ours(subject: Any) -> bool:
 
 
 def _judged(
-    session: Session, compared: Likeness, interface: Interface, name: str, seed: int, *, with_example: bool
+    session: Session, compared: Likeness, interface: Interface, name: str, seed: int, gap: str, *, with_example: bool
 ) -> Diagnosis:
-    """The verdict on code that was not written for this.
+    """The verdict on code that was not written for this; `gap` is what is known not to be compared.
 
     Raises:
         NotJudgedError: if it cannot be driven at all.
@@ -119,6 +144,7 @@ def _judged(
     reader = Reader(session, name, seed)
     interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
     read = reader.read(compared, interface)
+    read = replace(read, gaps=(*read.gaps, gap)) if gap else read
     result = _examined(session, read.reading, read, name, seed, with_example=with_example)
     if result.outcome == "right":
         return with_step(session, read.reading, result, seed)

@@ -151,6 +151,7 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
         targets=targets,
         random=pair.random if pair else None,
         normwise=pair.normwise if pair else True,
+        wider=pair.wider if pair else None,
         fixed=True,
         unseen=_unseen(module),
     )

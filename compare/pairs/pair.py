@@ -118,6 +118,10 @@ class Pair(ABC):
         """How far each element may be off; `got` as above."""
         return self._bounds(probe, got) if self.is_random else dict(self._known(self._bounds, probe))
 
+    def wider_bounds(self, probe: Probe) -> Tensors | None:
+        """How far each element may be off in code that is right and less accurate; None where there is no such way."""
+        return None
+
     def _known(self, compute: Callable[[Probe, Tensors | None], Tensors], probe: Probe) -> Tensors:
         """What is the same for every candidate, computed once; read-only."""
         known, key = _KNOWN.setdefault(probe, {}), (compute.__name__, self)
@@ -264,7 +268,7 @@ class Decisions(ABC):
 
 def image_shapes(_: nn.Module) -> list[Shape]:
     """Input shapes for what takes images, or rows, of any size."""
-    return [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), *((2, 3, *size) for size in IMAGE_SIZES), (4, 6), (1, 3)]
+    return [(3, 2, 5, 4), (2, 3, 8, 6), (1, 1, 4, 4), *((2, 3, *size) for size in IMAGE_SIZES), (4, 6), (1, 3)]
 
 
 def row_shapes(_: nn.Module) -> list[Shape]:
@@ -293,6 +297,7 @@ class LayerPair(Pair):
         lesson: what the lesson shows of it.
         normwise: whether algorithms other than the definition (FFT, Winograd) are right too, whose errors are as large
             in small elements as in large ones.
+        wider: how far right ones may differ that are written in another, less accurate way.
         fixed: whether it has one configuration only, that of a given torch module.
         unseen: options of torch's, left at their defaults, that matter only for inputs which no case has.
         lacks: why a field is not there.
@@ -315,6 +320,7 @@ class LayerPair(Pair):
     products: Callable[[Any], int] | None = None
     lesson: Lesson | None = None
     normwise: bool = False
+    wider: Bound | None = None
     fixed: bool = False
     unseen: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -367,6 +373,9 @@ class LayerPair(Pair):
 
     def _bounds(self, probe: Probe, got: Tensors | None) -> Tensors:
         return self.rule(self._chosen(probe, got), probe.calls, probe.dtype)
+
+    def wider_bounds(self, probe: Probe) -> Tensors | None:
+        return None if self.wider is None else self.wider(self.reference(probe), probe.calls, probe.dtype)
 
     def drive(self, make: Make, probe: Probe, got: Tensors | None = None) -> Tensors:
         with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives

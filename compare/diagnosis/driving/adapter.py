@@ -78,11 +78,13 @@ class Adapted(Module):
         self.cache: Any = None
         self.loss_gradient: Array | None = None
         self.ignores_gradient = False
+        self.scalar = True  # a loss of one number, of whatever shape theirs is
 
     def _method(self, given: str, usual: tuple[str, ...], what: str) -> Any:
         if self.functions is not None:
             return self.functions.forward_function if what == "forward" else self.functions.backward_function
-        for name in (given,) if given else usual:
+        alike = [] if given else vocabulary.methods_like(what, dir(self.subject))
+        for name in (given,) if given else (*usual, *alike):
             method = getattr(self.subject, name, None)
             if callable(method):
                 return method
@@ -109,7 +111,8 @@ class Adapted(Module):
         if callable(switch) and callable(getattr(self.subject, "eval", None)):
             switch()
         for name, value in list(getattr(self.subject, "__dict__", {}).items()):
-            if vocabulary.plain(name) in vocabulary.MODE_WORDS and isinstance(value, bool | str):
+            switch_like = isinstance(value, bool) or (isinstance(value, str) and value.lower() in vocabulary.MODES)
+            if vocabulary.plain(name) in vocabulary.MODE_WORDS and switch_like:
                 setattr(self.subject, name, mode if isinstance(value, bool) else "train" if mode else "test")
         if self.functions is not None:
             self.functions.settings["mode"] = "train" if mode else "test"
@@ -133,7 +136,7 @@ class Adapted(Module):
         if missing:  # perhaps weights are made when the first input is seen
             with suppress(Exception):
                 calling.call_forward(self.forward_call, self.inputs, self.training, self.functions)
-            missing = self.placement.find()
+            missing = self.placement.find(self.inputs)
         if missing:
             shapes = ", ".join(f"{name} {list(self.placement.data(name).shape)}" for name in missing)
             arrays = () if self.functions is not None else paths.arrays(self.subject)
@@ -145,7 +148,7 @@ class Adapted(Module):
         if targets.ndim == scores.ndim:
             return to_theirs(targets, *self.input_layout)
         if self.interface.targets == "one-hot":
-            targets = np.eye(scores.shape[1], dtype=scores.dtype)[targets]
+            return to_theirs(np.eye(scores.shape[1], dtype=scores.dtype)[targets], *self.input_layout)
         return targets if {"N", "1"} & set(self.input_layout[1]) else targets[0]
 
     def _output(self, returned: Any) -> Array:
@@ -171,7 +174,7 @@ class Adapted(Module):
         if y.dtype.kind not in "fiub":
             raise ConversionError(f"forward returned {type(returned).__name__} of {y.dtype}: no array of real numbers")
         if len(self.inputs) == 2:
-            return y.reshape(()) if y.size == 1 else y
+            return y.reshape(()) if y.size == 1 and self.scalar else y
         self.output_layout = self._layout_of_output(y.ndim)
         try:
             return from_theirs(y, *reversed(self.output_layout))
@@ -184,9 +187,10 @@ class Adapted(Module):
         batch = "N" in of_input or "1" in of_input
         canonical = IMAGES.get(ndim + (not batch), "")
         if theirs and len(theirs) == ndim:
-            if theirs == "N":  # one number for each image
+            if set(theirs) <= set("NC1"):  # "N": one number for each image
                 return "NC", theirs
-            return ("NCHW" if {"H", "W"} & set(theirs) else canonical), theirs
+            images = {"H", "W"} & set(theirs) and set(theirs) <= set("NCHW1")
+            return ("NCHW" if images else canonical), theirs
         return canonical, canonical if "N" in of_input else canonical.replace("N", "1" if batch else "")
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:

@@ -64,6 +64,9 @@ def call_backward(
         known = {}  # "eta" alone is an upstream gradient: a layer cannot do without one
     others = [name for name in wanted if vocabulary.plain(name) not in known and not _is_mode(name)]
     gradients = [name for name in others if _is_gradient(name)]
+    if not others and len(inputs) > 1:  # a loss may have its upstream gradient as an option
+        gradients = [name for name in signatures.argument_names(function) if _is_gradient(name)]
+        others = gradients[:1]
     main = gradients[0] if gradients else None
     if main is None:
         unknown = [
@@ -113,7 +116,7 @@ def _call(
         optional = parameter.default is not parameter.empty
         if word in known:
             value = known[word]
-        elif _is_mode(name) and (optional or not waiting):
+        elif _is_mode(name, parameter.default) and (optional or not waiting):
             value = _mode(name, parameter.default, training)
         elif functions is not None and _from_functions(functions, name) is not None:
             value = _from_functions(functions, name)
@@ -146,8 +149,9 @@ def _from_functions(functions: making.Functions, name: str) -> Any:
 
 def _only_a_rate(function: Callable[..., Any]) -> bool:
     """Whether all that a function must be given is called like a learning rate, by a word that means others, too."""
-    words = [vocabulary.plain(name) for name in signatures.required_names(function)]
-    return len(words) == 1 and words[0] in vocabulary.RATE_WORDS - vocabulary.SURELY_RATE_WORDS
+    given = [signatures.parameters(function)[name] for name in signatures.required_names(function)]
+    words = [vocabulary.plain(argument.name) for argument in given if argument.default is argument.empty]
+    return len(words) == len(given) == 1 and words[0] in vocabulary.RATE_WORDS - vocabulary.SURELY_RATE_WORDS
 
 
 def asks_for_rate(function: Callable[..., Any]) -> bool:
@@ -157,8 +161,10 @@ def asks_for_rate(function: Callable[..., Any]) -> bool:
     )
 
 
-def _is_mode(name: str) -> bool:
-    return vocabulary.plain(name) in vocabulary.MODE_WORDS
+def _is_mode(name: str, default: Any = None) -> bool:
+    """Whether an argument says if this is training; `mode="max"` is about something else."""
+    about = not isinstance(default, str) or default.lower() in vocabulary.MODES
+    return about and vocabulary.plain(name) in vocabulary.MODE_WORDS
 
 
 def _mode(name: str, default: Any, training: bool) -> Any:

@@ -93,6 +93,8 @@ class Driver:
             subject = construct(self.source(), self._making(interface, probe))
         pair, axes = self.compared.pair, self.compared.axes(probe.state)
         module = adapt(subject, interface, probe.state, pair.buffers(), probe.dtype, axes)
+        if isinstance(module, Adapted):
+            module.scalar = all(call.grad_output.ndim == 0 for call in probe.calls)
         tensors = pair.drive(lambda **_: module, probe)
         recovered = module.recovered if isinstance(module, Adapted) else set()
         exact = module.exact if isinstance(module, Adapted) else set()

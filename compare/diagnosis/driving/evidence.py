@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from compare.diagnosis.driving import vocabulary
 from compare.diagnosis.driving.making import Functions
@@ -33,10 +33,10 @@ LETTERS = {
 _LETTER_OF = {word: letter for letter, words in LETTERS.items() for word in words.split()}
 _ONE = re.compile(r"\b(one|(a )?single) (image|sample|example|input|vector|picture|column|row)\b", re.I)
 _THINGS = "(images?|samples?|examples?)"
-_BATCH = re.compile(r"\bmini-?batch(es)?\b|\bbatch(es|ed)?\b", re.I)
+_BATCH = re.compile(r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bwithout a )\b(mini-?batch(es)?|batch(es|ed)?)\b", re.I)
 _ROWS = re.compile(rf"\brows are {_THINGS}\b|\b{_THINGS} are (the )?rows\b|\b{_THINGS} (per|a) row\b", re.I)
 _COLUMNS = re.compile(r"\bcolumn[- ]?vectors?\b|\b(images|samples|examples) (are|as|in) columns\b|\bone column\b", re.I)
-_SHAPE = re.compile(r"[(\[]\s*([A-Za-z_]\w*(?:\s*[,x]\s*(?:[A-Za-z_]\w*|1|3)?)+)\s*[)\]]")
+_SHAPE = re.compile(r"[(\[]\s*([A-Za-z_][\w ]*(?:\s*(?:,| x )\s*(?:[A-Za-z_][\w ]*|1|3)?)+)\s*[)\]]")
 SINGULAR = {"image", "img", "im", "sample", "vector", "vec", "pixel", "picture", "example", "xi"}
 PLURAL = {"images", "imgs", "batch", "xbatch", "samples", "examples", "minibatch", "rows", "batchx", "pictures"}
 
@@ -70,7 +70,7 @@ class Claim:
         said = []
         if self.axes:
             same = len(self.axes) == len(layout)
-            said.append(same and all(a in ("?", b, "1") or b == "1" for a, b in zip(self.axes, layout, strict=True)))
+            said.append(same and all(a in ("?", b) or b == "1" for a, b in zip(self.axes, layout, strict=True)))
         if self.ndim:
             said.append(self.ndim == len(layout))
         if self.batched is not None:  # a batch of one is said by its axes alone
@@ -141,17 +141,18 @@ def _own_arguments(function: ast.FunctionDef) -> list[str]:
 
 def _helpers(kind: type, forward: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
     """The methods of the class that forward calls."""
-    for name in sorted(_methods_called(forward)):
+    for name in sorted(_methods_called(forward, *_own_arguments(forward)[:1])):
         method = getattr(kind, name, None)
         tree = _tree(method) if inspect.isfunction(method) else None
         if tree is not None:
             yield tree
 
 
-def _methods_called(function: ast.FunctionDef) -> set[str]:
-    """The names of what is called as self.name(...)."""
-    functions = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return {f.attr for f in functions if isinstance(f, ast.Attribute) and ast.unparse(f.value) == "self"}
+def _methods_called(function: ast.FunctionDef, given: str = "") -> set[str]:
+    """The names of what is called as self.name(x), x being the argument `given`, or what it is kept as."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    own = [call.func for call in calls if call.args and _same_axes(call.args[0]) in (given, f"self.{given}")]
+    return {f.attr for f in own if isinstance(f, ast.Attribute) and ast.unparse(f.value) == "self"}
 
 
 def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
@@ -160,16 +161,15 @@ def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
     if not own:
         return
     given = {own[0]}
-    for node in ast.walk(function):
-        if not isinstance(node, ast.Assign):
-            continue
-        if _same_axes(node.value) in given:
-            given |= {ast.unparse(target) for target in node.targets}
+    assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    for node in sorted(assignments, key=lambda node: node.lineno):
+        targets = {ast.unparse(target) for target in node.targets}
+        given = given | targets if _same_axes(node.value) in given else given - targets
         shape = _shape_of(node.value)
         if shape in given and isinstance(node.targets[0], ast.Tuple):
             names = [ast.unparse(name) for name in node.targets[0].elts]
             if not any(name.startswith("*") for name in names):
-                axes = _letters(names)
+                axes = _letters([name.removeprefix("self.") for name in names])
                 words = f"{', '.join(names)} = {ast.unparse(node.value)}"
                 yield Claim(words, STRONG, axes if axes.strip("?") else "", len(names), _batched(axes))
                 return
@@ -201,14 +201,20 @@ def _letters(names: list[str]) -> str:
     """The letters of axes that are called so, each once; "?" for what is not understood."""
     found = ""
     for name in names:
-        letter = "1" if name == "1" else _LETTER_OF.get(vocabulary.plain(name), "?")
+        letter = "1" if name == "1" else _letter(name)
         found += "?" if letter in found and letter != "1" else letter
     return found
 
 
+def _letter(name: str) -> str:
+    """The letter of an axis of this name, or of this description: "number of classes", "m examples"."""
+    words = [vocabulary.plain(word) for word in (name, *name.split()) if word not in ("number", "of", "the", "no")]
+    return next((_LETTER_OF[word] for word in words if word in _LETTER_OF), "?")
+
+
 def _batched(axes: str) -> bool | None:
-    """Whether there is a batch among the axes; None where that cannot be told."""
-    return True if "N" in axes else None if "?" in axes or not axes else False
+    """Whether there is a batch among the axes; None where that cannot be told, or a 1 among them tells it better."""
+    return True if "N" in axes else None if {"?", "1"} & set(axes) or not axes else False
 
 
 def _arguments(function: ast.FunctionDef) -> Iterator[Claim]:
@@ -239,7 +245,7 @@ def _words(function: Any, kind: type | None) -> Iterator[Claim]:
         texts.append("\n".join(re.findall(r"#\s*(.*)", inspect.getsource(function))))
     for number, text in enumerate(texts):
         described = _SHAPE.findall(text) if number < 2 else []  # comments give the shapes of all kinds of arrays
-        shapes = (re.split(r"\s*[,x]\s*", found.strip(" ,")) for found in described)
+        shapes = (re.split(r"\s*,\s*|\s+x\s+", found.strip(" ,")) for found in described)
         known = [axes for names in shapes if "?" not in (axes := _letters(names)) and len(axes) > 0]
         if known:
             yield Claim(f"it is described as ({', '.join(known[0])})", STRONG, known[0], batched=_batched(known[0]))
@@ -293,10 +299,10 @@ def _is_batch(given: ast.expr, loops: Loops) -> bool | None:
     """Whether an argument is a batch, by how it is written; None if that cannot be told."""
     if isinstance(given, ast.Subscript):
         parts = given.slice.elts if isinstance(given.slice, ast.Tuple) else [given.slice]
-        if isinstance(parts[0], ast.Slice):
+        first = ast.unparse(parts[0])
+        if isinstance(parts[0], ast.Slice) or first in ("None", "np.newaxis"):
             return True
-        word = vocabulary.plain(ast.unparse(parts[0]))
-        return None if word in ("batch", "idx", "indices", "mask", "perm") else False
+        return None if first == "..." or re.search("batch|idx|indices|mask|perm", vocabulary.plain(first)) else False
     if not isinstance(given, ast.Name):
         return None
     word = vocabulary.plain(given.id)
@@ -320,26 +326,50 @@ def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
                     found += [replace(claim, reason=f"{node.name} beside it has {claim.reason}") for claim in claims]
     if len({claim.batched for claim in found}) == 1:
         yield Claim(found[0].reason, WEAK, batched=found[0].batched)
+    for node in module.body:
+        if isinstance(node, ast.ClassDef) and node.name != own:
+            made = (item for part in node.body if isinstance(part, ast.FunctionDef) for item in _assigned(part))
+            if any(_is_column(name, value) for name, value in made):
+                yield Claim(f"the bias of {node.name} beside it is a column", MEDIUM, columns=True)
+                return
 
 
-_SIDES = {"in_channels": "I", "in_features": "I", "out_channels": "O", "out_features": "O", "kernel_size": "K"}
-_SIDES |= {"kernel_height": "K", "kernel_width": "K"}
+def _is_column(name: str, value: ast.expr) -> bool:
+    """Whether what is assigned is a bias of shape (n, 1)."""
+    if not {vocabulary.plain(word) for word in re.findall(r"\w+", name)} & vocabulary.BIAS_WORDS:
+        return False
+    sizes = [node.args if isinstance(node, ast.Call) else node.elts for node in ast.walk(value) if _has_parts(node)]
+    return any(len(parts) == 2 and ast.unparse(parts[1]) == "1" != ast.unparse(parts[0]) for parts in sizes)
+
+
+def _has_parts(node: ast.AST) -> TypeGuard[ast.Call | ast.Tuple]:
+    return isinstance(node, ast.Call | ast.Tuple)
+
+
+# By kind of layer: "n_in" is the word for an option of both.
+_SIDES = (
+    {"in_features": "I", "out_features": "O"},
+    {"in_channels": "I", "out_channels": "O", "kernel_size": "K", "kernel_height": "K", "kernel_width": "K"},
+)
 
 
 def _weights(kind: type) -> Iterator[Claim]:
     """The order of the axes of weights, by the names of the sizes that they are made with: randn(n_in, n_out)."""
-    tree = _tree(vars(kind).get("__init__"))
-    for name, value in _assigned(tree) if tree is not None else ():
+    trees = [
+        tree for method in vars(kind).values() if inspect.isfunction(method) if (tree := _tree(method)) is not None
+    ]
+    for name, value in (assigned for tree in trees for assigned in _assigned(tree)):
         if not {vocabulary.plain(word) for word in re.findall(r"\w+", name)} & vocabulary.WEIGHT_WORDS:
             continue
         for inner in ast.walk(value):
             sizes = inner.args if isinstance(inner, ast.Call) else inner.elts if isinstance(inner, ast.Tuple) else []
             names = [ast.unparse(size).removeprefix("self.") for size in sizes]
-            letters = "".join(_SIDES.get(vocabulary.option_of(name, {*_SIDES}) or "", "") for name in names)
-            order = letters.replace("KK", "HW")
-            if sorted(order) in (sorted("IO"), sorted("OIHW")):
-                yield Claim(f"its weights are made as ({', '.join(names)})", STRONG, weights=order)
-                return
+            for known in _SIDES:
+                order = "".join(known.get(vocabulary.option_of(name, {*known}) or "", "") for name in names)
+                order = order.replace("KK", "HW")
+                if sorted(order) in (sorted("IO"), sorted("OIHW")):
+                    yield Claim(f"its weights are made as ({', '.join(names)})", STRONG, weights=order)
+                    return
 
 
 def _assigned(function: ast.FunctionDef) -> Iterator[tuple[str, ast.expr]]:
@@ -349,3 +379,15 @@ def _assigned(function: ast.FunctionDef) -> Iterator[tuple[str, ast.expr]]:
             yield ast.unparse(node.targets[0]), node.value
         elif isinstance(node, ast.Dict):
             yield from ((ast.unparse(key), value) for key, value in zip(node.keys, node.values, strict=True) if key)
+
+
+_SIZES = {"inputshape", "inshape", "imageshape", "inputsize", "imagesize", "inputdim"}
+
+
+def input_shape_of(subject: Any) -> tuple[int, ...]:
+    """The shape of one input that an object was made for, as it keeps it; empty if it keeps none."""
+    for name, value in getattr(subject, "__dict__", {}).items():
+        sizes = tuple(value) if isinstance(value, tuple | list) and vocabulary.plain(name) in _SIZES else ()
+        if len(sizes) > 1 and all(isinstance(size, int) and size > 0 for size in sizes):
+            return sizes
+    return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis.driving import calling, signatures, vocabulary
-from compare.diagnosis.driving.making import Functions, Making, UndrivableError, construct, refuse_unknown
+from compare.diagnosis.driving.making import (
+    Functions,
+    Making,
+    UndrivableError,
+    UnsupportedError,
+    construct,
+    refuse_unknown,
+)
 from scratch import Array, Optimizer, Parameter
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
@@ -32,6 +40,15 @@ def adapt_optimizer(factory: Any, parameters: list[Parameter], making: Making) -
     """
     if isinstance(factory, type) and issubclass(factory, Optimizer):
         return factory(parameters, **making.options)
+    try:
+        return _adapted(factory, parameters, making)
+    except UnsupportedError as refused:  # in torch's words
+        words = re.sub(r"beta[12]=[^,]*(, beta2=.*)?", f"betas={making.full().get('betas')}", str(refused))
+        raise UnsupportedError(words) from None
+
+
+def _adapted(factory: Any, parameters: list[Parameter], making: Making) -> AdaptedOptimizer:
+    """An optimizer of these parameters; raises as `adapt_optimizer` does."""
     options = making.full()
     if isinstance(factory, tuple):
         return AdaptedOptimizer(construct(factory, _spread(factory[0], making)), parameters, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,12 @@ class Placement:
         self.paths: dict[str, str] = {}
         self.pushed: dict[str, Array] = {}
 
-    def find(self) -> list[str]:
-        """Look for every parameter and buffer; returns the parameters that were not found."""
+    def find(self, seen: Sequence[Any] = ()) -> list[str]:
+        """Look for every parameter and buffer; returns the parameters that were not found.
+
+        Args:
+            seen: what forward was given, and may have kept: no weights.
+        """
         found = self.interface.their_parameters()
         for name, path in found.items():
             if self.functions is None and self._there(path) is None:
@@ -48,12 +52,16 @@ class Placement:
         if self.functions is not None:
             found |= self._find_arguments(self.functions, found)
         else:
-            found |= self._find_arrays(found)
+            found |= self._find_arrays(found, seen)
         self.paths = found
         return sorted(self.parameters.keys() - found.keys())
 
-    def _find_arrays(self, named: dict[str, str]) -> dict[str, str]:
-        candidates = [(path, array) for path, array in paths.arrays(self.subject) if gradient_word(path) is None]
+    def _find_arrays(self, named: dict[str, str], seen: Sequence[Any]) -> dict[str, str]:
+        candidates = [
+            (path, array)
+            for path, array in paths.arrays(self.subject)
+            if gradient_word(path) is None and not any(np.array_equal(array, given) for given in seen)
+        ]
         found: dict[str, str] = {}
         for name in (*self.parameters, *self.buffers):
             prefix, _, leaf = name.rpartition(".")

@@ -25,7 +25,12 @@ from compare.pairs.options import Axes
 from compare.pairs.probe import Probe
 
 # The natural one first.
-IMAGE_LAYOUTS = (("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW"))
+IMAGE_LAYOUTS = (
+    *(("", ""), ("NHWC", ""), ("CHW", ""), ("HWC", ""), ("HW", "HWC"), ("HW", "CHW"), ("HW", "HW")),
+    *(("NHW", "NCHW"), ("NHW", "NHWC"), ("NHW", "NHW")),
+)
+# Of layers that make rows of images: the rows may come out as columns.
+UPRIGHT = (("", "CN"), ("NHWC", "CN"), ("CHW", "C1"), ("HWC", "C1"))
 ROW_LAYOUTS = (("", ""), ("CN", ""), ("C", ""))
 # Too near to a batch to be told by shapes: read so only where the code says it, or where it is right so and wrong else.
 ALSO_IMAGES = (("1CHW", ""), ("1HWC", ""))
@@ -256,6 +261,8 @@ class Reader:
                 nothing would be seen of what it does to a batch.
         """
         chosen = read.reading
+        if not next(compared.pair.examined(self.seed)).calls:
+            return  # an optimizer
         for assumed, known, gap in self._assumed(compared, interface):
             if ((gap,) if gap else ()) != read.gaps:
                 continue
@@ -299,20 +306,33 @@ def variants(interface: Interface, probe: Probe, axes: Mapping[str, Axes]) -> It
     first = probe.calls[0].inputs[0]
     layouts: tuple[tuple[str, str], ...]
     layouts = (*IMAGE_LAYOUTS, *ALSO_IMAGES) if first.ndim == 4 else (*ROW_LAYOUTS, *ALSO_ROWS)
+    layouts += UPRIGHT if first.ndim == 4 and probe.calls[0].grad_output.ndim == 2 else ()
     if interface.layout or interface.output_layout:
         layouts = ((interface.layout, interface.output_layout),)
     targets = TARGETS if len(probe.calls[0].inputs) > 1 and not interface.targets else (interface.targets,)
     ways: list[dict[Axes, str]] = [{}]
     for kind in sorted({kind for kind in axes.values() if kind.others}, key=lambda kind: len(kind.torch)):
         ways = [way | {kind: layout} for layout in ("", *kind.others) for way in ways]
-    for (layout, output_layout), way, target in itertools.product(layouts, ways, targets):
-        yield replace(
-            interface,
-            layout=layout,
-            output_layout=output_layout,
-            targets=target,
-            weight_layouts={name: way[kind] for name, kind in axes.items() if way.get(kind)},
-        )
+    for layout, output_layout in layouts:
+        for way, target in itertools.product(_natural_first(ways, layout), targets):
+            yield replace(
+                interface,
+                layout=layout,
+                output_layout=output_layout,
+                targets=target,
+                weight_layouts={name: way[kind] for name, kind in axes.items() if way.get(kind)},
+            )
+
+
+def _natural_first(ways: Sequence[Mapping[Axes, str]], layout: str) -> list[Mapping[Axes, str]]:
+    return sorted(ways, key=lambda way: _unlike(layout, way))
+
+
+def _unlike(layout: str, way: Mapping[Axes, str]) -> bool:
+    """Whether the channels of kernels lie elsewhere than those of the images: natural is that both are last, or not."""
+    orders = [order or kind.torch for kind, order in way.items() if {"H", "W"} <= set(kind.torch)]
+    channels_last = "H" in layout and layout.endswith("C")
+    return any((order.index("H") < order.index("I")) is not channels_last for order in orders if "I" in order)
 
 
 def _in_words(found: Reading, given: Interface, claims: Sequence[Claim]) -> Iterator[str]:

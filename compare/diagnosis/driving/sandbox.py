@@ -95,7 +95,8 @@ class Session:
         self._stop()
 
     def serve(self, name: str, function: Callable[..., Any]) -> None:
-        """Make `function` callable by name; it need not be importable. To be done before the first request."""
+        """Make `function` callable by name; it need not be importable. A running process is ended, to know it too."""
+        self._stop()
         self._functions[name] = function
 
     def __call__(self, name: str, *arguments: Any) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from compare.pairs.layers import KNOWN_OPTIONS
 
@@ -30,6 +31,7 @@ GRADIENT_WORDS |= {"accumgrad", "gradoutput", "outputgradient", "dlossdout", "er
 OUTPUT_WORDS = {"out", "output", "outputs", "y", "z", "a", "values", "value", "l_d_out", "next", "loss_d_out"}
 HELD_RATE_WORDS = {"lr", "learningrate", "learnrate", "eta", "stepsize"}  # "rate" may be that of dropout
 CACHE_WORDS = {"cache", "ctx", "context", "saved", "memory", "caches"}
+MODES = {"train", "training", "test", "testing", "eval", "evaluation", "inference", "valid", "validation"}
 MODE_WORDS = {"training", "train", "istraining", "trainflg", "trainflag", "mode", "trainmode", "istrain"}
 SETTINGS_WORDS = {"convparam", "poolparam", "bnparam", "dropoutparam", "param", "params", "config", "hparameters"}
 SETTINGS_WORDS |= {"hparams", "settings", "options", "opts", "hyperparameters", "kwargs", "conf"}
@@ -140,14 +142,24 @@ def option_of(argument: str, options: set[str]) -> str | None:
     """
     if argument in options:
         return argument
-    word = argument.replace("_", "") if argument.startswith("beta") else plain(argument)
-    found = [option for option in options if word in OPTIONS.get(option, set()) or word in _called(option)]
+    words = {plain(argument), argument.lower().replace("_", "")}  # "b1" is not "b2"
+    found = [option for option in options if words & {*OPTIONS.get(option, set()), *_called(option)}]
     return found[0] if len(found) == 1 else None
 
 
 def _called(option: str) -> tuple[str, ...]:
     """What the row of a layer says that others call an option of its."""
     return KNOWN_OPTIONS[option].called if option in KNOWN_OPTIONS else ()
+
+
+def methods_like(what: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that mean "forward" or "backward", the shortest first.
+
+    >>> methods_like("backward", ["forward_propagation", "backward_propagation", "do_backprop"])
+    ['do_backprop', 'backward_propagation']
+    """
+    said = re.compile(r"(^|_)(forward|fprop|fwd)" if what == "forward" else r"(^|_)(back|bprop|bwd)", re.I)
+    return sorted((name for name in names if said.search(name)), key=lambda name: (len(name), name))
 
 
 def same_thing(theirs: str, parameter: str) -> bool:

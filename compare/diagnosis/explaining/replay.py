@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import scratch
+from compare.diagnosis.coverage import kinds_of
 from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.explaining.forms import Evidence, recognise
 from compare.diagnosis.likeness import Likeness
@@ -131,8 +132,8 @@ def _inputs(count: int) -> str:
 def _described(kind: str, trials: Sequence[Trial]) -> Finding:
     if kind == RAISED:
         broken = [trial for trial in trials if trial.got is None]
-        share = "every case" if len(broken) == len(trials) else f"{len(broken)} of {len(trials)} cases"
-        made = f"On {share} there is no answer: {broken[0].problem}."
+        share = "every input" if len(broken) == len(trials) else f"{len(broken)} of {len(trials)} inputs"
+        made = f"It breaks on {share} that torch takes{_what_breaks(trials)}: {broken[0].problem}."
         hint = f"Run it on [{broken[0].probe.case}] alone and read the traceback."
         if len(broken) == len(trials):
             hint = "Is it meant to be like something else? If not: " + hint[0].lower() + hint[1:]
@@ -145,6 +146,14 @@ def _described(kind: str, trials: Sequence[Trial]) -> Finding:
     ]
     form = recognise(evidence)
     return Finding((kind,), "", form.name, False, form.made, form.hint, form.evidence)
+
+
+def _what_breaks(trials: Sequence[Trial]) -> str:
+    """What the inputs without an answer have in common, and no other has: " (odd sides)"; empty if nothing."""
+    kinds = [(kinds_of(trial.probe, {}), trial.got is None) for trial in trials]
+    common = frozenset[str].intersection(*(found for found, breaks in kinds if breaks))
+    common = common.difference(*(found for found, breaks in kinds if not breaks))
+    return f" ({', '.join(sorted(common))})" if common and not all(breaks for _, breaks in kinds) else ""
 
 
 def _together(findings: Sequence[Finding]) -> list[Finding]:

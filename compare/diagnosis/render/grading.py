@@ -76,7 +76,8 @@ def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: 
         finding = next((f for f in diagnosis.findings if kind in f.kinds), None)
         share = shares_compared.get(kind, 1.0)
         judged = diagnosis.outcome == "wrong" or (bool(shares_compared) and share >= ENOUGH)
-        fine = kind in wrong and not wrong[kind] and not broken and not (changed and kind == "output")
+        there = kind in wrong or kind in shares_compared  # all that there is of it may be unjudged
+        fine = there and not wrong.get(kind) and not broken and not (changed and kind == "output")
         right = fine and share >= ENOUGH
         if right:
             text = "right on every input"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from torch import Tensor, nn
@@ -106,19 +107,21 @@ RELU = LayerPair(
 # ---- softmax
 
 
-def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str, *, shifted: bool = True) -> Tensors:
     """p_i = exp(d_i) / Σ_j exp(d_j) with d = x - max x, and grad_input_i = p_i·(g_i - Σ_j g_j·p_j).
 
     With r_i·u the relative error of p_i from `softmax_error`, the error of the gradient is that of its factors:
 
         p_i · (|g_i - t|·(r_i + 2) + Σ_j |g_j|·p_j·(r_j + K + 1)) · u,     t = Σ_j g_j·p_j
+
+    `shifted` as for `softmax_error`.
     """
     dim = reference.dim
     assert isinstance(dim, int)
     bounds: Tensors = {}
     for call, name in zip(calls, call_names(calls), strict=True):
         x, g = (array.astype(np.float64) for array in (call.inputs[0], call.grad_output))
-        p, relative, _ = softmax_error(x, dim)
+        p, relative, _ = softmax_error(x, dim, shifted=shifted)
         t = (g * p).sum(axis=dim, keepdims=True)
         spread = (np.abs(g) * p * (relative + x.shape[dim] + 1)).sum(axis=dim, keepdims=True)
         bounds[f"output{name}"] = either_way(p * relative, dtype)
@@ -126,19 +129,21 @@ def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Te
     return bounds | left_alone(reference, calls)
 
 
-def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str, *, shifted: bool = True) -> Tensors:
     """y_i = d_i - log Σ_j exp(d_j), and grad_input_i = g_i - exp(y_i)·Σ_j g_j.
 
     With e_i·u the error of y_i from `softmax_error`, exp turns it into a relative one:
 
         (|g_i| + exp(y_i)·(|Σ_j g_j|·(e_i + LIBRARY + 2) + K·Σ_j |g_j|)) · u
+
+    `shifted` as for `softmax_error`.
     """
     dim = reference.dim
     assert isinstance(dim, int)
     bounds: Tensors = {}
     for call, name in zip(calls, call_names(calls), strict=True):
         x, g = (array.astype(np.float64) for array in (call.inputs[0], call.grad_output))
-        p, _, absolute = softmax_error(x, dim)
+        p, _, absolute = softmax_error(x, dim, shifted=shifted)
         total, magnitude = g.sum(axis=dim, keepdims=True), np.abs(g).sum(axis=dim, keepdims=True)
         product = p * (np.abs(total) * (absolute + LIBRARY + 2) + x.shape[dim] * magnitude)
         bounds[f"output{name}"] = either_way(absolute, dtype)
@@ -146,7 +151,7 @@ def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str) -
     return bounds | left_alone(reference, calls)
 
 
-def softmax_error(x: Array, dim: int) -> tuple[Array, Array, Array]:
+def softmax_error(x: Array, dim: int, *, shifted: bool = True) -> tuple[Array, Array, Array]:
     """p, the relative error of p, and the absolute error of log p, both in units of u.
 
     Rounding d_i = x_i - max x costs |d_i|, which exp turns into a relative error; exp and log add LIBRARY each. The sum
@@ -155,12 +160,16 @@ def softmax_error(x: Array, dim: int) -> tuple[Array, Array, Array]:
         sum:    e_Σ = Σ_j p_j·|d_j| + LIBRARY + K                        (relative)
         log p:  |d_i| + e_Σ + LIBRARY·|log Σ| + |log p_i|                (absolute)
         p:      |d_i| + LIBRARY + e_Σ + 1                                (relative)
+
+    Not `shifted` are algorithms that add the maximum back before they subtract, x_i - (max x + log Σ_j ...): right, and
+    as far off as one rounding of the scores themselves takes the result. |x_i| + |max x| is in the place of |d_i| then.
     """
-    d = np.abs(x - x.max(axis=dim, keepdims=True))
+    largest = x.max(axis=dim, keepdims=True)
+    log_sum = np.log(np.exp(x - largest).sum(axis=dim, keepdims=True))
+    d = np.abs(x - largest) if shifted else np.abs(x) + np.abs(largest)
     log_p = log_softmax(x, dim)
     p = np.exp(log_p)
     sum_error = (p * d).sum(axis=dim, keepdims=True) + LIBRARY + x.shape[dim]
-    log_sum = np.log(np.exp(-d).sum(axis=dim, keepdims=True))
     relative = d + LIBRARY + sum_error + 1
     absolute = d + sum_error + LIBRARY * log_sum + np.abs(log_p)
     return p, relative, absolute
@@ -220,6 +229,7 @@ SOFTMAX = LayerPair(
     often=1,
     options={"dim": ALONG_ROWS},
     shapes=row_shapes,
+    wider=partial(probabilities, shifted=False),
     lesson=Lesson(
         BOTH,
         MAPPED,
@@ -242,6 +252,7 @@ LOG_SOFTMAX = LayerPair(
     often=1,
     options={"dim": ALONG_ROWS},
     shapes=row_shapes,
+    wider=partial(log_probabilities, shifted=False),
     lacks=NO_DECISIONS
     | NO_WEIGHTS
     | ONE_INPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from torch import Tensor, nn
@@ -19,19 +20,21 @@ from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, NOT_RANDOM
 from scratch import Array, log_softmax
 
 
-def cross_entropy(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
+def cross_entropy(reference: nn.Module, calls: Sequence[Call], dtype: str, *, shifted: bool = True) -> Tensors:
     """L_n = -log p[n,t_n], averaged or added up over N images, and grad_input = s_n·(p - δ).
 
     The loss takes the errors of its log-probabilities, and N + 1 roundings for the sum and the division; the gradient
     those of p (by exp of the logarithm), of the difference and of the scale:
 
         |s_n| · (p·(e + LIBRARY) + 3·|p - δ|) · u
+
+    `shifted` as for `softmax_error`.
     """
     reduction = reference.reduction
     bounds: Tensors = {}
     for call, name in zip(calls, call_names(calls), strict=True):
         logits, targets = call.inputs[0].astype(np.float64), call.inputs[1]
-        p, _, absolute = softmax_error(logits, 1)
+        p, _, absolute = softmax_error(logits, 1, shifted=shifted)
         n, k = logits.shape
         right = targets[:, None] == np.arange(k)
         losses, errors = -log_softmax(logits, 1)[right], absolute[right]
@@ -122,6 +125,7 @@ CROSS_ENTROPY = LayerPair(
     options={"reduction": Option()},
     shapes=row_shapes,
     targets=_classes,
+    wider=partial(cross_entropy, shifted=False),
     lesson=Lesson(
         BOTH,
         {1: "losses", 2: "output", 3: "grad_input"},
