@@ -23,6 +23,7 @@ from rich.console import Console
 from compare.bench.plan import BATCH_SIZES, Plan, parse_numbers
 from compare.machine.errors import UserError
 from compare.machine.files import require_writable, write_bytes, write_json
+from compare.machine.outcome import STATUS, Outcome
 from compare.machine.package import own_version
 from compare.training.settings import EPOCHS, LEARNING_RATES, DataOptions, Settings
 
@@ -265,7 +266,7 @@ def diagnose(
         _print(f"{result.headline(hint_only=hint_only)}\nwritten to {out}")
     elif text:
         sys.stdout.write(text)
-    _finish(result.ok, result.as_json(hint_only=hint_only), json)
+    _finish(result.outcome, result.as_json(hint_only=hint_only), json)
 
 
 @app.command()
@@ -435,8 +436,16 @@ def lesson(
     content = page.html.encode()
     write_bytes(out, content)
     _print(page.report.headline())
+    for line in page.learning.lines():
+        _print(line)
     _print(f"written:         {out}, {len(content) / 1e6:.1f} MB, one file")
-    result = {"ok": True, "file": str(out), "bytes": len(content), "compared": page.report.compared}
+    result = {
+        "ok": True,
+        "file": str(out),
+        "bytes": len(content),
+        "compared": page.report.compared,
+        "learned": page.learning.learned,
+    }
     if not serve:
         _finish(True, result, json)
     if json is not None:
@@ -540,10 +549,12 @@ def _lesson(run: Path | None, model: str, chosen: DataOptions, seed: int, json: 
         try:
             return build(history, seed)
         except NotAsShown as wrong:
-            problem = str(wrong)
-    _print(f"wrong: {problem}")
-    _print("no page was written: it would show as equal what is not")
-    return _finish(False, {"ok": False, "problem": problem}, json)
+            problem, judged = str(wrong), wrong.judged
+    _print(f"{'wrong' if judged else 'not judged'}: {problem}")
+    _print(f"no page was written: it would show as equal what {'is not' if judged else 'nobody could compare'}")
+    if json is not None:
+        write_json(json, {"ok": False, "outcome": "wrong" if judged else "not_judged", "problem": problem})
+    raise typer.Exit(1 if judged else 2)
 
 
 def _serve(page: Lesson, port: int, open_: bool) -> None:
@@ -587,6 +598,7 @@ def _go(
 ) -> NoReturn:
     """Train, show it, and say where to look next."""
     from compare.training.console import Display, summary
+    from compare.training.result import STATUS
     from compare.training.run import Interrupted, run_twins
 
     settings = twins.settings
@@ -599,9 +611,9 @@ def _go(
         _leave(INTERRUPTED, str(stop))
     if result.last is not None:
         console.print(summary(result.last))
-        if settings.compares:
-            _print(f"trained twins:   {result.after.headline()}")
-        for line in result.findings.lines(settings):
+    diverged = bool(result.stopped) and result.outcome == "not_judged"
+    if result.last is not None or result.stopped:
+        for line in result.lines()[1 if diverged else 0 :]:  # that one says it last, on the standard error
             _print(line)
         _print(f"logs:            {folder}")
         # Without an activated environment the command is beside the Python that runs this.
@@ -612,14 +624,20 @@ def _go(
         _print("nothing was trained: that makes sense when the twins agree")
     for row in (*result.before.wrong, *result.after.wrong):
         _print(str(row))
-    _finish(result.ok, result.as_json(), json)
+    if json is not None:
+        write_json(json, result.as_json())
+    if diverged:
+        _leave(STATUS[result.outcome], result.headline())
+    raise typer.Exit(STATUS[result.outcome])
 
 
-def _finish(ok: bool, result: dict[str, Any], json: Path | None) -> NoReturn:
-    """Write the result where it was asked for, and leave with 0 if all is well, 1 if what was checked is wrong."""
+def _finish(outcome: Outcome | bool, result: dict[str, Any], json: Path | None) -> NoReturn:
+    """Write the result where it was asked for, and leave with the exit status of an outcome, or whether all is well."""
     if json is not None:
         write_json(json, result)
-    raise typer.Exit(0 if ok else 1)
+    if isinstance(outcome, bool):
+        outcome = "right" if outcome else "wrong"
+    raise typer.Exit(STATUS[outcome])
 
 
 def _print(text: str) -> None:

@@ -28,6 +28,7 @@ class Layer:
         if x < 0 or not scale:
             raise ValueError(f"{x - 1} is negative")
         self.total += x
+        self.seen["x"] = x
         return np.maximum(x, 0) * scale ** 2
 
 def pairs(a, b):
@@ -55,6 +56,8 @@ def test_every_kind_of_edit_is_found_and_nothing_else(tmp_path: Path) -> None:
             'Layer.forward: raise ValueError(f"{x - 1} is negative") -> pass',
             "Layer.forward: self.total += x -> pass",
             "Layer.forward: + -> -",
+            "Layer.forward: += -> =",
+            'Layer.forward: self.seen["x"] = x -> pass',
             "Layer.forward: maximum -> minimum",
             "Layer.forward: 0 -> 1 #1",
             "Layer.forward: * -> /",

@@ -6,7 +6,7 @@ import functools
 import itertools
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -121,7 +121,7 @@ def _for_its_size(like: Any, own_shape: tuple[int, ...]) -> Likeness | None:
 
 
 def _look(subject: Any) -> tuple[bool, tuple[int, ...]]:
-    """Whether it follows our own interface; and the shape of one input, where an object keeps the one it is made for."""
+    """Whether it follows our own interface; and the shape of one input, if an object keeps the one it is made for."""
     made = subject() if isinstance(subject, functools.partial) else subject
     return _is_ours(made), () if isinstance(made, type) else input_shape_of(made)
 
@@ -144,19 +144,23 @@ def _judged(
     reader = Reader(session, name, seed)
     interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
     read = reader.read(compared, interface)
-    read = replace(read, gaps=(*read.gaps, gap)) if gap else read
-    result = _examined(session, read.reading, read, name, seed, with_example=with_example)
+    gaps = [words for words in (read.assumed, gap) if words]
+    judge = functools.partial(_examined, session, read=read, gaps=gaps, name=name, seed=seed)
+    result = judge(read.reading, with_example=with_example)
     if result.outcome == "right":
         return with_step(session, read.reading, result, seed)
-    if result.outcome == "wrong" and not any(trial.fatal for trial in result.trials):
+    moved = any(trial.probe.calls and not trial.fatal for trial in result.trials)
+    if result.outcome == "wrong" and moved:
         breaks = any(trial.got is None for trial in result.trials)
         others = reader.other_readings(read, compared, interface, one=breaks)
-        found = itertools.islice(_alternatives(session, read, others, name, seed), ALTERNATIVES)
+        found = itertools.islice(_alternatives(session, read.reading, others, judge, seed), ALTERNATIVES)
         result = replace(result, alternatives=tuple(found))
     return result
 
 
-def _examined(session: Session, reading: Reading, read: Read, name: str, seed: int, *, with_example: bool) -> Diagnosis:
+def _examined(
+    session: Session, reading: Reading, read: Read, gaps: Sequence[str], name: str, seed: int, *, with_example: bool
+) -> Diagnosis:
     """The verdict under one reading."""
     pair, interface = reading.compared.pair, reading.interface
     probes, refusals, remarks = list(pair.examined(seed)), list[Refusal](), list(read.remarks)
@@ -176,17 +180,16 @@ def _examined(session: Session, reading: Reading, read: Read, name: str, seed: i
         with_example=with_example,
         one_image=interface.one_at_a_time,
         layout=layout,
-        gaps=read.gaps,
+        gaps=gaps,
         refusals=refusals,
     )
     return replace(result, remarks=(*remarks, *result.remarks))
 
 
 def _alternatives(
-    session: Session, read: Read, others: Iterator[Reading], name: str, seed: int
+    session: Session, natural: Reading, others: Iterator[Reading], judge: Callable[..., Diagnosis], seed: int
 ) -> Iterator[Alternative]:
-    """Those of the other readings under which the code is right."""
-    natural = read.reading
+    """Those of the other readings under which `judge` finds the code right."""
     for other in others:
         first = next(other.compared.pair.examined(seed))
         trial = try_probe(
@@ -194,7 +197,7 @@ def _alternatives(
         )
         if trial.got is not None and not trial.ok:
             continue
-        if _examined(session, other, read, name, seed, with_example=False).ok:
+        if judge(other, with_example=False).ok:
             yield _alternative(natural, other, first.calls[0].inputs[0].ndim)
             if other.interface.one_at_a_time:
                 return  # the rest differ in axes of length 1
@@ -216,6 +219,8 @@ def _alternative(natural: Reading, other: Reading, axes: int) -> Alternative:
         judged.append("targets as classes")
         words.append("one-hot targets")
     for weight, layout in other.interface.weight_layouts.items():
+        if natural.interface.weight_layouts.get(weight) == layout:
+            continue
         path = re.sub(r"^arguments\['(\w+)'\]$", r"\1", dict(other.weights).get(weight, weight))
         option.setdefault("parameters", {})[path] = f"{weight}:{layout}"
         flags.append(f"--param {shlex.quote(f'{path}={weight}:{layout}')}")

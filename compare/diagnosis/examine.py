@@ -84,7 +84,7 @@ def examine(
         return replace(result, problem=problem)
     if all(trial.ok for trial in trials):
         return replace(result, problem=_too_little(trials, covered) if lenient else "")
-    findings = _without_upstream(tuple(name_mistakes(likeness, trials)), trials)
+    findings = _of_another_shape(_without_upstream(tuple(name_mistakes(likeness, trials)), trials), trials)
     example = None
     if with_example and findings[0].kinds[0] != RAISED:
         example = smallest(pair, findings[0].kinds[0], attempt, trials, one_image=one_image)
@@ -234,6 +234,29 @@ def _without_upstream(findings: tuple[Finding, ...], trials: Sequence[Trial]) ->
             also=(),
         )
         if "grad_input" in finding.kinds
+        else finding
+        for finding in findings
+    )
+
+
+def _of_another_shape(findings: tuple[Finding, ...], trials: Sequence[Trial]) -> tuple[Finding, ...]:
+    """The findings, with the reason where a gradient is right but for its shape."""
+
+    def why(finding: Finding) -> str:
+        rows = [row for trial in trials for row in trial.rows if not row.ok and kind_of(row.tensor) in finding.kinds]
+        return rows[0].problem if all("that of its weight" in row.problem for row in rows) else ""
+
+    return tuple(
+        replace(
+            finding,
+            name="gradient-of-another-shape",
+            catalogued=False,
+            made=f"Its numbers are right, its {problem.replace('shape', 'shape is', 1)}: no update can subtract it.",
+            hint="Print the shapes of the weight and of its gradient.",
+            evidence="on every input",
+            also=(),
+        )
+        if (problem := why(finding))
         else finding
         for finding in findings
     )

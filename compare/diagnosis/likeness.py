@@ -163,7 +163,9 @@ def _plain(layer: nn.Module) -> LayerPair | None:
     pair = registered(layer)
     if pair is None:
         return None
-    arguments, known = inspect.signature(type(layer)).parameters, inspect.signature(pair.scratch).parameters
+    arguments = inspect.signature(type(layer)).parameters
+    # A loss of ours has the rest of torch's arguments to refuse them; its rule knows nothing of them.
+    known = inspect.signature(pair.scratch).parameters if pair.targets is None else ()
     beyond = [name for name in pair.untested if hasattr(layer, name) and name not in {*known, *layer._parameters}]
     return pair if all(_equals(getattr(layer, name), arguments[name].default) for name in beyond) else None
 
@@ -194,7 +196,10 @@ def _values(registered_pair: LayerPair | None, leaves: Mapping[str, nn.Module]) 
     ties = any(pair is not None and chooses_elements(pair) for pair in kin)
     # A sum that is 0 for one order of summation is 0 for every one only without a bias.
     keeps_zeros = all(getattr(layer, "bias", None) is None for layer in leaves.values())
-    return CONTINUOUS if ties or not keeps_zeros else (*CONTINUOUS, "zeros", "integers")
+    values = CONTINUOUS if ties or not keeps_zeros else (*CONTINUOUS, "zeros", "integers")
+    # Exponentials overflow on large numbers, unless the largest is subtracted first.
+    known = [pair for layer in leaves.values() if (pair := kin_of(layer)) is not None]
+    return (*values, "large") if any(case.values == "large" for pair in known for case in pair.cases) else values
 
 
 def _builder(
@@ -340,6 +345,7 @@ def _with_ignored(targets: Targets | None, module: nn.Module) -> Targets | None:
 
     def drawn(rng: Rng, shape: Shape, dtype: str) -> Array:
         given = targets(rng, shape, dtype)
+        given[given == module.ignore_index] = int(module.ignore_index == 0)  # of one image alone nothing would be left
         given[: int(len(given) > 1)] = module.ignore_index
         return given
 

@@ -33,6 +33,7 @@ class Driven:
         recovered: those of them whose gradient was taken from the update.
         placed: where its weights are, by torch's names.
         ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
+        misshapen: gradients, by name, whose shape does not go with that of their weight, and why, in words.
     """
 
     tensors: Tensors
@@ -40,6 +41,7 @@ class Driven:
     recovered: tuple[str, ...] = ()
     placed: tuple[tuple[str, str], ...] = ()
     ignores_gradient: bool = False
+    misshapen: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         widely = pair.compare(probe, got, reference, wider)
         if all(row.ok for row in widely):
             rows, allowed, notes = widely, wider, [*notes, LESS_ACCURATE]
+    misshapen = dict(driven.misshapen)
+    rows = [replace(row, problem=row.problem or misshapen.get(row.tensor, "")) for row in rows]
     return Trial(
         probe,
         got,
@@ -194,7 +198,7 @@ def _normwise(row: Row, got: Tensors, reference: Tensors, allowed: Tensors, prob
     in single elements does not look like that: the differences of a transform lie everywhere, or are no more than
     λ·log2 M roundings of the greatest element.
     """
-    if row.ok or not math.isfinite(row.max_abs) or "after use" in row.tensor:
+    if row.ok or row.unjudged or not math.isfinite(row.max_abs) or "after use" in row.tensor:
         return row
     error = np.abs(got[row.tensor].astype(np.float64) - reference[row.tensor])
     size = max(error.size, *(call.inputs[0].size for call in probe.calls), 2)

@@ -19,6 +19,9 @@ from compare.machine.conditions import equal_threads
 from compare.pairs.registry import model_pair
 from compare.pairs.report import Report
 from compare.training.checkpoint import versions
+from compare.training.findings import judged, unjudged_rows, wrong_rows
+from compare.training.learning import Learning
+from compare.training.result import unjudged
 from compare.verify.trained import check_trained
 
 TITLES = (
@@ -34,26 +37,31 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Lesson:
-    """The page, and what was compared for it."""
+    """The page, what was compared for it, and what its network has learned."""
 
     html: str
     report: Report
+    learning: Learning
 
 
 def build(history: History, seed: int = 0) -> Lesson:
     """The whole page, with the network of `history`; `seed` draws what is drawn for it.
 
     Raises:
-        NotAsShown: if something that it shows as equal is not, or a comparison in the training has found a mistake.
+        NotAsShown: if something that it shows as equal is not, or a comparison in the training has found a mistake; not
+            `judged` if a training blew up, so that nothing can be said of it.
     """
     pair = model_pair(history.settings.model)
     registered = checked(list(LAYERS.values()))
     with equal_threads(1):
         trained = Report(check_trained(pair, history.after["torch"], history.dataset, seed))
-    require(trained.rows, f"the trained {pair.name}")
-    if not history.findings.ok:
-        found = [str(parting) for parting in history.findings.partings if not parting.ok] + history.findings.wrong
+    if not trained.rows or (wrong_rows(trained) and not history.learning.blew_up):
+        require(judged(trained).rows, f"the trained {pair.name}")
+    if history.findings.mistaken:
+        found = [str(p) for p in history.findings.partings if not (p.ok or p.unjudged)] + history.findings.wrong
         raise NotAsShown(f"the training that is shown: {found[0]}")
+    if problem := _unjudged(history, trained):
+        raise NotAsShown(f"the trained {pair.name}: {problem}", judged=False)
     report = Report([*registered.rows, *trained.rows])
     scene = Scene(pair, history, report, seed)
     context = {
@@ -73,4 +81,11 @@ def build(history: History, seed: int = 0) -> Lesson:
         contents.close,
     ):
         context |= chapter(scene)
-    return Lesson(render(context), report)
+    return Lesson(render(context), report, history.learning)
+
+
+def _unjudged(history: History, trained: Report) -> str:
+    """Why nothing can be said of trained twins, in words; empty if everything could be judged."""
+    if history.learning.blew_up:
+        return "; ".join(history.learning.lines())
+    return unjudged(trained) if unjudged_rows(trained) else history.findings.open_question

@@ -19,6 +19,7 @@ from compare.training.board.server import APART
 from compare.training.checkpoint import open_run, require_data
 from compare.training.drift import Drift
 from compare.training.findings import Findings
+from compare.training.learning import Learning, learning_of
 from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
 from compare.training.settings import TWINS, Settings
 from compare.training.twins import PERTURBED, Twins
@@ -64,11 +65,12 @@ class History:
         loss: the training loss by twin. At every step; of a run at every point of its logs, the mean since the point
             before.
         accuracy: the test accuracy by twin after each epoch, and before the first.
-        apart: how far scratch is from torch, as `Distance.greatest` says it; equality is a gap, as in the logs of runs.
+        apart: how far scratch is from torch, as `Distance.largest` says it; equality is a gap, as in the logs of runs.
         yardstick: the same of torch started one ulp away; empty for a run that has none.
         before: the weights by twin at the start; None where they are not known.
         after: the weights by twin now.
         findings: what the comparison has found.
+        learning: what the weights answer now, held against guessing.
     """
 
     settings: Settings
@@ -81,6 +83,7 @@ class History:
     before: dict[str, Tensors] | None
     after: dict[str, Tensors]
     findings: Findings
+    learning: Learning
 
 
 def train_small(
@@ -142,6 +145,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
     require_logs(folder, record["board"]["files"])
     step, total = record["progress"]["step"], settings.total_steps(data.name, len(data.train_images))
     logged = _logged(folder, record["board"]["files"], step)
+    last = Epoch(**(record["progress"]["last"] or {"number": 0, "step": 0, "test_loss": {}, "test_accuracy": {}}))
     after = {name: _part(saved.checkpoint.tensors, f"{name}/model/") for name in TWINS}
     return History(
         settings,
@@ -154,6 +158,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
         _before(settings, data, _untrained_loss(record["progress"], logged)) if step else after,
         after,
         Findings.from_json(record["findings"]),
+        _learning(settings, data, after, replace(last, step=step)),
     )
 
 
@@ -168,16 +173,18 @@ def _trained(twins: Twins, data: Dataset, origin: str, watch: Callable[[Step | E
     before, drift = twins.states(), Drift(twins)
     loss, accuracy = ({name: Points() for name in TWINS} for _ in range(2))
     apart, yardstick = Points(), Points()
+    last = Epoch(0, 0, {}, {})
     for event in lockstep(twins, data, Progress.fresh(twins.settings.seed), drift):
         for name in TWINS:
             if isinstance(event, Step):
                 loss[name][event.number] = event.loss[name]
             else:
                 accuracy[name][event.step] = event.test_accuracy[name]
+                last = event
         if isinstance(event, Step):
             for points, found in ((apart, drift.own), (yardstick, drift.yardstick)):
-                if found is not None and found.greatest:
-                    points[event.number] = found.greatest
+                if found is not None and found.largest:
+                    points[event.number] = found.largest
         watch(event)
     return History(
         twins.settings,
@@ -190,6 +197,20 @@ def _trained(twins: Twins, data: Dataset, origin: str, watch: Callable[[Step | E
         before,
         twins.states(),
         drift.findings,
+        _learning(twins.settings, data, twins.states(), last),
+    )
+
+
+def _learning(settings: Settings, data: Dataset, after: dict[str, Tensors], last: Epoch) -> Learning:
+    """What the weights `after` answer on the test images: the `last` epoch of a run need not have ended with them."""
+    twins = Twins(replace(settings, device="cpu", tf32=False, resync=False, yardstick=False))
+    for name, twin in twins.members.items():
+        twin.load(after[name], {})
+    with equal_threads(settings.threads):
+        tested = evaluate(twins, data)
+    loss, accuracy = ({n: getattr(t, what) for n, t in tested.items()} for what in ("loss", "accuracy"))
+    return learning_of(
+        twins.pair, settings, data, after["torch"], replace(last, test_loss=loss, test_accuracy=accuracy)
     )
 
 

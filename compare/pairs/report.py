@@ -192,7 +192,7 @@ def _compare_tensor(
     guarded = reference if start is None else reference - start
     problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""
     # Outside a bound that is too wide to accept anything is outside all the same.
-    unjudged = bool(problem) and not (np.isfinite(bound).all() and budget[at] > 1)
+    unjudged = bool(problem) and not (np.isfinite(bound).all() and (bound >= 0).all() and budget[at] > 1)
     if not problem and budget[at] > 1:
         share = np.mean(budget > 1)
         problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"

@@ -19,7 +19,7 @@ from compare.pairs.decisions import Flip, flips
 from compare.pairs.models import check_layers
 from compare.pairs.observe import Tensors, Values, watch_scratch, watch_torch
 from compare.pairs.report import Report, Row
-from compare.training.findings import Distance, Findings, Parting, distance
+from compare.training.findings import Distance, Findings, Parting, distance, judged, unjudged_rows, wrong_rows
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins
 from compare.verify.one_step import Start, check_step, updated_name
 from scratch.backend import to_host
@@ -83,6 +83,14 @@ class Drift:
             self._hold_to_yardstick(loss)
         return self._check_step(loss) if settings.resync else None
 
+    def after_divergence(self, loss: Both) -> None:
+        """Look at a step in which the loss of one twin alone was no number: torch takes it from the same weights."""
+        known = len(self.findings.partings)
+        self.after(loss)
+        if self.twins.settings.measures_drift and not self.twins.settings.tf32 and len(self.findings.partings) == known:
+            self.suspect = self._suspected(loss, np.inf)
+            self.findings.partings.append(self._explain(self.findings))
+
     def _weights(self) -> dict[str, Tensors]:
         return {name: twin.weights() for name, twin in self.twins.members.items()}
 
@@ -107,26 +115,31 @@ class Drift:
     def _hold_to_yardstick(self, loss: Both) -> None:
         """Notice when scratch is much further from torch than torch from itself."""
         assert self.own is not None
-        assert self.moment is not None
         found, floor = self.findings, FLOOR * float(np.finfo(self.twins.settings.dtype).eps)
         self.yardstick = distance(self.now[PERTURBED], self.now["torch"])
-        growth = self.own.greatest / max(found.apart, floor)
-        found.apart = self.own.greatest
-        found.yardstick = max(found.yardstick, self.yardstick.greatest)
-        if not found.ok or self.twins.settings.tf32:  # TF32 is there to be looked at, not to be judged
+        growth = self.own.largest / max(found.apart, floor)
+        found.apart = self.own.largest
+        found.yardstick = max(found.yardstick, self.yardstick.largest)
+        if found.mistaken or self.twins.settings.tf32:  # TF32 is there to be looked at, not to be judged
             return
         if growth > (self.suspect.growth if self.suspect else 0.0):
-            name = self.own.parameter
-            difference = np.abs(self.now["scratch"][name] - self.now["torch"][name])
-            element = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
-            got = _seen(self.twins.members["scratch"], loss["scratch"], self.twins.settings.dtype)
-            known = {"growth": growth, "got": got, "parameter": name, "element": element}
-            self.suspect = _Moment(**(vars(self.moment) | known))
+            self.suspect = self._suspected(loss, growth)
         explained = [parting.apart for parting in found.partings]
         if found.apart > EXCESS * max(found.yardstick, floor, *explained):
             found.partings.append(self._explain(found))
             self.suspect = None
 
+    def _suspected(self, loss: Both, growth: float) -> _Moment:
+        """The step that is just done, with what it gave and where the distance is largest after it."""
+        assert self.own is not None
+        name = self.own.parameter
+        difference = np.abs(self.now["scratch"][name] - self.now["torch"][name])
+        element = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))
+        got = _seen(self.twins.members["scratch"], loss["scratch"], self.twins.settings.dtype)
+        known = {"growth": growth, "got": got, "parameter": name, "element": element}
+        return _Moment(**(vars(self.moment) | known))
+
+    @_quietly
     def _explain(self, found: Findings) -> Parting:
         """Let torch take the step in which the distance grew most, from where scratch began it, and compare the two."""
         assert self.suspect is not None
@@ -154,6 +167,7 @@ class Drift:
             found.yardstick,
             _reason(report, turned),
             report.ok,
+            unjudged=not report.ok and not wrong_rows(report),
         )
 
     @_quietly
@@ -187,8 +201,10 @@ def _seen(own: Twin, loss: float, dtype: str) -> Tensors:
 
 
 def _reason(report: Report, turned: list[Flip]) -> str:
-    if not report.ok:
-        return f"no rounding, a mistake: {report.headline()}"
+    if wrong_rows(report):
+        return f"no rounding, a mistake: {judged(report).headline()}"
+    if open_rows := unjudged_rows(report):
+        return f"not judged, whether rounding or a mistake: {open_rows[0].tensor}: {open_rows[0].problem}"
     same = f"from the same weights both take this step alike ({report.compared} tensors within their bounds): rounding"
     if not turned:
         return f"no ReLU and no pooling decided otherwise in that step; {same}"

@@ -8,11 +8,26 @@ from typing import Any
 import numpy as np
 
 from compare.pairs.decisions import Flip
-from compare.pairs.report import Report
+from compare.pairs.report import Report, Row
 from compare.pairs.weights import State
 from compare.training.settings import Settings
 
-WRONG = 5  # how many wrong tensors are told of
+WRONG = 5  # The wrong tensors that are told of, and those that could not be judged.
+
+
+def wrong_rows(report: Report) -> tuple[Row, ...]:
+    """The rows that show a mistake."""
+    return tuple(row for row in report.wrong if not row.unjudged)
+
+
+def judged(report: Report) -> Report:
+    """The rows that say something, right or wrong."""
+    return Report([row for row in report.rows if not row.unjudged])
+
+
+def unjudged_rows(report: Report) -> tuple[Row, ...]:
+    """The rows that show nothing, as no bound could be derived for them or torch's own tensor is not finite."""
+    return tuple(row for row in report.wrong if row.unjudged)
 
 
 @dataclass(frozen=True)
@@ -22,7 +37,7 @@ class Distance:
     by_parameter: dict[str, float]
 
     @property
-    def greatest(self) -> float:
+    def largest(self) -> float:
         """That of the parameter that is furthest."""
         return max(self.by_parameter.values())
 
@@ -53,6 +68,7 @@ class Parting:
         apart, yardstick: relative distances when it was noticed.
         reason: in words.
         ok: whether both do the same in that step when they start it from the same weights.
+        unjudged: whether nothing could be said about that, as the numbers were too large for any bound; not ok either.
     """
 
     step: int
@@ -62,6 +78,7 @@ class Parting:
     yardstick: float
     reason: str
     ok: bool
+    unjudged: bool = False
 
     def __str__(self) -> str:
         """One sentence for what was seen, one for why."""
@@ -76,12 +93,13 @@ class Findings:
     """What has been found so far; plain values, which a checkpoint keeps.
 
     Attributes:
-        apart, yardstick: the distance now, and the greatest of the yardstick so far.
+        apart, yardstick: the distance now, and the largest of the yardstick so far.
         partings: each time that scratch was another ten times further away, until one was a mistake.
         steps, tensors: compared with --resync.
         turned: decisions that were made differently, all on narrow ties.
         share, closest: the closest call: how much of its bound it used, and which it was.
         wrong: what was wrong, in words, the first few.
+        unjudged: what could not be judged, in words, the first few.
     """
 
     apart: float = 0.0
@@ -93,6 +111,7 @@ class Findings:
     share: float = 0.0
     closest: str = ""
     wrong: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Findings:
@@ -101,8 +120,19 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found but rounding."""
-        return not self.wrong and all(parting.ok for parting in self.partings)
+        """Whether nothing was found but rounding, and everything could be judged."""
+        return not self.wrong and not self.unjudged and all(parting.ok for parting in self.partings)
+
+    @property
+    def mistaken(self) -> bool:
+        """Whether a mistake was found; what could not be judged is none."""
+        return bool(self.wrong) or any(not parting.ok and not parting.unjudged for parting in self.partings)
+
+    @property
+    def open_question(self) -> str:
+        """The first thing that could not be judged, in words; empty if everything could."""
+        partings = [str(parting) for parting in self.partings if parting.unjudged]
+        return next(iter([*self.unjudged, *partings]), "").removeprefix("not judged ")
 
     def add(self, report: Report, turned: list[Flip]) -> None:
         """Count a compared step in."""
@@ -110,25 +140,29 @@ class Findings:
         self.tensors += report.compared
         self.turned += len(turned)
         for row in report.rows:
-            if row.budget > self.share:
+            if row.budget > self.share and not row.unjudged:
                 self.share, self.closest = row.budget, f"{row.tensor} [{row.case}]"
-        self.wrong += [str(row) for row in report.wrong[: WRONG - len(self.wrong)]]
+        for found, rows in ((self.wrong, wrong_rows(report)), (self.unjudged, unjudged_rows(report))):
+            found += [str(row) for row in rows[: WRONG - len(found)]]
 
     def lines(self, settings: Settings) -> list[str]:
         """What is to be said at the end of a run."""
         if settings.resync:
             verdict = f"{len(self.wrong)} or more are wrong" if self.wrong else "none outside its bound"
+            if self.unjudged:
+                verdict += f", {len(self.unjudged)} or more not judged"
             return [
                 f"{self.steps:,} steps from the same weights: {self.tensors:,} tensors compared, {verdict}; "
                 f"the closest call, {self.closest}, used {self.share:.0%} of its bound; "
                 f"{self.turned} decisions on near ties turned",
                 *self.wrong,
+                *self.unjudged,
             ]
         if not settings.measures_drift:
             return []
         told = [parting for number, parting in enumerate(self.partings) if number == 0 or not parting.ok]
         return [
-            f"drift: the weights of scratch and torch are {self.apart:.1e} apart, relative to the greatest; "
+            f"drift: the weights of scratch and torch are {self.apart:.1e} apart, relative to the largest weight; "
             f"torch and torch started one ulp away, at most {self.yardstick:.1e}",
             *map(str, told),
         ]

@@ -19,6 +19,10 @@ from scratch import Array
 EVALUATION_BATCH = 250
 
 
+class Diverged(UserError):  # noqa: N818 - a result of the learning rate, not an accident
+    """A loss that is no number: the message says in which twin, step and layer that began."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One batch through every twin: the number of the step from 1, how many images, and what each twin made of them.
@@ -134,7 +138,8 @@ def lockstep(twins: Twins, dataset: Dataset, progress: Progress, drift: Drift) -
     those after that step or epoch: the moment to save them.
 
     Raises:
-        UserError: if a batch is larger than the data set, or a loss stops being a number: said with twin, step, layer.
+        UserError: if a batch is larger than the data set.
+        Diverged: if a loss stops being a number.
     """
     settings, images, labels = twins.settings, dataset.train_images, dataset.train_labels
     total = settings.total_steps(dataset.name, len(images))
@@ -162,6 +167,11 @@ def _step(twins: Twins, drift: Drift, number: int, lr: float, images: Array, lab
         twins.resync()
     drift.before(number, lr, batch)
     results = twins.train_step(batch)
+    finite = {name: math.isfinite(results[0][name]) for name in twins.settings.twins}
+    if (
+        len(set(finite.values())) > 1
+    ):  # One twin alone: torch takes the step from the same weights and says who is wrong.
+        drift.after_divergence(results[0])
     _refuse_divergence(twins, drift, results[0], number)
     return Step(number, len(labels), lr, *results, drift.after(results[0]))
 
@@ -184,7 +194,7 @@ def _refuse_divergence(twins: Twins, drift: Drift, loss: Both, step: int, *, aft
     """Stop where a loss is no number, and say in which layer of which twin that began."""
     for name in twins.members:
         if not math.isfinite(loss.get(name, 0.0)):
-            raise UserError(
+            raise Diverged(
                 f"training diverged: the loss of {name} is {loss[name]} at step {step}: "
                 f"{drift.first_broken(name, after)}; lower --lr (now {twins.settings.learning_rate:g})"
             )

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -23,10 +23,12 @@ from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, require_data, save_checkpoint, versions
 from compare.training.drift import Drift
-from compare.training.findings import Findings
-from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
-from compare.training.settings import TWINS, DataOptions, Settings
-from compare.training.twins import Both, Twins
+from compare.training.findings import Findings, wrong_rows
+from compare.training.learning import learning_of
+from compare.training.lockstep import Diverged, Epoch, Progress, Step, evaluate, lockstep
+from compare.training.result import RunResult, verdict_on
+from compare.training.settings import DataOptions, Settings
+from compare.training.twins import Twins
 from compare.verify.trained import check_trained
 
 
@@ -36,46 +38,6 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     def __init__(self, folder: Path, step: int) -> None:
         command = f"gradtwin train --resume {shlex.quote(str(folder))}"
         super().__init__(f"interrupted after step {step:,}, all saved; go on with: {command}")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What came out of a run; `last` is None when the untrained twins did not agree and nothing was trained."""
-
-    settings: Settings
-    dataset: Dataset
-    folder: Path
-    before: Report
-    after: Report
-    findings: Findings
-    last: Epoch | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the twins agreed before, during and after the training; alone, a twin has nobody to agree with."""
-        return not self.settings.compares or (self.before.ok and self.after.ok and self.findings.ok)
-
-    def as_json(self) -> dict[str, Any]:
-        """The result as plain values; null for what was not reached."""
-        last = self.last
-        chosen = asdict(self.settings)
-        return {
-            "dataset": self.dataset.name,
-            "train_images": len(self.dataset.train_images),
-            "test_images": len(self.dataset.test_images),
-            "model": chosen["model"],
-            "epochs": chosen["epochs"],
-            "dtype": chosen["dtype"],
-            "device": chosen["device"],
-            "seed": chosen["seed"],
-            "settings": chosen,
-            "run_dir": str(self.folder),
-            "test_accuracy": _by_twin(last.test_accuracy if last else {}),
-            "final_loss": _by_twin(last.train_loss if last else {}),
-            "images_per_second": _by_twin(last.images_per_second if last else {}),
-            "agreement": {"ok": self.ok, "compared": self.before.compared + self.after.compared},
-            "drift": asdict(self.findings),
-        }
 
 
 def run_twins(
@@ -100,6 +62,8 @@ def run_twins(
         UserError: as `lockstep`, `make_folder`, `save_checkpoint` and `locked` do; for a checkpoint of other twins or
             another data set.
         Interrupted: after Ctrl-C.
+
+    Twins that are proven wrong are not trained, nor new ones that cannot be judged; a run goes on as it began.
     """
     settings = replace(twins.settings, epochs=twins.settings.epochs_on(dataset.name))
     make_folder(folder)
@@ -109,33 +73,31 @@ def run_twins(
         for line in run.notes:
             tell(line)
         before = run.prove()
+        untrained = RunResult(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         if settings.compares:
-            tell(f"{'resumed' if resumed else 'untrained'} twins: {before.headline()}")
-            if not before.ok:
-                return RunResult(settings, dataset, folder, before, Report([]), run.drift.findings, None)
+            tell(f"{'resumed' if resumed else 'untrained'} twins: {verdict_on(before)}")
+            if wrong_rows(before) or not (before.ok or resumed):
+                return untrained
         try:
-            description = _description(settings, dataset)
-            with quiet_writers(), Board(folder, twins, dataset, run.drift, description, run.logged) as board:
+            with quiet_writers(), Board(folder, twins, dataset, run.drift, run.description(), run.logged) as board:
                 if resumed is None:
-                    board.report("untrained", before, 0)
+                    board.report("untrained", before, verdict_on(before), 0)
                     run.save(board)
-                for event in lockstep(twins, dataset, run.progress, run.drift):
-                    board.log(event)
-                    run.save_after(event, board)
-                    watch(event)
-                    if asked:
-                        run.save(board)
-                        raise Interrupted(folder, run.progress.step)
-                last, after = run.last(), run.prove()
-                for name, trained in twins.states().items():
-                    weights.save_weights(folder / f"{name}.safetensors", trained)
-                result = RunResult(settings, dataset, folder, before, after, run.drift.findings, last)
-                board.finish(last, after, _outcome(result))
+                try:
+                    for event in run.train(board):
+                        watch(event)
+                        if asked:
+                            run.save(board)
+                            raise Interrupted(folder, run.progress.step)
+                    result = run.finish(board, untrained)
+                except Diverged as stop:
+                    result = replace(untrained, stopped=str(stop))
+                board.result(result.page(), run.progress.step)
+                return result
         except BrokenPipeError:
             raise
         except OSError as error:  # of the logs; what else is written says so itself
             raise UserError(f"{folder}: cannot be written ({error.strerror or error}); {_go_on(folder)}") from None
-        return result
 
 
 class _Run:
@@ -159,6 +121,13 @@ class _Run:
             self.progress, self.best = Progress.from_json(record["progress"]), record["best"]
             self.logged, findings = record["board"], Findings.from_json(record["findings"])
         self.drift = Drift(twins, findings)
+
+    def train(self, board: Board) -> Iterator[Step | Epoch]:
+        """Train, log and save; gives every step and epoch after that. Raises UserError and Diverged as `lockstep`."""
+        for event in lockstep(self.twins, self.dataset, self.progress, self.drift):
+            board.log(event)
+            self.save_after(event, board)
+            yield event
 
     def save_after(self, event: Step | Epoch, board: Board) -> None:
         """Save the last state when it is time for it, and the best one when it has become better."""
@@ -196,6 +165,23 @@ class _Run:
             return self.progress.last
         tested = evaluate(self.twins, self.dataset)
         return replace(self.progress.last, logits={name: result.logits for name, result in tested.items()})
+
+    def finish(self, board: Board, untrained: RunResult) -> RunResult:
+        """Compare the trained twins, write their weights, and show what came out; `untrained` is the result so far."""
+        last, after, states = self.last(), self.prove(), self.twins.states()
+        for name, trained in states.items():
+            weights.save_weights(self.folder / f"{name}.safetensors", trained)
+        pair, settings = self.twins.pair, self.twins.settings
+        learning = learning_of(pair, settings, self.dataset, states[settings.twins[-1]], last)
+        result = replace(untrained, after=after, last=last, learning=learning)
+        board.finish(last, after, result.headline())
+        return result
+
+    def description(self) -> str:
+        """What TensorBoard's text page says of the run, in Markdown."""
+        settings = replace(self.twins.settings, epochs=self.twins.settings.epochs_on(self.dataset.name))
+        rows = "\n".join(f"| {name} | {value} |" for name, value in (settings.shown() | versions()).items())
+        return f"{self.dataset.origin}\n\n| setting | value |\n|---|---|\n{rows}"
 
     def prove(self) -> Report:
         """Compare scratch and torch on test images, both with the weights that torch has now.
@@ -256,28 +242,3 @@ def _ctrl_c() -> Iterator[list[int]]:
 
 def _go_on(folder: Path) -> str:
     return f"make room, then go on with: gradtwin train --resume {shlex.quote(str(folder))}"
-
-
-def _by_twin(values: Both) -> dict[str, float | None]:
-    return {name: values.get(name) for name in TWINS}
-
-
-def _description(settings: Settings, dataset: Dataset) -> str:
-    """What TensorBoard's text page says of the run, in Markdown."""
-    shown = settings.shown() | versions()
-    rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
-    return f"{dataset.origin}\n\n| setting | value |\n|---|---|\n{rows}"
-
-
-def _outcome(result: RunResult) -> str:
-    """The result in Markdown: what each twin reached, and what the comparison says."""
-    assert result.last is not None
-    last = result.last
-    rows = "\n".join(
-        f"| {name} | {last.train_loss[name]:.5f} | {last.test_accuracy[name]:.2%} "
-        f"| {last.images_per_second[name]:,.0f} |"
-        for name in last.test_accuracy
-    )
-    lines = [f"| | training loss | test accuracy | images/s |\n|---|---|---|---|\n{rows}"]
-    lines += result.findings.lines(result.settings)
-    return "\n\n".join(lines)

@@ -7,8 +7,9 @@ have been a narrow one, and torch then takes the step again as if it had decided
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from scratch import Array
 
 PERTURBATIONS = 4  # how often torch takes the step again, one ulp away
 OPERATIONS = 8  # roundings of each term of an update, as in `optimizers.sgd`
+BLOWN = 10.0  # Times the loss of guessing: a training that got there has blown up.
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,16 @@ class Start:
         optimizer = kind(model.parameters())
         optimizer.load_state_dict(self.optimizer.state_dict())
         return Start(model, optimizer)
+
+
+def guessing(classes: int) -> float:
+    """The loss of who gives every class the same probability, ln(classes)."""
+    return math.log(classes)
+
+
+def blown(loss: float, classes: int) -> bool:
+    """Whether a loss is so far above that of guessing, or no number, that a training with it has blown up."""
+    return not loss <= BLOWN * guessing(classes)
 
 
 def updated_name(parameter: str) -> str:
@@ -83,16 +95,26 @@ def check_step(
 
     Returns:
         A row for each tensor and for each decision that was not narrow, and all decisions that torch made differently.
+        Where the weights have blown up, a row outside its bound is `unjudged`: the bounds are measured one rounding
+        away, and say nothing where a rounding changes the loss by more than they assume.
     """
     rng, dtype = np.random.default_rng(seed), str(images.dtype)
-    inputs, _ = watch_torch(start.model, torch.from_numpy(images))
+    inputs, outputs = watch_torch(start.model, torch.from_numpy(images))
     turned = flips(start.model, decided_on, inputs)
     wrong = [nothing_compared(name, case, dtype, f"{flip}: that was not narrow") for flip in turned if not flip.narrow]
     expected = run_step(start, images, labels, decided_on)
     bounds = _bounds(start, images, labels, decided_on, expected, rng)
     # No `start`, to tell an update from none: a learning rate near 0 leaves none to tell, and what the optimizer
     # remembers is compared as well.
-    return wrong + compare(name, case, got, expected, bounds), turned
+    rows = wrong + compare(name, case, got, expected, bounds)
+    if blown(loss := float(expected["loss"]), list(outputs.values())[-1].shape[1]):
+        rows = [row if row.ok or row.unjudged else _open(row, loss) for row in rows]
+    return rows, turned
+
+
+def _open(row: Row, loss: float) -> Row:
+    """The row of a step with blown-up weights, which tells nothing."""
+    return replace(row, problem=f"{row.problem}; the weights had blown up, torch's loss was {loss:.3g}", unjudged=True)
 
 
 def run_step(start: Start, images: Array, labels: Array, decided_on: Values) -> Tensors:

@@ -23,7 +23,7 @@ def check_trained(pair: ModelPair, state: Tensors, dataset: Dataset, seed: int =
     rows: list[Row] = []
     for dtype in DTYPES:
         images, labels = next(batches(dataset.test_images, dataset.test_labels, IMAGES, dtype))
-        narrowed = {name: array.astype(dtype) for name, array in state.items()}
-        with direct_convolutions(), np.errstate(over="ignore", invalid="ignore"):
+        with direct_convolutions(), np.errstate(over="ignore", invalid="ignore"):  # weights that blew up, too
+            narrowed = {name: array.astype(dtype) for name, array in state.items()}
             rows += check_model(pair, narrowed, images, (labels + 1) % pair.num_classes, seed)
     return rows

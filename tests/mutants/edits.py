@@ -1,9 +1,9 @@
 """Every single edit of a source file, and a draw among them.
 
 An edit exchanges an operator, a number, a truth value or `min` for `max`, turns a condition round, takes a keyword
-argument away, exchanges the first two arguments, or takes a statement out. Text, types, decorators and assertions
-(`assert`, the `strict` of `zip`) are left alone: what they say or promise is not what the code computes. So are the
-arguments of `max` and other functions to which their order is all the same.
+argument away, exchanges the first two arguments, assigns instead of adding, or takes a statement out. Text, types,
+decorators and assertions (`assert`, the `strict` of `zip`) are left alone: what they say or promise is not what the
+code computes. So are the arguments of `max` and other functions to which their order is all the same.
 """
 
 from __future__ import annotations
@@ -139,6 +139,7 @@ class Finder:
             yield self.at(where, self.begin(node), self.finish(node), "pass")
         if isinstance(node, ast.AugAssign):
             yield from self.exchanged(where, node.op, self.finish(node.target), self.begin(node.value))
+            yield self.assigned(where, node)
         for part in parts_of(node):
             yield from self.expression(part, where)
         for child in inner:
@@ -208,6 +209,14 @@ class Finder:
         at = start + len(self.source[start:end].decode()[: found.start()].encode())
         yield self.at(where, at, at + len(found[0].encode()), new)
 
+    def assigned(self, where: Edit, node: ast.AugAssign) -> Edit:
+        """An assignment instead of `+=` or the like."""
+        start, end = self.finish(node.target), self.begin(node.value)
+        at = start + self.source[start:end].index(b"=") + 1
+        while self.source[start : start + 1].isspace():
+            start += 1
+        return self.at(where, start, at, "=")
+
     def negated(self, where: Edit, test: ast.expr) -> Edit:
         text = self.source[self.begin(test) : self.finish(test)].decode()
         return self.at(where, self.begin(test), self.finish(test), f"(not ({text}))")
@@ -240,9 +249,11 @@ def is_symmetric(node: ast.Call) -> bool:
 
 
 def is_removable(node: ast.stmt) -> bool:
-    """Whether the program goes on without a statement: a call, an addition, a refusal, a jump."""
+    """Whether the program goes on without a statement: a call, an addition, a part filled in, a refusal, a jump."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Call | ast.Yield | ast.YieldFrom)
+    if isinstance(node, ast.Assign):
+        return all(isinstance(target, ast.Subscript) for target in node.targets)
     return isinstance(node, ast.AugAssign | ast.Raise | ast.Break | ast.Continue | ast.Delete)
 
 

@@ -7,6 +7,7 @@ the way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -49,6 +50,7 @@ class Adapted(Module):
         recovered: the parameters that it updates itself.
         exact: those of them whose gradient it shows all the same.
         ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
+        misshapen: the parameters whose gradient has a shape that cannot be subtracted from theirs, with both shapes.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Adapted(Module):
         self.cache: Any = None
         self.loss_gradient: Array | None = None
         self.ignores_gradient = False
+        self.misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.scalar = True  # a loss of one number, of whatever shape theirs is
 
     def _method(self, given: str, usual: tuple[str, ...], what: str) -> Any:
@@ -212,8 +215,7 @@ class Adapted(Module):
             self.recovered |= self.placement.changed()
         self.exact |= found.of_parameters.keys() - found.recovered
         for name, gradient in found.of_parameters.items():
-            # A copy: theirs may be the array that the next backward adds to.
-            self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
+            self._accumulate(name, gradient)
         self.placement.read_back(self.recovered)
         if found.of_input is None:
             return None
@@ -229,6 +231,13 @@ class Adapted(Module):
             return from_theirs(grad_input, *reversed(self.input_layout))
         except LayoutError:
             return grad_input
+
+    def _accumulate(self, name: str, gradient: Array) -> None:
+        """Take over a gradient of theirs; a copy: it may be the array that the next backward adds to."""
+        weight = self.placement.pushed[name].shape
+        if gradient.size == math.prod(weight) and math.prod(_together(weight, gradient.shape)) != gradient.size:
+            self.misshapen[name] = gradient.shape, weight
+        self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
 
     def _call_backward(self, grad_output: Array | float) -> tuple[Any, bool]:
         if self.functions is None:
@@ -261,3 +270,11 @@ class Adapted(Module):
             return to_theirs(np.asarray(grad_output), *self.output_layout)
         except (LayoutError, ValueError):
             return grad_output  # their output has another shape than it should: they get the gradient as it is
+
+
+def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a - b; that of a where they do not go together at all."""
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        return a

@@ -20,7 +20,7 @@ from compare.diagnosis.driving.sandbox import random_state_kept
 from compare.diagnosis.driving.steps import AdaptedStep, step_method, update_methods
 from compare.diagnosis.likeness import Likeness, defaults_of, with_loss
 from compare.diagnosis.trial import Driven
-from compare.pairs.observe import Tensors
+from compare.pairs.observe import Tensors, gradient_name
 from compare.pairs.probe import Probe
 from scratch import Parameter
 
@@ -104,7 +104,8 @@ class Driver:
             tensors.pop(f"{name} after use", None)
         placed = tuple(module.placement.paths.items()) if isinstance(module, Adapted) else ()
         ignores = isinstance(module, Adapted) and module.ignores_gradient
-        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores)
+        misshapen = _misshapen(module) if isinstance(module, Adapted) else ()
+        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores, misshapen)
 
     def _drive_optimizer(self, interface: Interface, probe: Probe) -> Driven:
         made: list[Any] = []
@@ -123,3 +124,11 @@ class Driver:
 def _plain(tensors: Tensors) -> Tensors:
     """Arrays of NumPy itself, whatever class theirs are of."""
     return {name: np.array(array, order="C") for name, array in tensors.items()}
+
+
+def _misshapen(module: Adapted) -> tuple[tuple[str, str], ...]:
+    """The gradients whose shape does not go with that of their weight, each with the reason."""
+    return tuple(
+        (gradient_name(name), f"shape {list(own)} instead of {list(weight)}, that of its weight in this code")
+        for name, (own, weight) in module.misshapen.items()
+    )

@@ -74,7 +74,7 @@ class Claim:
         if self.ndim:
             said.append(self.ndim == len(layout))
         if self.batched is not None:  # a batch of one is said by its axes alone
-            said.append(("1" not in layout or layout == "C1") and self.batched is ("N" in layout))
+            said.append(("1" not in layout or layout in ("C1", "1C")) and self.batched is ("N" in layout))
         if self.columns and "C" in layout and not {"H", "W"} & set(layout):
             said.append(layout in ("CN", "C1"))
         if self.targets and targets:
@@ -117,10 +117,11 @@ def _forward_of(subject: Any, forward: str) -> tuple[Any, type | None]:
     if isinstance(subject, Functions):
         return subject.forward_function, None
     kind = subject if isinstance(subject, type) else type(subject)
-    for name in (forward,) if forward else vocabulary.FORWARD:
-        if callable(getattr(kind, name, None)):
-            return getattr(kind, name), kind
-    return None, kind
+    own = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    names = (forward,) if forward else (*vocabulary.FORWARD, *vocabulary.methods_like("forward", own))
+    return next(
+        (getattr(kind, name) for name in names if callable(getattr(kind, name, None)) and name in own), None
+    ), kind
 
 
 def _tree(thing: Any) -> Any:
@@ -309,10 +310,28 @@ def _is_batch(given: ast.expr, loops: Loops) -> bool | None:
     if word in PLURAL or "batch" in word:
         return True
     for loop in loops:
-        if given.id in {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}:
-            over = vocabulary.plain(ast.unparse(loop.iter))
-            return True if "batch" in over or "loader" in over else False if over[:3] in ("zip", "enu") else None
+        if given.id in _from_loop(loop):
+            return _yields_batches(loop.iter)
     return False if word in SINGULAR else None
+
+
+def _from_loop(loop: ast.For) -> set[str]:
+    """The names that a loop gives a value, and those that are set to one of them in its body."""
+    names = {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
+    for node in ast.walk(loop):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in names:
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def _yields_batches(iterated: ast.expr) -> bool | None:
+    """Whether what is looped over gives batches, and not single images; None if that cannot be told."""
+    words = ast.unparse(iterated).lower()
+    if "batch" in words or "loader" in words:
+        return True
+    if isinstance(iterated, ast.Call) and ast.unparse(iterated.func) not in ("zip", "enumerate", "tqdm"):
+        return None
+    return False if isinstance(iterated, ast.Name | ast.Attribute | ast.Call) and "layer" not in words else None
 
 
 def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:

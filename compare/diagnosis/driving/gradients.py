@@ -58,17 +58,40 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
         kept = _kept(name, inside, placement)
         if kept is not None:
             found.of_parameters[name] = kept
+    _add_updates(found, placement, updates=updates)
+    if found.of_input is None:
+        kept_inputs = (inside[name] for name in vocabulary.GRAD_INPUTS if name in inside)
+        found.of_input = next((array for array in kept_inputs if array.shape == input_shape), None)
+    return found
+
+
+def _add_updates(found: Gradients, placement: Placement, *, updates: bool) -> None:
+    """Take the gradients that are not shown from the updates, and those that the updates contradict."""
+    changed = placement.changed() if updates else set()
+    for name in placement.parameters:
+        shown = found.of_parameters.get(name)
+        if shown is not None and not (changed and _contradicts(name, shown, placement)):
             continue
-        update = placement.update_of(name, RATE)
+        update = placement.update_of(name, RATE if updates else 1.0)  # without a rate it is a step by the gradient
         if update is None and updates and name in placement.paths:
             update = np.zeros_like(placement.pushed[name])
         if update is not None:
             found.of_parameters[name] = update
             found.recovered.add(name)
-    if found.of_input is None:
-        kept_inputs = (inside[name] for name in vocabulary.GRAD_INPUTS if name in inside)
-        found.of_input = next((array for array in kept_inputs if array.shape == input_shape), None)
-    return found
+
+
+def _contradicts(name: str, shown: Array, placement: Placement) -> bool:
+    """Whether a weight that is updated changed otherwise than by the gradient that is shown beside it."""
+    before = placement.pushed.get(name)
+    if before is None or name not in placement.paths:
+        return False
+    change = placement.update_of(name, RATE)
+    change = np.zeros_like(before) if change is None else change
+    scale = np.abs(before).max(initial=0) + np.abs(shown).max(initial=0)
+    if change.size != np.size(shown):
+        return True
+    allowed = 64 * np.finfo(before.dtype).eps * scale
+    return not bool((np.abs(change.reshape(-1) - np.asarray(shown).reshape(-1)) <= allowed).all())
 
 
 def _is_array(value: Any, shape: tuple[int, ...]) -> bool:

@@ -68,13 +68,13 @@ class Read:
     Attributes:
         reading: the one that is judged.
         remarks: what was found out, in words.
-        gaps: what cannot be compared, in words.
+        assumed: what the code is taken for, and what cannot be compared then, in words; empty if it is as asked.
         claims: what the code says about itself.
     """
 
     reading: Reading
     remarks: tuple[str, ...] = ()
-    gaps: tuple[str, ...] = ()
+    assumed: str = ""
     claims: tuple[Claim, ...] = ()
 
 
@@ -117,7 +117,7 @@ class Reader:
             undrivable = undrivable or failed
             if reading is None:
                 continue
-            found = Read(reading, tuple(_in_words(reading, interface, claims)), (gap,) if gap else (), claims)
+            found = Read(reading, tuple(_in_words(reading, interface, claims)), gap, claims)
             if fits:
                 return found
             likely = likely or found
@@ -140,12 +140,14 @@ class Reader:
         try:
             self._first_supported(compared, interface)
         except NotJudgedError as refused:
-            own = [name for name, option in about.items() if option.usual and f"({name}=" in str(refused)]
+            own = [name for name, option in about.items() if option.usual and f"{name}=" in str(refused)]
             if not own:
                 raise
             for value in about[own[0]].usual:
                 known = replace(interface, built_in={**interface.built_in, own[0]: value})
-                yield only_with(compared, own[0], value), known, f"other values of {own[0]} than its own, {value}"
+                gap = f"other values of {own[0]} than its own, {value}"
+                for assumed, further, more in self._assumed(only_with(compared, own[0], value), known):
+                    yield assumed, further, f"{gap}; {more}" if more else gap
             return
         yield compared, interface, ""
         for option in about:
@@ -203,7 +205,8 @@ class Reader:
                 undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
                 continue
             if _has_right_shape(reading.compared, taken, outcome):
-                return True, replace(reading, weights=outcome.value.placed), None
+                placed = outcome.value.placed if outcome.value is not None else ()
+                return True, replace(reading, weights=placed), None
             likely = likely or reading
         if likely is None and undrivable is None:
             raise UserError(f"{self.name}: {compared.pair.name} has no case with a single image")
@@ -264,15 +267,16 @@ class Reader:
         if not next(compared.pair.examined(self.seed)).calls:
             return  # an optimizer
         for assumed, known, gap in self._assumed(compared, interface):
-            if ((gap,) if gap else ()) != read.gaps:
+            if gap != read.assumed:
                 continue
             for reading, probe in self._ways(assumed, known, read.claims, also=True):
                 if reading.interface == chosen.interface or (not one and reading.interface.layout[:1] == "1"):
                     continue
                 outcome, taken = self._driven(reading, probe)
                 if _has_right_shape(reading.compared, taken, outcome):
+                    placed = outcome.value.placed if outcome.value is not None else ()
                     against = reading.support <= chosen.support - 2 * MEDIUM
-                    yield replace(reading, weights=outcome.value.placed, against=against)
+                    yield replace(reading, weights=placed, against=against)
 
 
 _ALSO = {layout for layout, _ in (*ALSO_IMAGES, *ALSO_ROWS)}
@@ -281,7 +285,7 @@ _ALSO = {layout for layout, _ in (*ALSO_IMAGES, *ALSO_ROWS)}
 def _has_right_shape(compared: Likeness, probe: Probe, outcome: Outcome) -> bool:
     """Whether there is an output, of the shape that the reference's has."""
     if outcome.value is None:
-        return False
+        return outcome.in_backward  # which is run only where the output has the right shape
     got = outcome.value.tensors
     right = compared.pair.expected(probe, got)
     name = next(name for name in right if name.startswith(("output", "logits")))

@@ -75,7 +75,7 @@ def _lit(image: Array, mask: Array) -> Array:
 def convolution(scene: Scene) -> Context:
     """The two moving windows, forward (chapter 2) and backward (chapter 3), and the edge maps."""
     first = scene.pair.filters(scene.state)
-    kernels = [*windows.FILTERS, *windows.learned(first)]
+    kernels = [*windows.FILTERS, *windows.filters_of(first, learned=not scene.history.learning.verdict)]
     window = windows.window_data(scene.digits, kernels)
     back = windows.backward_data(windows.patch_of(scene.digit), windows.FILTERS, scene.seed)
     digits = [inline.grey(digit, 255) for digit in scene.digits.values()]

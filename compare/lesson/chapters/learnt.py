@@ -39,6 +39,8 @@ def training(scene: Scene) -> Context:
             "accuracy": _curves(history.accuracy, "Share of right answers on the test images", "step"),
             "apart": _apart(history),
         },
+        "nothing": history.learning.verdict,
+        "instead": history.learning.lines(),
         "learnt": {"before": history.before is not None, "filters": _filters(history), "maps": _maps(scene)},
         "dead": _dead(scene),
         "deadimages": len(some(history, DEAD_IMAGES, "float32")[0]),
@@ -54,7 +56,7 @@ def _verdict(history: History) -> str:
     if not history.settings.measures_drift:
         return "This run had no yardstick, so that nothing of this kind was examined."
     own, twin = (tiny(curve.values[-1]) if curve.values else tiny(0.0) for curve in (history.apart, history.yardstick))
-    apart = f"In the end NumPy is {own} from torch, relative to the greatest weight, and the yardstick {twin}"
+    apart = f"In the end NumPy is {own} from torch, relative to the largest weight, and the yardstick {twin}"
     apart += f" (at most {tiny(found.yardstick)} on the way)."
     if not found.partings:
         return f"{apart} NumPy was never ten times as far: there was no reason to look closer."
@@ -73,7 +75,7 @@ def _apart(history: History) -> str:
         Series("torch from torch started one rounding away", "yardstick", *_points(history.yardstick)),
     ]
     series = [one for one in series if any(value > 0 for value in one.y)]
-    title = "How far the weights are apart, relative to the greatest"
+    title = "How far the weights are apart, relative to the largest"
     return lines(series, title, "step", logarithmic=True) if series else ""
 
 

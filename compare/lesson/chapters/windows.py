@@ -69,10 +69,13 @@ FILTERS = (
 )
 
 
-def learned(weight: Array) -> list[Kernel]:
-    """The kernels (C_out, 1, kH, kW) of a first layer."""
+def filters_of(weight: Array, *, learned: bool = True) -> list[Kernel]:
+    """The kernels (C_out, 1, kH, kW) of a first layer, and whether the network has `learned` anything."""
+    name, more = (
+        ("learned", "") if learned else ("network", " The network has learned nothing, so it looks for nothing.")
+    )
     return [
-        Kernel(f"learned, filter {n}", w[0].astype(np.float32), "One of the network's own filters.")
+        Kernel(f"{name}, filter {n}", w[0].astype(np.float32), f"One of the network's own filters.{more}")
         for n, w in enumerate(weight)
     ]
 

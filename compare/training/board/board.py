@@ -129,21 +129,24 @@ class Board:
                 self._image(f"feature maps/{number} {layer}", side_by_side.feature_maps(own, twin), epoch.step)
         self._predictions(epoch)
 
-    def report(self, name: str, report: Report, step: int) -> None:
-        """The result of a comparison, as text."""
+    def report(self, name: str, report: Report, verdict: str, step: int) -> None:
+        """The result of a comparison, as text: the verdict, and every tensor."""
         rows = "\n".join(
             f"| {row.pair} [{row.case}] | {row.tensor} | {row.dtype} | {row.budget:.0%} | {row.problem or 'ok'} |"
             for row in report.rows
         )
         table = f"| where | tensor | dtype | share of its bound | |\n|---|---|---|---|---|\n{rows}"
-        self.main.add_text(f"agreement/{name}", f"{report.headline()}\n\n{table}", step)
+        self.main.add_text(f"agreement/{name}", f"{verdict}\n\n{table}", step)
 
-    def finish(self, last: Epoch, report: Report, summary: str) -> None:
-        """What is shown of the trained twins only: the last pictures, the proof, the projector, the result as text."""
+    def result(self, summary: str, step: int) -> None:
+        """What came out of the run, as text in Markdown."""
+        self.main.add_text("result", summary, step)
+
+    def finish(self, last: Epoch, report: Report, verdict: str) -> None:
+        """What is shown of the trained twins only: the last pictures, the proof and its verdict, the projector."""
         self.picture(last)
         if report.rows:
-            self.report("trained", report, last.step)
-        self.main.add_text("result", summary, last.step)
+            self.report("trained", report, verdict, last.step)
         vectors = {f"last hidden layer of {name}": self._hidden(name) for name in self.twins.settings.twins}
         folder = Path(self.main.log_dir)
         write_projector(folder, vectors, *self._test_images(EMBEDDED), self.dataset.classes)
@@ -228,7 +231,7 @@ class Board:
         for run, name, apart in pairs:
             if apart is not None and name in loss:
                 values = {f"{PARTED}/{key}": value for key, value in apart.by_parameter.items()}
-                values |= {DIFFERENCE: abs(loss[name] - loss["torch"]), APART: apart.greatest}
+                values |= {DIFFERENCE: abs(loss[name] - loss["torch"]), APART: apart.largest}
                 logs = {tag: math.log10(v) for tag, v in values.items() if v and math.isfinite(v)}
                 self._scalars(run, step, logs)
 
@@ -240,7 +243,8 @@ class Board:
             ):
                 for key, array in arrays.items():
                     if np.isfinite(array).all():
-                        self.writers[name].add_histogram(f"{kind}/{key}", array, step, bins=BINS)
+                        with np.errstate(over="ignore"):  # it adds up squares
+                            self.writers[name].add_histogram(f"{kind}/{key}", array, step, bins=BINS)
 
     def _gradients(self, name: str) -> Tensors:
         """The gradients of a twin by the name of their parameter: a chart puts one beside the weight."""

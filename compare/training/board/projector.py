@@ -15,6 +15,7 @@ from compare.machine.files import write_bytes
 from scratch import Array
 
 LABELS, SPRITES, CONFIG = "labels.tsv", "sprites.png", "projector_config.pbtxt"
+LARGEST = float(np.finfo(np.float32).max)  # The largest number that the projector can show.
 
 
 def write_projector(
@@ -23,7 +24,7 @@ def write_projector(
     """Write what the projector shows for the run in `folder`; what is there is replaced.
 
     Args:
-        vectors: (N, features) for each name, one point for each image.
+        vectors: (N, features) for each name, one point for each image; clipped to what float32 can hold.
         images, labels: (N, 1, H, W) from 0 to 1, and (N).
         classes: the names of the labels.
 
@@ -32,7 +33,7 @@ def write_projector(
     """
     config = ProjectorConfig()
     for number, (name, array) in enumerate(vectors.items()):
-        content = array.astype("<f4").tobytes()
+        content = array.clip(-LARGEST, LARGEST).astype("<f4").tobytes()
         if _is_text(content):
             continue
         path = f"vectors-{number}.bytes"
