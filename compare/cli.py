@@ -622,7 +622,7 @@ def _go(
         _print("check layers:    gradtwin check")
     else:
         _print("nothing was trained: that makes sense when the twins agree")
-    for row in (*result.before.wrong, *result.after.wrong):
+    for row in result.rows():
         _print(str(row))
     if json is not None:
         write_json(json, result.as_json())

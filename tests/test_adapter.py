@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Functions, MistoldError, UndrivableError
+from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UndrivableError
 from scratch import Array, BatchNorm2d, Linear
 
 W = np.arange(1.0, 7.0).reshape(2, 3)
@@ -134,25 +135,68 @@ def test_the_first_usual_method_is_called() -> None:
     np.testing.assert_array_equal(told.backward(X), X + 4)
 
 
+def test_a_method_of_a_name_like_the_usual_ones_is_called_after_those() -> None:
+    class Propagates:
+        def propagate_forward(self, x: Array) -> Any:
+            return x + 1
+
+        def propagate_forward_all(self, x: Array) -> Any:
+            raise AssertionError(x)
+
+        def propagate_backward(self, g: Array) -> Any:
+            return g + 2
+
+    class Both(Propagates):
+        def __call__(self, x: Array) -> Any:
+            return x + 3
+
+    for subject, added in ((Propagates(), 1), (Both(), 3)):
+        module = adapted(subject)
+        np.testing.assert_array_equal(module(X), X + added)
+        np.testing.assert_array_equal(module.backward(X), X + 2)
+
+
 def test_a_missing_method_is_said() -> None:
     class Nothing:
         pass
 
-    class Half:
-        def forward(self, x: Array) -> Any:
-            return x
-
-    for subject, kind, what, usual in (
-        (Nothing(), "Nothing", "forward", "forward, __call__, forward_pass"),
-        (Half(), "Half", "backward", "backward, backprop, backward_pass"),
-    ):
-        with pytest.raises(UndrivableError) as missing:
-            adapted(subject)
-        assert str(missing.value) == f"{kind} has no method called {usual} or the like; name it (--{what} NAME)"
+    with pytest.raises(UndrivableError) as missing:
+        adapted(Nothing())
+    usual = "forward, __call__, forward_pass"
+    assert str(missing.value) == f"Nothing has no method called {usual} or the like; name it (--forward NAME)"
     with pytest.raises(MistoldError, match=r"^Half has no method go$"):
         adapted(Half(), forward="go")
     with pytest.raises(MistoldError, match=r"^Half has no method back$"):
         adapted(Half(), backward="back")
+
+
+class Half:
+    """Has no backward."""
+
+    def forward(self, x: Array) -> Any:
+        return x + 1
+
+
+def test_what_has_no_backward_is_driven_forward_only() -> None:
+    module = adapted(Half())
+    for _ in range(2):
+        np.testing.assert_array_equal(module(X), X + 1)
+        assert module.backward(X) is None
+    assert (module.recovered, module.exact, module.ignores_gradient) == (set(), set(), False)
+
+
+def test_of_weights_without_a_backward_there_are_no_gradients() -> None:
+    class Linear:
+        def __init__(self) -> None:
+            self.W, self.b = np.zeros((2, 3)), np.zeros(2)
+
+        def forward(self, x: Array) -> Any:
+            return x @ self.W.T + self.b
+
+    module = adapted(Linear(), STATE)
+    np.testing.assert_array_equal(module(X), X @ W.T + B)
+    assert module.backward(G) is None
+    assert [parameter.grad for parameter in module.parameters()] == [None, None]
 
 
 # Training and evaluation
@@ -162,7 +206,7 @@ class Modes:
     """Everything that may say whether it is training, and what does not."""
 
     def __init__(self) -> None:
-        self.training, self.mode, self.is_train = True, "train", "yes"
+        self.training, self.mode, self.is_train = True, "train", True
         self.train_flg, self.rate, self.label = 1, True, "train"
 
     def forward(self, x: Array, training: bool) -> Any:
@@ -177,11 +221,29 @@ def test_attributes_that_say_the_mode_are_set() -> None:
     module = adapted(subject)
     assert module.eval() is module
     np.testing.assert_array_equal(module(X), -X)
-    assert (subject.training, subject.mode, subject.is_train) == (False, "test", "test")
+    assert (subject.training, subject.mode, subject.is_train) == (False, "test", False)
     assert module.train() is module
     np.testing.assert_array_equal(module(X), X)
-    assert (subject.training, subject.mode, subject.is_train) == (True, "train", "train")
+    assert (subject.training, subject.mode, subject.is_train) == (True, "train", True)
     assert (subject.train_flg, subject.rate, subject.label) == (1, True, "train")
+
+
+@pytest.mark.parametrize("mode", ["max", "same", "yes", ""])
+def test_a_mode_that_is_about_something_else_stays(mode: str) -> None:
+    subject: Any = Identity()
+    subject.mode = mode
+    adapted(subject).eval().train()
+    assert subject.mode == mode
+
+
+@pytest.mark.parametrize("mode", ["Train", "eval", "inference"])
+def test_a_mode_of_another_word_is_set(mode: str) -> None:
+    subject: Any = Identity()
+    subject.mode = mode
+    module = adapted(subject).eval()
+    assert subject.mode == "test"
+    module.train()
+    assert subject.mode == "train"
 
 
 def test_methods_that_switch_the_mode_are_called_if_there_are_both() -> None:
@@ -271,6 +333,19 @@ def test_weights_that_cannot_be_found_are_listed(subject: Any, message: str) -> 
     assert str(missing.value).startswith(message)
 
 
+def test_weights_that_cannot_be_found_are_listed_though_forward_breaks_without_them() -> None:
+    class Breaks:
+        def __init__(self) -> None:
+            self.odd = np.zeros(7)
+
+        def forward(self, x: Array) -> Any:
+            raise ZeroDivisionError(x.shape)
+
+    with pytest.raises(UndrivableError) as missing:
+        adapted(Breaks(), {"weight": W})(X)
+    assert str(missing.value) == ("cannot find weight [2, 3]; arrays there: odd [7]; name it (--param NAME=weight)")
+
+
 def test_an_object_without_arrays_has_none_to_list() -> None:
     class Empty:
         def forward(self, x: Array) -> Any:
@@ -312,8 +387,15 @@ IMAGES = np.arange(120.0).reshape(2, 3, 4, 5)
         (IMAGES[:1], "HWC", (4, 5, 3)),
         (IMAGES[:1, :1], "WH", (5, 4)),
         (X, "NHWC", (4, 3)),
-        (X, "FN", (3, 4)),
-        (X[:1], "F", (3,)),
+        (X, "CN", (3, 4)),
+        (X, "FN", (3, 4)),  # features are channels
+        (X[:1], "C", (3,)),
+        (X[:1], "C1", (3, 1)),
+        (X[:1], "1C", (1, 3)),
+        (X[:1], "1CHW", (1, 3)),
+        (IMAGES[:1], "1CHW", (1, 3, 4, 5)),
+        (IMAGES[:1], "1HWC", (1, 4, 5, 3)),
+        (IMAGES[:1], "C", (3, 4, 5)),
         (X[:1], "HWC", (3,)),
         (X[:1], "", (1, 3)),
         (np.ones((2, 3, 4)), "NLC", (2, 4, 3)),
@@ -342,17 +424,29 @@ def test_inputs_and_gradients_have_their_layout_and_come_back(x: Array, layout: 
         (IMAGES[:1, :1], "HW", "HWC", np.ones((4, 5, 8)), (1, 8, 4, 5)),
         (IMAGES[:1], "HWC", "HW", np.ones((4, 5)), (1, 1, 4, 5)),
         (IMAGES[:1], "HWC", "NHWC", np.ones((1, 4, 5, 8)), (1, 8, 4, 5)),
-        (IMAGES, "", "NC", np.ones((2, 7)), (2, 7, 1, 1)),
+        (IMAGES, "", "NC", np.ones((2, 7)), (2, 7)),
+        (IMAGES, "", "CN", np.ones((7, 2)), (2, 7)),
         (IMAGES, "", "FN", np.ones((7, 2)), (2, 7)),
+        (IMAGES[:1], "", "C1", np.ones((7, 1)), (1, 7)),
+        (IMAGES[:1], "HWC", "1HWC", np.ones((1, 4, 5, 8)), (1, 8, 4, 5)),
         (IMAGES, "", "NLC", np.ones((2, 9, 3)), (2, 3, 9)),
         (IMAGES, "", "NDHWC", np.ones((2, 4, 5, 6, 3)), (2, 3, 4, 5, 6)),
         (IMAGES, "", "N", np.ones(2), (2, 1)),
-        (IMAGES[:1], "HWC", "F", np.ones(7), (1, 7)),
+        (IMAGES[:1], "HWC", "C", np.ones(7), (1, 7)),
+        # Of a batch of one, and of one column, the output is the same.
+        (IMAGES[:1], "1CHW", "", np.ones((1, 8, 4, 5)), (1, 8, 4, 5)),
+        (IMAGES[:1], "1HWC", "", np.ones((1, 4, 5, 8)), (1, 8, 4, 5)),
+        (IMAGES[:1], "1CHW", "", np.ones((1, 7)), (1, 7)),
+        (X[:1], "1C", "", np.ones((1, 7)), (1, 7)),
+        (X[:1], "C1", "", np.ones((7, 1)), (1, 7)),
+        (X[:1], "C", "", np.ones(7), (1, 7)),
         (IMAGES, "", "HWC", np.ones((2, 7)), (2, 7)),
         # Where nothing fits, it stays as it is.
         (IMAGES, "", "", np.ones(()), ()),
         (IMAGES, "", "", np.ones((1, 1, 1, 1, 1, 1)), (1,) * 6),
         (IMAGES[:1], "HWC", "", np.ones((1, 3, 4, 5)), (1, 1, 3, 4, 5)),
+        (IMAGES[:1], "1CHW", "", np.ones((2, 7)), (2, 7)),
+        (X[:1], "C1", "", np.ones((7, 2)), (7, 2)),
     ],
 )
 def test_outputs_are_in_torchs_layout(
@@ -377,7 +471,7 @@ def test_an_output_that_is_reordered_keeps_its_places() -> None:
 
 def test_a_gradient_that_does_not_fit_their_output_is_passed_as_it_is() -> None:
     subject = Identity(np.ones((2, 7, 2)))
-    module = adapted(subject, output_layout="NF")
+    module = adapted(subject, output_layout="NC")
     module(X)
     module.backward(G)
     assert subject.seen[1] is G
@@ -484,7 +578,7 @@ def test_an_output_that_is_nowhere_is_said() -> None:
     ],
 )
 def test_an_output_of_no_real_numbers_is_said(returned: Any, message: str) -> None:
-    with pytest.raises(TypeError) as refused:
+    with pytest.raises(ConversionError) as refused:
         adapted(Identity(returned))(X)
     assert str(refused.value) == message
 
@@ -543,8 +637,8 @@ class Updating(Dense):
 class OwnRate(Dense):
     def __init__(self) -> None:
         super().__init__()
-        self.learning_rate: Any = 0.5
-        self.rate = 0.5  # of a dropout, perhaps
+        self.learning_rate: Any = 0.25
+        self.rate = 0.75  # of a dropout, perhaps
 
     def backward(self, g: Array) -> Any:
         self.W -= self.learning_rate * g.T @ self.x
@@ -556,6 +650,12 @@ class Shown(Updating):
         self.dW, self.db = g.T @ self.x, g.sum(axis=0)
         self.W -= lr * self.dW
         return None
+
+
+class ShownAndUpdated(Shown):
+    def backward(self, g: Array, lr: float) -> Any:  # type: ignore[override]
+        super().backward(g, lr)
+        self.b -= lr * self.db
 
 
 class Hidden(Dense):
@@ -576,7 +676,8 @@ class WholeRate(OwnRate):
         (Updating, {"weight", "bias"}, set(), np.zeros(2)),  # a bias that stayed as it was has the gradient 0
         (OwnRate, {"weight", "bias"}, set(), np.zeros(2)),
         (WholeRate, {"weight", "bias"}, set(), np.zeros(2)),
-        (Shown, {"weight"}, {"weight", "bias"}, G.sum(axis=0)),
+        (Shown, {"weight", "bias"}, {"weight"}, np.zeros(2)),  # what is shown, and not what it is updated by
+        (ShownAndUpdated, {"weight", "bias"}, {"weight", "bias"}, G.sum(axis=0)),
         (Hidden, {"weight"}, set(), None),  # nothing says that it would be updated
     ],
 )
@@ -589,7 +690,8 @@ def test_weights_that_their_code_updates_are_its_own_affair(
         module.zero_grad()
         module(X)
         assert module.backward(G) is None
-        np.testing.assert_array_equal(subject.W, W - G.T @ X)
+        # One that says nothing of a rate steps by the gradient itself.
+        np.testing.assert_array_equal(subject.W, W - (1 if style is Hidden else RATE) * G.T @ X)
         parameters = dict(module.named_parameters())
         np.testing.assert_array_equal(parameters["weight"].data, W)
         grads = {name: parameter.grad for name, parameter in parameters.items()}
@@ -600,7 +702,7 @@ def test_weights_that_their_code_updates_are_its_own_affair(
             np.testing.assert_array_equal(grads["bias"], bias)
         assert (module.recovered, module.exact) == (recovered, exact)
     if isinstance(subject, OwnRate):
-        assert (subject.learning_rate, subject.rate) == (1.0, 0.5)
+        assert (subject.learning_rate, subject.rate) == (RATE, 0.75)
 
 
 def test_what_is_known_of_weights_stays_known_from_call_to_call() -> None:
@@ -682,9 +784,45 @@ def test_an_error_in_training_says_that_it_was_in_backward() -> None:
 def test_a_gradient_of_no_real_numbers_is_said(gradient: Any, message: str) -> None:
     module = adapted(Identity(gradient=gradient))
     module(X)
-    with pytest.raises(TypeError) as refused:
+    with pytest.raises(ConversionError) as refused:
         module.backward(X)
     assert str(refused.value) == message
+
+
+class Slope(Identity):
+    """Its backward takes no upstream gradient."""
+
+    def backward(self) -> Any:  # type: ignore[override]
+        return np.full((4, 3), 2.0)
+
+
+@pytest.mark.parametrize("upstream", [1.0, -3.0])
+def test_a_layers_backward_that_takes_no_gradient_is_not_multiplied_by_it(upstream: float) -> None:
+    module = adapted(Slope())
+    module(X)
+    np.testing.assert_array_equal(module.backward(np.full((4, 3), upstream)), np.full((4, 3), 2.0))
+    assert module.ignores_gradient
+
+
+def test_a_backward_that_takes_the_gradient_does_not_ignore_it() -> None:
+    for subject in (Identity(), Half(), Updating()):
+        module = adapted(subject, STATE if isinstance(subject, Updating) else None)
+        module(X)
+        module.backward(G if isinstance(subject, Updating) else X)
+        assert not module.ignores_gradient
+
+
+def test_eta_alone_is_the_upstream_gradient_and_no_rate() -> None:
+    class Delta(Dense):
+        def backward(self, eta: Array) -> Any:
+            return super().backward(eta)
+
+    module = adapted(Delta(), STATE)
+    module(X)
+    np.testing.assert_array_equal(module.backward(G), G @ W)
+    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    np.testing.assert_array_equal(grads["weight"], G.T @ X)
+    assert (module.recovered, module.exact, module.ignores_gradient) == (set(), {"weight", "bias"}, False)
 
 
 def test_a_gradient_of_another_number_of_axes_stays_as_it_is() -> None:
@@ -723,6 +861,18 @@ def one_function(returned: Any) -> Functions:
 
 
 @pytest.mark.parametrize("upstream", [1.0, 0.5, -4.0])
+def test_a_losss_backward_that_takes_no_gradient_is_multiplied_by_it(upstream: float) -> None:
+    class Plain(Loss):
+        def backward(self) -> Any:  # type: ignore[override]
+            return 2 * self.x
+
+    module = adapted(Plain())
+    module(X, CLASSES)
+    np.testing.assert_array_equal(module.backward(np.asarray(upstream)), upstream * 2 * X)
+    assert not module.ignores_gradient  # a loss is where gradients begin
+
+
+@pytest.mark.parametrize("upstream", [1.0, 0.5, -4.0])
 def test_a_loss_returns_its_gradient_beside_its_value(upstream: float) -> None:
     module = adapted(one_function((0.25, X)))
     loss = module(X, CLASSES)
@@ -743,6 +893,12 @@ def test_what_else_a_loss_returns_is_not_its_gradient() -> None:
 )
 def test_a_single_number_is_the_loss(returned: Any, shape: tuple[int, ...]) -> None:
     assert adapted(one_function(returned))(X, CLASSES).shape == shape
+
+
+def test_the_losses_of_one_image_alone_keep_their_axis() -> None:
+    module = adapted(one_function(np.ones(1)))
+    module.scalar = False  # a loss for each image is asked for
+    assert module(X[:1], CLASSES[:1]).shape == (1,)
 
 
 def test_a_layers_single_number_keeps_its_axes() -> None:
@@ -767,9 +923,13 @@ class Loss:
         (X, CLASSES, {}, X, CLASSES),
         (X, CLASSES, {"targets": "classes"}, X, CLASSES),
         (X, CLASSES, {"targets": "one-hot"}, X, np.eye(3)[CLASSES]),
-        (X, CLASSES, {"layout": "FN"}, X.T, CLASSES),
-        (X[:1], CLASSES[:1], {"layout": "F"}, X[0], np.int64(2)),
-        (X[:1], CLASSES[:1], {"layout": "F", "targets": "one-hot"}, X[0], np.array([0, 0, 1])),
+        (X, CLASSES, {"layout": "CN"}, X.T, CLASSES),
+        (X[:1], CLASSES[:1], {"layout": "C"}, X[0], np.int64(2)),
+        (X[:1], CLASSES[:1], {"layout": "C", "targets": "one-hot"}, X[0], np.array([0, 0, 1])),
+        (X[:1], CLASSES[:1], {"layout": "1C"}, X[:1], CLASSES[:1]),  # a batch of one has a list of one target
+        (X[:1], CLASSES[:1], {"layout": "1C", "targets": "one-hot"}, X[:1], np.array([[0, 0, 1]])),
+        (X, CLASSES, {"layout": "CN", "targets": "one-hot"}, X.T, np.eye(3)[CLASSES].T),
+        (X[:1], CLASSES[:1], {"layout": "C1", "targets": "one-hot"}, X[:1].T, np.array([[0], [0], [1]])),
         (IMAGES, IMAGES + 1, {"layout": "NHWC"}, np.moveaxis(IMAGES, 1, 3), np.moveaxis(IMAGES + 1, 1, 3)),
         (X, X + 1, {"targets": "one-hot"}, X, X + 1),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.driving import calling
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.making import Functions, UndrivableError
 
 X, T, G, CACHE = "input", "targets", "gradient", "cache"  # what they are does not matter here
@@ -70,6 +71,28 @@ def test_a_loss_is_given_scores_and_targets(arguments: str, expected: dict[str, 
     assert forward(arguments, X, T) == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("x, y", {"x": X, "y": T}),
+        ("labels, images", {"labels": T, "images": X}),
+        ("x, y, lr", {"x": X, "y": T, "lr": RATE}),
+        ("x, y, eta=0.1", {"x": X, "y": T, "eta": RATE}),
+        ("x, y, training, epochs=3", {"x": X, "y": T, "training": True, "epochs": 3}),
+        ("x, y, *, learning_rate", {"x": X, "y": T, "learning_rate": RATE}),
+    ],
+)
+def test_a_training_step_is_given_inputs_and_targets_and_a_rate_that_it_asks_for(
+    arguments: str, expected: dict[str, Any]
+) -> None:
+    assert calling.call_step(Recorded(arguments).function, (X, T), True) == expected
+
+
+def test_a_training_step_that_asks_for_more_is_named() -> None:
+    with pytest.raises(UndrivableError, match=r"^called: cannot tell what to pass as magic;"):
+        calling.call_step(Recorded("x, y, magic").function, (X, T), True)
+
+
 def test_one_input_is_not_turned_round() -> None:
     assert forward("y, x=None", X) == {"y": X, "x": None}
     with pytest.raises(UndrivableError, match="cannot tell what to pass as x"):
@@ -115,6 +138,8 @@ def test_an_input_that_is_called_like_a_mode_is_given_the_input_if_nothing_else_
 
 def test_what_has_a_default_that_nobody_knows_keeps_it() -> None:
     assert forward("x, scale=2, training=False", X) == {"x": X, "scale": 2, "training": True}
+    assert forward("x, mode='max'", X) == {"x": X, "mode": "max"}  # it is about something else
+    assert forward("x, mode='max', training=False", X) == {"x": X, "mode": "max", "training": True}
     assert forward("x, scale=2, *, training=False", X) == {"x": X, "scale": 2, "training": True}
     assert forward("x, *rest, scale=2, **others", X) == {"x": X, "rest": (), "scale": 2, "others": {}}
     assert forward("*inputs, training", X) == {"inputs": (X,), "training": True}
@@ -186,15 +211,23 @@ def test_a_weight_that_is_called_like_settings_is_a_weight() -> None:
         ("x, dout", {"x": X, "dout": G}),
         ("inputs, whatever", {"inputs": X, "whatever": G}),
         ("whatever, x", {"whatever": G, "x": X}),
-        ("lr, whatever", {"lr": 1.0, "whatever": G}),
-        ("learning_rate, x, dvalues", {"learning_rate": 1.0, "x": X, "dvalues": G}),
-        ("delta, alpha=0.1", {"delta": G, "alpha": 1.0}),
+        ("lr, whatever", {"lr": RATE, "whatever": G}),
+        ("learning_rate, x, dvalues", {"learning_rate": RATE, "x": X, "dvalues": G}),
+        ("delta, alpha=0.1", {"delta": G, "alpha": RATE}),
         ("training, whatever", {"training": True, "whatever": G}),
         ("dout, training=False", {"dout": G, "training": True}),
         ("dout, scale=2", {"dout": G, "scale": 2}),
         ("dout, *rest", {"dout": G, "rest": ()}),
         ("*gradients", {"gradients": (G,)}),
         ("*, dout", {"dout": G}),
+        # The only thing that it must be given, by a word that means a learning rate elsewhere.
+        ("eta", {"eta": G}),
+        ("alpha", {"alpha": G}),
+        ("rate", {"rate": G}),
+        ("eta, scale=2", {"eta": G, "scale": 2}),
+        ("dout, eta", {"dout": G, "eta": RATE}),
+        ("x, eta", {"x": G, "eta": RATE}),
+        ("eta, alpha, dout", {"eta": RATE, "alpha": RATE, "dout": G}),
     ],
 )
 def test_a_layers_backward_takes_the_gradient(arguments: str, expected: dict[str, Any]) -> None:
@@ -207,7 +240,10 @@ def test_a_layers_backward_takes_the_gradient(arguments: str, expected: dict[str
         ("", {}),
         ("x, inputs", {"x": X, "inputs": X}),
         ("cache", {"cache": CACHE}),
-        ("lr", {"lr": 1.0}),
+        ("lr", {"lr": RATE}),
+        ("learning_rate", {"learning_rate": RATE}),
+        ("step_size", {"step_size": RATE}),
+        ("eta=0.1", {"eta": RATE}),
         ("scale=2", {"scale": 2}),
     ],
 )
@@ -226,8 +262,11 @@ def test_a_layers_backward_may_take_no_gradient(arguments: str, expected: dict[s
         ("dout", {"dout": G}, True),
         ("x, t, upstream", {"x": X, "t": T, "upstream": G}, True),
         ("whatever, y", {"whatever": G, "y": T}, True),
-        ("dout=1.0", {"dout": 1.0}, False),
+        ("dout=1.0", {"dout": G}, True),  # nothing else is asked for
+        ("scale=2, dout=1.0", {"scale": 2, "dout": G}, True),
+        ("x, dout=1.0", {"x": X, "dout": 1.0}, False),
         ("*arrays", {"arrays": ()}, False),
+        ("eta", {"eta": RATE}, False),
     ],
 )
 def test_a_losss_backward_takes_what_it_asks_for(arguments: str, expected: dict[str, Any], took: bool) -> None:
@@ -300,7 +339,14 @@ def test_what_has_no_name_is_no_derivative() -> None:
     [
         ("dout, lr", True),
         ("dout, learning_rate=0.1", True),
-        ("eta", True),
+        ("lr", True),
+        ("dout, eta", True),
+        ("dout, alpha=0.1", True),
+        ("eta", False),  # alone it is an upstream gradient
+        ("alpha", False),
+        ("rate, scale=2", False),
+        ("eta=0.1", True),  # a gradient has no default
+        ("eta, alpha=0.1", True),
         ("dout", False),
         ("", False),
         ("dout, *lr", False),

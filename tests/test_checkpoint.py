@@ -28,7 +28,8 @@ from compare.pairs import weights
 from compare.training import checkpoint, run
 from compare.training.checkpoint import BEST, LAST, Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from compare.training.lockstep import Epoch, Step
-from compare.training.run import Interrupted, RunResult, require_new, run_twins
+from compare.training.result import RunResult
+from compare.training.run import Interrupted, require_new, run_twins
 from compare.training.settings import Settings
 from compare.training.twins import Twins
 from compare.verify import trained

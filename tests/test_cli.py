@@ -46,6 +46,8 @@ def test_run_does_the_main_job(gradtwin: Run, tmp_path: Path) -> None:
         assert set(result[figure]) == {"scratch", "torch"}
     assert min(result["test_accuracy"].values()) > 0.85
     assert result["agreement"] == {"ok": True, "compared": 180}
+    assert (result["ok"], result["outcome"], result["learned"], result["reason"]) == (True, "right", True, "")
+    assert result["learning"]["likely_cause"] is None
     run_dir = tmp_path / result["run_dir"]
     assert f"logs:            {result['run_dir']}" in lines
     (seen,) = (line for line in lines if line.startswith("see them: "))

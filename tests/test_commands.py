@@ -298,9 +298,17 @@ class Trained:
     """In place of what a run brings."""
 
     def __init__(self, ok: bool = True, last: object = "the last epoch") -> None:
-        self.ok, self.last = ok, last
-        self.before, self.after = (FINE, WRONG) if ok else (WRONG, FINE)
-        self.findings = SimpleNamespace(lines=lambda settings: [f"found with seed {settings.seed}", LONG])
+        self.ok, self.last, self.stopped = ok, last, ""
+        self.outcome = "right" if ok else "wrong"
+
+    def rows(self) -> list[Row]:
+        return list(WRONG.wrong)
+
+    def headline(self) -> str:
+        return f"not judged: {self.stopped}"
+
+    def lines(self) -> list[str]:
+        return ["trained twins:   the verdict", LONG]
 
     def as_json(self) -> dict[str, object]:
         return {"result": self.ok}
@@ -363,8 +371,7 @@ def test_a_run_ends_with_where_to_look(capsys: pytest.CaptureFixture[str], monke
     assert json.loads(Path("j").read_text()) == {"result": True}
     assert capsys.readouterr().out.splitlines() == [
         "summary of the last epoch",
-        f"trained twins:   {WRONG.headline()}",
-        "found with seed 0",
+        "trained twins:   the verdict",
         LONG,
         "logs:            a run",
         "see them:        gradtwin board 'a run'",
@@ -390,7 +397,6 @@ def test_one_twin_alone_is_compared_with_nobody(
     display, *_ = go(monkeypatch, Trained(), settings=replace(SETTINGS, only="torch"), folder=Path("b"))
     assert display[2] == ("torch",)
     lines = capsys.readouterr().out.splitlines()
-    assert not any(line.startswith("trained twins") for line in lines)
     assert "see them:        /venv/bin/gradtwin board b" in lines
 
 
@@ -404,6 +410,29 @@ def test_nothing_is_trained_where_the_twins_disagree(
         str(WRONG.wrong[0]),
     ]
     assert json.loads(Path("j").read_text()) == {"result": False}
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_run_that_was_not_judged_ends_with_status_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Trained()
+    result.outcome = "not_judged"
+    assert go(monkeypatch, result)[-1] == 2
+    assert "trained twins:   the verdict" in capsys.readouterr().out.splitlines()
+    result.last, result.stopped = None, f"training diverged: {LONG}"
+    assert go(monkeypatch, result)[-1] == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"gradtwin: not judged: training diverged: {LONG.strip()}\n"
+    lines = captured.out.splitlines()
+    assert lines[:2] == [LONG, "logs:            a run"]
+    assert "nothing was trained: that makes sense when the twins agree" not in lines
+    result.outcome = "wrong"
+    assert go(monkeypatch, result)[-1] == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines()[:2] == ["trained twins:   the verdict", LONG]
+    assert json.loads(Path("j").read_text()) == {"result": True}
 
 
 @pytest.mark.usefixtures("_here")
@@ -680,7 +709,7 @@ def test_the_line_of_an_echoed_control_c_is_ended_on_a_terminal(monkeypatch: pyt
         assert text.getvalue() == ("\n" if terminal else "")
 
 
-PAGE = SimpleNamespace(html="é" * 625_000, report=FINE)
+PAGE = SimpleNamespace(html="é" * 625_000, report=FINE, learning=SimpleNamespace(lines=list, learned=True))
 
 
 def test_lesson_writes_the_page_and_serves_it(
@@ -693,7 +722,7 @@ def test_lesson_writes_the_page_and_serves_it(
     assert outcome.out == f"{FINE.headline()}\nwritten:         lesson.html, 1.2 MB, one file\n"
     assert (tmp_path / "lesson.html").read_text() == PAGE.html
     assert server == []
-    result = {"ok": True, "file": "o/p.html", "bytes": 1_250_000, "compared": 1}
+    result = {"ok": True, "file": "o/p.html", "bytes": 1_250_000, "compared": 1, "learned": True}
     options = "--out o/p.html --model lenet5 --dataset digits --data-dir d --seed 3 --json j"
     gradtwin("lesson", *options.split())
     assert json.loads((tmp_path / "j").read_text()) == result
@@ -782,7 +811,33 @@ def test_no_page_is_written_where_something_is_not_as_shown(
         cli._lesson(Path("r"), "cnn", DataOptions(), 0, Path("j"))
     assert left.value.exit_code == 1
     assert capsys.readouterr().out == (f"wrong: {LONG}\nno page was written: it would show as equal what is not\n")
-    assert json.loads(Path("j").read_text()) == {"ok": False, "problem": LONG}
+    assert json.loads(Path("j").read_text()) == {"ok": False, "outcome": "wrong", "problem": LONG}
+
+
+@pytest.mark.usefixtures("_here", "progress")
+def test_no_page_is_written_of_what_nobody_can_judge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NotAsShown(LONG, judged=False)
+
+    monkeypatch.setattr("compare.lesson.history.read_run", lambda *_: None)
+    monkeypatch.setattr("compare.lesson.build.build", refuse)
+    with pytest.raises(typer.Exit) as left:
+        cli._lesson(Path("r"), "cnn", DataOptions(), 0, Path("j"))
+    assert left.value.exit_code == 2
+    said = f"not judged: {LONG}\nno page was written: it would show as equal what nobody could compare\n"
+    assert capsys.readouterr().out == said
+    assert json.loads(Path("j").read_text()) == {"ok": False, "outcome": "not_judged", "problem": LONG}
+
+
+def test_the_lesson_says_what_its_network_has_not_learned(gradtwin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning = SimpleNamespace(lines=lambda: ["learned nothing", LONG], learned=False)
+    monkeypatch.setattr(cli, "_lesson", lambda *_: SimpleNamespace(html="page", report=FINE, learning=learning))
+    outcome = gradtwin("lesson", "--json", "j")
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[:3] == [FINE.headline(), "learned nothing", LONG]
+    assert json.loads(Path("j").read_text())["learned"] is False
 
 
 def test_doctor_tells_what_is_to_mend(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:

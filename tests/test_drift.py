@@ -21,6 +21,7 @@ from compare.machine.data import Dataset
 from compare.pairs import weights
 from compare.pairs.decisions import Flip, flips, impose
 from compare.pairs.observe import Tensors, watch_scratch, watch_torch
+from compare.pairs.report import nothing_compared
 from compare.training.drift import Drift, _Moment
 from compare.training.findings import Distance, Findings, Parting, distance
 from compare.training.lockstep import Epoch, Progress, Step, lockstep
@@ -64,7 +65,7 @@ def test_a_distance_is_relative_to_the_greatest_weight() -> None:
     own = {"a": np.array([1.5, -4.0]), "b": np.zeros(2), "c": np.ones(1)}
     apart = distance(own, twin)
     assert apart.by_parameter == {"a": 0.125, "b": 0.0, "c": 0.0}
-    assert (apart.greatest, apart.parameter) == (0.125, "a")
+    assert (apart.largest, apart.parameter) == (0.125, "a")
     assert distance(own | {"b": np.ones(2)}, twin).by_parameter["b"] == math.inf
     assert distance(own | {"c": np.array([math.nan])}, twin).by_parameter["c"] == math.inf
 
@@ -78,9 +79,9 @@ def test_right_twins_stay_as_near_as_torch_to_itself(few: Dataset) -> None:
     assert 0 < found.apart < 1e-14
     assert 0 < found.yardstick < 1e-14
     own, twin = twins.states().values()
-    assert found.apart == distance(own, twin).greatest
+    assert found.apart == distance(own, twin).largest
     moved = twins.members[PERTURBED].weights()
-    assert found.yardstick >= distance(moved, twin).greatest
+    assert found.yardstick >= distance(moved, twin).largest
     (line,) = found.lines(twins.settings)
     assert line.startswith("drift: the weights of scratch and torch are ")
 
@@ -123,6 +124,30 @@ def test_a_mistake_after_a_harmless_parting_is_found(few: Dataset, monkeypatch: 
     drift, _, _ = train(few, epochs=3)
     assert [(parting.step, parting.ok) for parting in drift.findings.partings] == [(4, True), (8, False)]
     assert not drift.findings.ok
+
+
+def test_a_parting_that_nobody_can_judge_is_no_mistake_and_the_next_is_examined(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nudged(self: scratch.SGD, step: Any = scratch.SGD.step) -> None:
+        self.calls = getattr(self, "calls", 0) + 1  # type: ignore[attr-defined]
+        step(self)
+        self.parameters[0].data += {4: 1e-4, 8: 1e-1}.get(self.calls, 0.0)  # type: ignore[attr-defined]
+
+    row = nothing_compared("cnn", "step", "float32", "its bound is so wide", unjudged=True)
+    monkeypatch.setattr(Drift, "_compare", lambda *_: ([row], []))
+    monkeypatch.setattr("compare.training.drift.check_layers", lambda *_: [])
+    monkeypatch.setattr(scratch.SGD, "step", nudged)
+    drift, _, _ = train(few, epochs=3)
+    found = drift.findings
+    assert [(parting.step, parting.ok, parting.unjudged) for parting in found.partings] == [
+        (4, False, True),
+        (8, False, True),
+    ]
+    words = "not judged, whether rounding or a mistake: all tensors: its bound is so wide"
+    assert [parting.reason for parting in found.partings] == [words] * 2
+    assert (found.ok, found.mistaken) == (False, False)
+    assert found.open_question == str(found.partings[0])
 
 
 def wrong_scale(self: scratch.Linear, grad_output: Array) -> Array:
@@ -350,7 +375,7 @@ def mnist(request: pytest.FixtureRequest, mnist_folder: Path) -> Dataset:
 def test_a_free_epoch_in_float64_ends_in_the_same_weights_and_answers(mnist: Dataset, model: str) -> None:
     drift, told, twins = train(mnist, model=model, epochs=1, dtype="float64")
     assert drift.own is not None
-    assert drift.own.greatest <= 1e-8
+    assert drift.own.largest <= 1e-8
     assert drift.findings.ok
     last = told[-1]
     assert isinstance(last, Epoch)

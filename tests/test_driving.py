@@ -11,8 +11,16 @@ from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.adapter import Adapted, adapt
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Making, MistoldError, UndrivableError, UnsupportedError, construct
+from compare.diagnosis.driving.making import (
+    ConversionError,
+    Making,
+    MistoldError,
+    UndrivableError,
+    UnsupportedError,
+    construct,
+)
 from scratch import Array
 from tests.foreign.linear_styles import (
     Adds,
@@ -102,8 +110,8 @@ def test_the_learning_rate_of_an_update_rounds_nothing() -> None:
     module = adapted(subject)
     module(X)
     module.backward(G)
-    assert subject.lr == 1.0
-    np.testing.assert_allclose(subject.W, W - G.T @ X, rtol=1e-12)
+    assert subject.lr == RATE == 2.0 ** round(np.log2(RATE)) != 1  # by 1 one may multiply or divide
+    np.testing.assert_allclose(subject.W, W - RATE * G.T @ X, rtol=1e-12)
 
 
 def test_a_weight_that_an_update_leaves_out_has_the_gradient_zero() -> None:
@@ -125,6 +133,15 @@ def test_what_is_not_provided_is_none() -> None:
     found = driven(adapted(OnlyWeights()))  # type: ignore[no-untyped-call]
     assert (found["grad_input"], found["grad_bias"]) == (None, None)
     assert found["grad_weight"] is not None
+
+
+def test_without_a_backward_the_output_is_all_that_is_given() -> None:
+    class Forward(Base):
+        pass
+
+    found = driven(adapted(Forward()))  # type: ignore[no-untyped-call]
+    np.testing.assert_allclose(found.pop("output"), RIGHT["output"], rtol=1e-12)  # type: ignore[arg-type]
+    assert found == {"grad_input": None, "grad_weight": None, "grad_bias": None}
 
 
 def test_a_layout_that_is_told_is_used_both_ways() -> None:
@@ -197,9 +214,8 @@ def test_what_cannot_be_found_is_listed() -> None:
         def forward(self, x: Array) -> Any:
             return x
 
-    with pytest.raises(UndrivableError, match="Nothing has no method called backward, backprop, backward_pass or the"):
-        adapted(Nothing())
-    Nothing.backward = Nothing.forward  # type: ignore[attr-defined]
+    with pytest.raises(UndrivableError, match="object has no method called forward, __call__, forward_pass or the"):
+        adapted(object())
     with pytest.raises(UndrivableError, match=r"cannot find bias \[2\], weight \[2, 3\]; arrays there: none; name it"):
         driven(adapted(Nothing()))
     subject: Any = Nothing()
@@ -212,8 +228,8 @@ def test_what_cannot_be_found_is_listed() -> None:
     ("returned", "error", "message"),
     [
         (None, UndrivableError, "forward returns nothing, and no attribute is called output"),
-        ("text", TypeError, r"forward returned str of <U4: no array of real numbers"),
-        (np.array([1j]), TypeError, "forward returned ndarray of complex128"),
+        ("text", ConversionError, r"forward returned str of <U4: no array of real numbers"),
+        (np.array([1j]), ConversionError, "forward returned ndarray of complex128"),
     ],
 )
 def test_an_output_that_is_none_is_said(returned: Any, error: type[Exception], message: str) -> None:
@@ -246,7 +262,7 @@ def test_a_gradient_that_is_none_is_said_and_in_evaluation_missing() -> None:
 
     module = adapted(Wrong(), state={})
     module(X)
-    with pytest.raises(TypeError, match="backward gave str of <U1: no real numbers"):
+    with pytest.raises(ConversionError, match="backward gave str of <U1: no real numbers"):
         module.backward(X)
     module.eval()
     module(X)
@@ -315,6 +331,13 @@ class OneTooMany:
 LINEAR = {"in_features": 3, "out_features": 2}
 
 
+def test_everything_that_is_not_taken_is_listed() -> None:
+    options = LINEAR | {"bias": False, "scale": 2, "slope": 0.5}
+    with pytest.raises(UnsupportedError) as refused:
+        construct(InOrder, Making(options, {"bias": True, "scale": 2, "slope": 1.0}, "float64"))
+    assert str(refused.value) == "bias=False, slope=0.5"
+
+
 def test_who_takes_any_options_gets_them_by_torchs_names() -> None:
     options = LINEAR | {"bias": False}
     assert construct(Anything, Making(options, {"bias": True}, "float64")).given == options
@@ -377,15 +400,43 @@ def test_means_may_be_computed_in_another_way_than_window_by_window(divisor: int
     assert not diagnose(SummedArea(10.0), like=like, with_example=False).ok
 
 
+class Filters:
+    """A convolution of gray images, one at a time, with 3x3 filters and no bias; it updates them itself."""
+
+    def __init__(self, num_filters: int) -> None:
+        self.filters = np.zeros((num_filters, 3, 3))
+
+    def windows(self, image: Array) -> Array:
+        return np.lib.stride_tricks.sliding_window_view(image, (3, 3))
+
+    def forward(self, image: Array) -> Array:
+        self.last_input = image
+        return np.einsum("hwij,oij->hwo", self.windows(image), self.filters)
+
+    def backprop(self, d_l_d_out: Array, learn_rate: float) -> None:
+        self.filters -= learn_rate * np.einsum("hwo,hwij->oij", d_l_d_out, self.windows(self.last_input))
+
+
+def test_a_convolution_may_have_a_size_of_its_own_and_no_bias() -> None:
+    result = diagnose(Filters, like="conv2d", with_example=False)
+    assert result.ok
+    assert result.coverage.layout == "one image (H, W)"
+    assert list(result.coverage.shares) == ["output", "grad_weight"]
+    assert {"other values of kernel_size than its own, 3; bias (it has none)", "grad_input (not provided)"} <= {
+        *result.coverage.gaps
+    }
+
+
 def test_a_loss_derived_from_a_registered_one_takes_the_same_targets() -> None:
     class Own(nn.CrossEntropyLoss):
         pass
 
     class Loss:
         def forward(self, scores: Array, targets: Array) -> Array:
-            powers = np.exp(scores - scores.max(1, keepdims=True))
-            self.chances, self.targets = powers / powers.sum(1, keepdims=True), targets
-            return -np.log(self.chances[np.arange(len(targets)), targets]).mean()
+            shifted = scores - scores.max(1, keepdims=True)
+            logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+            self.chances, self.targets = np.exp(logs), targets
+            return -logs[np.arange(len(targets)), targets].mean()
 
         def backward(self) -> Array:
             return (self.chances - np.eye(self.chances.shape[1])[self.targets]) / len(self.targets)

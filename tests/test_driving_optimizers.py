@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import scratch
+from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from scratch import Array, Parameter
@@ -289,3 +290,18 @@ def test_one_parameter_after_another_may_be_alone() -> None:
         assert parameters[0].grad is None
         made.step()
     assert parameters[0].data.item() == 8
+
+
+def test_an_optimizer_that_is_wrong_has_no_other_reading() -> None:
+    class Uphill:
+        def __init__(self, lr: float) -> None:
+            self.lr = lr
+
+        def update(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
+            for key in params:
+                params[key] = params[key] + self.lr * grads[key]
+
+    result = diagnose(Uphill, like="sgd", with_example=False)
+    assert (result.outcome, result.alternatives) == ("wrong", ())
+    assert result.coverage.layout == ""  # it is given no images
+    assert result.headline().startswith("wrong: ")

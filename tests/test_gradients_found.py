@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.gradients import Gradients, Resetting, _place, collect
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.making import Functions, MistoldError
@@ -307,15 +308,15 @@ def test_what_functions_are_given_is_not_what_they_kept() -> None:
 # Updates
 
 
-def updated(**held: Any) -> tuple[Any, Placement]:
+def updated(rate: float = RATE, **held: Any) -> tuple[Any, Placement]:
     subject = layer(**held)
     placement = placed(subject)
-    subject.W -= DW  # the learning rate is 1
+    subject.W -= rate * DW
     return subject, placement
 
 
 def test_a_gradient_is_recovered_from_an_update() -> None:
-    _, placement = updated()
+    _, placement = updated(rate=1)  # a step by the gradient itself, where no rate is asked for
     holds(collect(DX, placement, (4, 3), updates=False), DX, {"weight"}, weight=DW)
 
 
@@ -327,6 +328,25 @@ def test_a_weight_that_should_have_been_updated_and_was_not_has_the_gradient_zer
 def test_a_gradient_that_is_shown_needs_no_update() -> None:
     _, placement = updated(dW=DW + 1)
     holds(collect((DX,), placement, (4, 3), updates=False), DX, weight=DW + 1)
+    subject, placement = updated(dW=DW, db=DB)
+    subject.b -= RATE * DB
+    holds(collect((DX,), placement, (4, 3), updates=True), DX, weight=DW, bias=DB)
+
+
+def test_an_update_by_another_gradient_than_is_shown_is_the_one_that_counts() -> None:
+    subject, placement = updated(dW=DW + 1, db=DB)
+    subject.b -= RATE * DB
+    holds(collect((DX,), placement, (4, 3), updates=True), DX, {"weight"}, weight=DW, bias=DB)
+    _, placement = updated(dW=DW, db=DB)  # its bias stays as it was
+    holds(collect((DX,), placement, (4, 3), updates=True), DX, {"bias"}, weight=DW, bias=[0.0, 0.0])
+    # Where no weight is updated, what is shown is all that there is.
+    holds(collect((DX,), placed(layer(dW=DW, db=DB)), (4, 3), updates=True), DX, weight=DW, bias=DB)
+
+
+def test_what_an_update_rounds_contradicts_nothing() -> None:
+    subject, placement = updated(dW=DW * (1 + 1e-15), db=DB)
+    subject.b -= RATE * DB
+    holds(collect((DX,), placement, (4, 3), updates=True), DX, weight=DW * (1 + 1e-15), bias=DB)
 
 
 # Of each call alone

@@ -35,7 +35,7 @@ from compare.faults.fault import plant
 from compare.lesson import agreement, examples, server
 from compare.lesson.build import Lesson, build
 from compare.lesson.chapters import close, contents, learnt, why, windows
-from compare.lesson.history import Curve, train_small
+from compare.lesson.history import Curve, History, train_small
 from compare.lesson.layers import LAYERS, Layer
 from compare.lesson.not_as_shown import NotAsShown
 from compare.lesson.scene import Scene
@@ -324,7 +324,7 @@ def test_digits_that_are_certain(exact: float, error: float, share: float) -> No
 
 @pytest.mark.computes
 def test_kernels_of_two_sizes(ten: scratch.Array) -> None:
-    five = windows.learned(np.ones((1, 1, 5, 5), np.float32))
+    five = windows.filters_of(np.ones((1, 1, 5, 5), np.float32))
     data = windows.window_data(named(ten[:1]), [*windows.FILTERS[:1], *five])
     assert data["sums"] == sum(
         ((28 + 2 * p - k) // s + 1) ** 2 for k in (3, 5) for s in windows.STRIDES for p in windows.PADDINGS
@@ -668,6 +668,60 @@ def test_whatever_the_run_there_is_a_page(scene: Scene, monkeypatch: pytest.Monk
     assert ("a neighbouring float64 number" in page) == (kind == "adam in float64")
     assert ("trained with none of these three" in page) == (kind != "adam in float64")
     assert ("In this network none of them shows" in page) == (page.count('class="mistake"') == 0)
+
+
+def unlearned(scene: Scene, **more: Any) -> History:
+    """The history of a training that reached what guessing reaches, unless `more` says otherwise."""
+    accuracy = dict.fromkeys(("scratch", "torch"), 0.1)
+    found = replace(scene.history.learning, accuracy=accuracy, steps=10**6, frequent=0.1, images=1000, **more)
+    return replace(scene.history, learning=found)
+
+
+def test_the_page_of_a_training_that_learned_nothing_admires_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
+    learned, page = build(scene.history), build(unlearned(scene))
+    admired = ("Both learn<", "What was learnt", "looks for an edge", "learned, filter 0")
+    instead = (
+        "Both learned nothing<",
+        "<strong>Learned nothing: test accuracy 10.00% (scratch), 10.00% (torch); always naming",
+        "<strong>Likely cause: ",
+        "This network has learned nothing, so its filters look for nothing.",
+        "network, filter 0",
+        "The network has learned nothing, so it looks for nothing.",
+    )
+    for words in admired:
+        assert words in learned.html
+        assert words not in page.html
+    for words in instead:
+        assert words in page.html
+        assert words not in learned.html
+    assert (learned.learning.learned, page.learning.learned) == (True, False)
+
+
+def test_a_training_that_blew_up_has_no_page(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compare.lesson.build.checked", lambda _: scene.report)
+    blown = unlearned(scene, loss=dict.fromkeys(("scratch", "torch"), 1e9))
+    with pytest.raises(NotAsShown, match=r"the trained cnn: blew up: .*; likely cause: the learning rate ") as caught:
+        build(blown)
+    assert not caught.value.judged
+    wrong = Row("cnn", "end to end", "loss", "float64", (), 1.0, 1.0, 0.5, 2.0, (), "2 instead of 1")
+    unsure = replace(wrong, problem="its bound is so wide", unjudged=True)
+    for rows, history, judged in (
+        ([wrong, unsure], scene.history, True),
+        ([unsure], scene.history, False),
+        ([wrong], blown, False),
+    ):
+        monkeypatch.setattr("compare.lesson.build.check_trained", lambda *_, rows=rows: rows)
+        with pytest.raises(NotAsShown, match="the trained cnn: ") as caught:
+            build(history)
+        assert caught.value.judged is judged
+    monkeypatch.setattr("compare.lesson.build.check_trained", lambda *_: list(scene.report.rows[:1]))
+    parting = Parting(7, "conv1.bias", [0], 1e-3, 1e-6, "not judged", ok=False, unjudged=True)
+    with pytest.raises(NotAsShown, match=r"the trained cnn: parted: at step 7, .*: not judged") as caught:
+        build(replace(scene.history, findings=Findings(partings=[parting])))
+    assert not caught.value.judged
 
 
 def test_a_filter_that_has_died_is_told_of(scene: Scene) -> None:

@@ -24,7 +24,7 @@ from compare.pairs.observe import Tensors
 from compare.training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from compare.training.drift import Drift
 from compare.training.findings import Findings
-from compare.training.lockstep import Epoch, Progress, Step, lockstep
+from compare.training.lockstep import Epoch, Progress, Step, evaluate, lockstep
 from compare.training.run import run_twins
 from compare.training.settings import TWINS, DataOptions, Settings
 from compare.training.twins import Twins
@@ -61,9 +61,9 @@ def told(dataset: Dataset, settings: Settings, last: int = 10**9) -> Told:
                     found.accuracy[name][event.step] = event.test_accuracy[name]
             if isinstance(event, Step):
                 assert drift.own is not None
-                found.apart[event.number] = drift.own.greatest
+                found.apart[event.number] = drift.own.largest
                 if drift.yardstick is not None:
-                    found.yardstick[event.number] = drift.yardstick.greatest
+                    found.yardstick[event.number] = drift.yardstick.largest
                 if event.number == last:
                     break
     found.after, found.findings = twins.states(), drift.findings
@@ -308,6 +308,29 @@ def test_a_run_of_another_machine_is_read_without_its_device(few: Dataset, run: 
     assert_same_weights(history.before, Twins(SETTINGS).states())
     assert_same_weights(history.after, before.after)
     assert history.dataset.checksum == few.checksum
+
+
+def test_what_a_run_has_learned_is_that_of_the_weights_that_are_shown(few: Dataset, tmp_path: Path) -> None:
+    folder = begin(few, tmp_path / "run", dataclasses.replace(SETTINGS, epochs=8, checkpoint_every=2), stop=31)
+    trained, twins = read_run(folder).learning, Twins(SETTINGS)
+    assert (trained.steps, trained.steps_per_epoch, trained.images, trained.learned) == (30, 4, 100, True)
+    for name, state in read_run(folder).after.items():
+        twins.members[name].load(state, {})
+    tested = evaluate(twins, few)
+    assert trained.accuracy == {name: tested[name].accuracy for name in TWINS}
+    assert trained.loss == {name: tested[name].loss for name in TWINS}
+    assert trained.train_accuracy == load_checkpoint(folder / LAST).record["progress"]["last"]["train_accuracy"]
+    untrained = begin(few, tmp_path / "untrained", stop=1)
+    found = read_run(untrained).learning
+    assert (found.steps, found.learned, found.verdict) == (0, False, "learned nothing yet")
+
+
+def test_a_small_training_says_what_it_has_learned(few: Dataset) -> None:
+    history = train_small("cnn", few, epochs=1)
+    found = history.learning
+    assert (found.steps, found.learned) == (7, found.accuracy["torch"] > found.threshold)
+    assert found.accuracy == {name: history.accuracy[name].values[-1] for name in TWINS}
+    assert found.train_loss.keys() == {"scratch", "torch"}
 
 
 # Logs

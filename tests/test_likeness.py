@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 import scratch
-from compare.diagnosis.likeness import Likeness, _inputs, defaults_of, likeness, only_with, parse_like
+from compare.diagnosis.likeness import (
+    Likeness,
+    _inputs,
+    defaults_of,
+    likeness,
+    one_channel,
+    one_image,
+    only_with,
+    parse_like,
+)
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
 from compare.pairs.layers import KNOWN_OPTIONS
@@ -139,10 +148,11 @@ def test_a_registered_layer_keeps_its_rule_and_gets_cases_of_its_own() -> None:
     conv = nn.Conv2d(3, 5, (2, 4), stride=2, bias=False)
     found = likeness(conv)
     pair = layer_of(found)
-    first = (3, 3, 7, 8)
+    shapes = [first := (3, 3, 7, 8), (2, 3, 3, 7), (1, 3, 2, 4), (2, 3, 9, 8)]
+    others = ("integers", "zeros", "post-relu", "magnitudes", "per-channel")
     assert pair.cases == (
-        *(Case(shape, {}) for shape in (first, (2, 3, 3, 7), (1, 3, 2, 4), (2, 3, 9, 8))),
-        *(Case(first, {}, kind) for kind in ("integers", "zeros", "post-relu", "magnitudes", "per-channel")),
+        *(Case(shape, {}) for shape in shapes),
+        *(Case(shape, {}, kind) for shape in shapes for kind in others),
         *(Case(first, {}, "normal", layout) for layout in LAYOUTS),
         Case(first, {}, "normal", "contiguous", 3),
     )
@@ -296,6 +306,97 @@ def test_a_registered_layer_is_tried_on_the_values_of_the_cases_of_its_pair(modu
     if len(pair.cases[0].shape) < 3:
         kinds = [kind for kind in kinds if kind != "per-channel"]
     assert kinds_of(module) == kinds
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "shapes"),
+    [
+        (nn.Softmax(1), "softmax", [(5, 7), (1, 4)]),
+        (nn.LogSoftmax(1), "log_softmax", [(5, 7), (1, 4)]),
+        (nn.CrossEntropyLoss(), "cross_entropy", [(5, 7), (1, 4)]),
+        (nn.Linear(4, 2), "linear", [(4, 4), (1, 4)]),
+        (nn.Conv2d(1, 2, 3), "conv2d", [(3, 1, 8, 7), (2, 1, 4, 6), (1, 1, 3, 3), (2, 1, 9, 8)]),
+    ],
+)
+def test_a_registered_layer_is_probed_as_hard_as_its_name(module: nn.Module, name: str, shapes: list[Shape]) -> None:
+    def kinds(pair: LayerPair) -> set[tuple[str, str, int]]:
+        return {(case.values, case.layout, case.calls) for case in pair.cases if case.options.get("dim") != 0}
+
+    found, by_name = layer_of(likeness(module)), registered(name)
+    assert kinds(found) == kinds(by_name)
+    tried = [(case.shape, case.values) for case in found.cases if (case.layout, case.calls) == ("contiguous", 1)]
+    values = {case.values for case in by_name.cases}
+    assert set(tried) == {(shape, kind) for shape in shapes for kind in values}
+    assert len(tried) == len(set(tried))
+
+
+def test_of_more_layers_the_first_shape_alone_is_tried_on_every_kind_of_values() -> None:
+    pair = layer_of(likeness(nn.Sequential(nn.Softmax(1), nn.GELU())))
+    first, *others = dict.fromkeys(case.shape for case in pair.cases)
+    assert others
+    # Exponentials overflow on large scores.
+    assert {case.values for case in pair.cases if case.shape == first} == {"normal", "zeros", "integers", "large"}
+    assert {case.values for case in pair.cases if case.shape != first} == {"normal"}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 20.0, 0.5, 1.5])),
+        nn.CrossEntropyLoss(weight=torch.ones(4)),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+    ],
+)
+def test_a_loss_with_class_weights_is_no_plain_registered_layer(loss: nn.Module) -> None:
+    found = likeness(loss, (4,))
+    pair = layer_of(found)
+    assert pair.rule is measured  # the registered rule knows of nothing but the reduction
+    assert pair.normwise
+    assert (found.build, pair.scratch) == (None, scratch.Module)
+    assert pair.targets is not None
+    assert found.parts == {"": registered("cross_entropy")}
+    assert likeness(loss, (4,)).pair.name == "cross_entropy"
+    for probe in pair.probes("float64"):
+        assert pair.expected(probe).keys() == pair.bounds(probe).keys()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.BatchNorm2d(2, track_running_stats=False),
+        nn.Flatten(2),
+    ],
+)
+def test_a_layer_that_scratch_knows_and_refuses_keeps_its_rule_and_has_no_twin(module: nn.Module) -> None:
+    found = likeness(module)
+    pair = layer_of(found)
+    assert (pair.rule, pair.weights) == (registered(pair.name).rule, registered(pair.name).weights)
+    assert (found.build, pair.scratch) == (None, scratch.Module)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(2, 4, 3, groups=1, dilation=1, padding_mode="zeros"),
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        nn.CrossEntropyLoss(reduction="sum", ignore_index=-100, label_smoothing=0.0),
+        nn.AvgPool2d(2, count_include_pad=True),
+        nn.MaxPool2d(2, dilation=1),
+        nn.BatchNorm2d(2, eps=0.1, momentum=0.5, affine=False),
+    ],
+)
+def test_options_at_their_defaults_make_no_other_layer(module: nn.Module) -> None:
+    found = likeness(module)
+    pair = layer_of(found)
+    assert (pair.rule, pair.weights) == (registered(pair.name).rule, registered(pair.name).weights)
+    assert found.build is not None
+    assert type(twin_of(module)) is registered(pair.name).scratch
 
 
 def test_only_what_is_an_attribute_of_a_module_is_known_of_its_arguments() -> None:
@@ -461,14 +562,14 @@ def test_the_defaults_of_a_pair_are_those_of_the_torch_constructor() -> None:
         (nn.BatchNorm2d(5), None, [(3, 5, 6, 5), (2, 5, 2, 4), (2, 5, 9, 8), (1, 5, 8, 8)]),
         (nn.Linear(7, 2), None, [(4, 7), (1, 7)]),
         (nn.Sequential(nn.Sequential(nn.Linear(7, 2)), nn.ReLU()), None, [(4, 7), (1, 7)]),
-        (nn.Sequential(nn.ReLU(), nn.Linear(6, 2)), None, [(4, 6)]),
+        (nn.Sequential(nn.ReLU(), nn.Linear(6, 2)), None, [(2, 3, 8, 6), (4, 6)]),
         (nn.MSELoss(), None, [(5, 7), (1, 4)]),
         (nn.CrossEntropyLoss(), None, [(5, 7), (1, 4)]),
         (nn.NLLLoss(), None, [(5, 7), (1, 4)]),
         (nn.Softmax(1), None, [(5, 7), (1, 4)]),
         (nn.LogSoftmax(0), None, [(5, 7), (1, 4)]),
-        (nn.ReLU(), None, [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), (2, 3, 9, 8)]),
-        (nn.Sequential(nn.ReLU(), nn.Softmax(1)), None, [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), (2, 3, 9, 8)]),
+        (nn.ReLU(), None, [(3, 2, 5, 4), (2, 3, 8, 6), (1, 1, 4, 4), (2, 3, 9, 8)]),
+        (nn.Sequential(nn.ReLU(), nn.Softmax(1)), None, [(3, 2, 5, 4), (2, 3, 8, 6), (1, 1, 4, 4), (2, 3, 9, 8)]),
         (nn.MaxPool2d(8), None, [(2, 3, 9, 8), (2, 3, 8, 8), (2, 3, 12, 12), (2, 3, 16, 16)]),
         (nn.Conv2d(4, 2, 3), (4, 6, 5), [(3, 4, 6, 5), (1, 4, 6, 5)]),
         (nn.BatchNorm2d(4), (4, 1, 1), [(3, 4, 1, 1)]),
@@ -491,7 +592,7 @@ def test_a_network_for_square_images_of_a_usual_size_needs_no_shape(batch: int, 
     assert shapes_of(Only((2, 3, side, side))) == [(2, 3, side, side)]
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (2, 3, 9, 7), (1, 1, 4, 4), (2, 3, 9, 8), (4, 6), (1, 3)])
+@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (2, 3, 8, 6), (1, 1, 4, 4), (2, 3, 9, 8), (4, 6), (1, 3)])
 def test_a_module_of_one_shape_is_found_by_it(shape: Shape) -> None:
     assert shapes_of(Only(shape)) == [shape]
 
@@ -650,6 +751,43 @@ def test_the_targets_of_a_loss_are_numbers_where_it_takes_them_and_else_classes(
             assert 0.8 < drawn.max() < 1
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(ignore_index=0),
+        nn.NLLLoss(ignore_index=1),
+        nn.CrossEntropyLoss(ignore_index=-1),
+    ],
+)
+def test_a_class_that_is_to_be_ignored_is_drawn(module: nn.CrossEntropyLoss) -> None:
+    pair = layer_of(likeness(module))
+    calls = [call for seed in range(5) for probe in pair.examined(seed) for call in probe.calls]
+    assert {len(call.inputs[1]) for call in calls} >= {1, 5}
+    for call in calls:
+        first, *others = (int(value) for value in call.inputs[1])
+        # Of one image alone nothing would be left.
+        assert (first == module.ignore_index) is bool(others)
+        assert module.ignore_index not in others
+        assert {*others, first} <= {*range(call.inputs[0].shape[1]), module.ignore_index}
+    assert {int(value) for call in calls for value in call.inputs[1]} >= {*range(4)} - {module.ignore_index}
+    assert (pair.unseen, pair.untested) == ((), ())
+
+
+@pytest.mark.parametrize("module", [nn.CrossEntropyLoss(), nn.NLLLoss(), nn.CrossEntropyLoss(ignore_index=-100)])
+def test_that_no_class_is_ignored_is_said_where_none_is_to_be(module: nn.Module) -> None:
+    pair = layer_of(likeness(module))
+    assert (pair.unseen, pair.untested) == (("ignore_index",), ("ignore_index",))
+    drawn = [call.inputs[1] for probe in pair.probes("float64") for call in probe.calls]
+    assert min(classes.min() for classes in drawn) >= 0
+
+
+def test_what_ignores_nothing_has_seen_everything() -> None:
+    for module in (nn.MSELoss(), nn.ReLU(), nn.Conv2d(1, 2, 3)):
+        pair = layer_of(likeness(module))
+        assert (pair.unseen, pair.untested) == ((), ())
+
+
 def test_what_has_one_input_has_no_targets() -> None:
     conv = nn.Conv2d(4, 2, 3)
     assert _inputs(conv, {"": conv}, (4, 6, 5)) == ([(3, 4, 6, 5), (1, 4, 6, 5)], None)
@@ -798,6 +936,29 @@ def test_an_option_is_set_in_every_case_and_nothing_else_is_changed() -> None:
     assert any(case.options.get("bias", True) for case in old.cases)
     assert (new.name, new.scratch, new.torch, new.rule) == (old.name, old.scratch, old.torch, old.rule)
     assert (new.fixed, after.parts, after.build) == (old.fixed, before.parts, before.build)
+
+
+def test_every_case_has_one_image_and_nothing_else_is_changed() -> None:
+    before = likeness("linear")
+    after = one_image(before)
+    assert after is not None
+    shapes = {(*case.shape, *case.options.items()) for case in layer_of(before).cases}
+    assert {(*case.shape, *case.options.items()) for case in layer_of(after).cases} == {
+        (1, *rest) for _, *rest in shapes
+    }
+    assert (after.parts, after.build, after.hints) == (before.parts, before.build, before.hints)
+
+
+def test_every_case_has_one_channel_where_there_are_channels() -> None:
+    before = likeness("conv2d")
+    after = one_channel(before)
+    assert after is not None
+    assert {case.shape[1] for case in layer_of(after).cases} == {1}
+    assert {case.options["in_channels"] for case in layer_of(after).cases} == {1}
+    assert (after.parts, after.build, after.hints) == (before.parts, before.build, before.hints)
+    for like in ("linear", "softmax", "sgd"):
+        assert one_channel(likeness(like)) is None
+    assert one_channel(likeness(nn.Conv2d(3, 2, 3))) is None  # its weights are for three
 
 
 @pytest.mark.parametrize("name", ["sgd", "cnn"])

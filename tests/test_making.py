@@ -179,6 +179,7 @@ def test_functions_start_in_training_mode_with_all_options_and_no_weights() -> N
         ({**CONV, "bias": False}, [], None),  # told by the weights
         ({**CONV, "groups": 2}, ["groups"], None),  # no other word for it
         ({**CONV, "groups": 2}, [], "groups=2"),
+        ({**CONV, "stride": 2, "padding": 1, "groups": 2}, ["pad"], "stride=2, groups=2"),
     ],
 )
 def test_a_setting_that_was_never_read_is_not_supported(
@@ -308,6 +309,9 @@ def test_a_stride_that_is_not_given_is_the_kernel_of_a_pool(
         ({"dim": -2}, {"dim": None}, ["dim"], "dim=-2"),
         ({"dim": 1, "p": 0.3}, {"dim": None, "p": 0.5}, ["dim", "p"], "p=0.3"),
         ({}, CONV_DEFAULTS, [], None),
+        # All of them, in the order in which they are left over.
+        ({"padding": 1, "stride": (1, 2)}, CONV_DEFAULTS, ["stride", "padding"], "stride=(1, 2), padding=1"),
+        ({"padding": 1, "stride": 1, "p": 0.3}, CONV_DEFAULTS, ["padding", "stride", "p"], "padding=1, p=0.3"),
     ],
 )
 def test_an_unused_option_is_refused_unless_it_is_at_its_default(

@@ -13,6 +13,7 @@ import pytest
 from torch import nn
 
 import scratch
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.examine import own_answer
 from compare.diagnosis.explaining import replay
 from compare.diagnosis.explaining.replay import (
@@ -386,9 +387,9 @@ def test_how_random_a_replay_is_is_measured_on_choices_of_its_own() -> None:
 def test_a_mistaken_training_step_is_one_and_a_mistaken_class_is_a_class() -> None:
     step = planted(find_fault("training-no-step"))
     assert isinstance(step, TrainingStep)
-    assert step.function is plant(find_fault("training-no-step"), 1.0)
+    assert step.function is plant(find_fault("training-no-step"), RATE)
     late = find_fault("linear-weights-updated-late")
-    assert planted(late) is plant(late, 1.0)
+    assert planted(late) is plant(late, RATE)
     assert planted(late, 0.25) is plant(late, 0.25)
 
 
@@ -409,15 +410,15 @@ def updated(after: Array | None, gradient: Array | None = GRADIENT, *, holder: s
         ([updated(WEIGHT - 0.25 * GRADIENT, holder="fc1.")], 0.25),
         # The least squares: a change of 1 in the second row alone, against 2² + 3² + 1².
         ([updated(WEIGHT - np.array([[0.0, 0.0], [1.0, 0.0]]))], 3 / 14),
-        ([updated(WEIGHT)], 1.0),
-        ([updated(WEIGHT - 0.25, 0 * GRADIENT)], 1.0),
-        ([updated(WEIGHT - 0.25 * GRADIENT, calls=2)], 1.0),
-        ([updated(None)], 1.0),
-        ([updated(WEIGHT - 0.25, None)], 1.0),
-        ([updated(WEIGHT[:1] - 0.25)], 1.0),
-        ([trial(None, {"grad_weight": GRADIENT}, state={"weight": WEIGHT}, calls=(ONE,))], 1.0),
+        ([updated(WEIGHT)], RATE),
+        ([updated(WEIGHT - 0.25, 0 * GRADIENT)], RATE),
+        ([updated(WEIGHT - 0.25 * GRADIENT, calls=2)], RATE),
+        ([updated(None)], RATE),
+        ([updated(WEIGHT - 0.25, None)], RATE),
+        ([updated(WEIGHT[:1] - 0.25)], RATE),
+        ([trial(None, {"grad_weight": GRADIENT}, state={"weight": WEIGHT}, calls=(ONE,))], RATE),
         ([updated(WEIGHT), updated(None), updated(WEIGHT - 0.5 * GRADIENT), updated(WEIGHT - GRADIENT / 8)], 0.5),
-        ([], 1.0),
+        ([], RATE),
     ],
 )
 def test_the_rate_with_which_code_updates_its_weights_is_read_off_them(trials: list[Trial], rate: float) -> None:
@@ -543,15 +544,46 @@ def test_what_raises_on_some_cases_or_on_all_is_described() -> None:
         "",
         "no-answer",
         False,
-        "On 2 of 3 cases there is no answer: raised ValueError: no.",
+        "It breaks on 2 of 3 inputs that torch takes: raised ValueError: no.",
         "Run it on [first] alone and read the traceback.",
         "first on [first]",
     )
     everywhere = _described(RAISED, [second, first])
-    assert everywhere.made == "On every case there is no answer: called sys.exit."
+    assert everywhere.made == "It breaks on every input that torch takes: called sys.exit."
     assert everywhere.hint == (
         "Is it meant to be like something else? If not: run it on [second] alone and read the traceback."
     )
+
+
+def of_images(*shape: int, breaks: bool) -> Trial:
+    right: Tensors = {"output": arrays(1.0)}
+    call = Call((np.zeros(shape),), np.zeros(()))
+    return trial(None if breaks else right, right, problem="raised ValueError: no" if breaks else "", calls=(call,))
+
+
+@pytest.mark.parametrize(
+    ("trials", "common"),
+    [
+        ([of_images(2, 3, 9, 8, breaks=True), of_images(2, 3, 8, 6, breaks=False)], " (odd sides)"),
+        ([of_images(2, 3, 8, 8, breaks=True), of_images(2, 3, 8, 6, breaks=False)], " (square images)"),
+        # Only what all that break have in common, and nothing that is right elsewhere.
+        (
+            [
+                of_images(2, 3, 9, 8, breaks=True),
+                of_images(2, 1, 7, 7, breaks=True),
+                of_images(1, 3, 8, 6, breaks=False),
+            ],
+            " (batches, odd sides)",
+        ),
+        ([of_images(2, 3, 9, 8, breaks=True), of_images(2, 3, 9, 7, breaks=False)], ""),
+        ([of_images(2, 3, 9, 8, breaks=True)], ""),
+    ],
+)
+def test_what_raises_says_what_its_inputs_have_in_common(trials: list[Trial], common: str) -> None:
+    broken = [one for one in trials if one.got is None]
+    share = "every input" if len(broken) == len(trials) else f"{len(broken)} of {len(trials)} inputs"
+    made = _described(RAISED, trials).made
+    assert made == f"It breaks on {share} that torch takes{common}: raised ValueError: no."
 
 
 RIGHT: Tensors = {"output": arrays(1.0, 2.0), "grad_input": arrays(3.0, 5.0)}
@@ -636,7 +668,7 @@ def test_findings_come_in_the_order_in_which_one_reads() -> None:
     broken = trial(None, RIGHT, problem="raised ValueError: no")
     assert said(like, [both, broken])[-1] == (
         (RAISED,),
-        "On 1 of 2 cases there is no answer: raised ValueError: no.",
+        "It breaks on 1 of 2 inputs that torch takes: raised ValueError: no.",
     )
 
 

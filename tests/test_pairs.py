@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ LESSONS = {
 # What a row has to say, or else why it has nothing to say; and what a row may leave at its default.
 LAYER_FIELDS = (
     ["small", "draw", "often", "decisions", "weights", "options", "targets", "random", "products", "lesson"],
-    {"gives", "shapes", "normwise", "fixed", "lacks"},
+    {"gives", "shapes", "normwise", "fixed", "unseen", "wider", "lacks"},
 )
 OPTIMIZER_FIELDS = ["draw", "often", "lesson"], {"lacks"}
 
@@ -361,7 +362,14 @@ def test_what_is_known_of_the_options_of_a_layer(name: str) -> None:
     assert {option: known.drops for option, known in about.items() if known.drops} == DROPPING.get(name, {})
     assert {option for option, known in about.items() if known.often_dropped} == {"bias"} & {*about}
     assert {option: known.implied for option, known in about.items() if known.implied} == (
-        {"dim": (1, -1)} if "dim" in about else {}
+        {"dim": (1, -1)} if "dim" in about else {"in_channels": (1,)} if "in_channels" in about else {}
+    )
+    # Sizes that are built in elsewhere, and what counts the channels of the input.
+    assert {option: known.usual for option, known in about.items() if known.usual} == (
+        {"kernel_size": (2, 3, 5)} if "kernel_size" in about else {}
+    )
+    assert {option for option, known in about.items() if known.channels} == (
+        {"in_channels", "in_features", "num_features"} & {*about}
     )
     assert {option: known.default for option, known in about.items() if known.default} == (
         {"stride": "kernel_size"} if "stride" in about else {}
@@ -369,6 +377,34 @@ def test_what_is_known_of_the_options_of_a_layer(name: str) -> None:
     assert {option: known.sides for option, known in about.items() if known.sides} == (
         {"kernel_size": ("kernel_height", "kernel_width")} if "kernel_size" in about else {}
     )
+
+
+# Arguments of torch's that matter, and that no case sets.
+UNTESTED = {
+    "conv2d": ("dilation", "groups", "padding_mode"),
+    "maxpool2d": ("dilation", "ceil_mode"),
+    "avgpool2d": ("ceil_mode", "count_include_pad", "divisor_override"),
+    "flatten": ("start_dim", "end_dim"),
+    "batchnorm2d": ("track_running_stats",),
+    "cross_entropy": ("weight", "ignore_index", "label_smoothing"),
+}
+
+
+@pytest.mark.parametrize("name", list(REGISTRY))
+def test_what_no_case_sets_is_named(name: str) -> None:
+    pair = REGISTRY[name]
+    expected = UNTESTED.get(name, ())
+    if name == "batchnorm2d" and "bias" in inspect.signature(nn.BatchNorm2d).parameters:
+        expected += ("bias",)  # not in every version of torch
+    assert pair.untested == expected
+    for case in pair.cases if isinstance(pair, LayerPair) else ():
+        assert not {*pair.untested} & {*case.options}
+    # A given module is tried as it is configured.
+    if isinstance(pair, LayerPair):
+        fixed = dataclasses.replace(pair, fixed=True)
+        assert fixed.untested == ()
+        assert dataclasses.replace(fixed, unseen=("ignore_index",)).untested == ("ignore_index",)
+        assert dataclasses.replace(pair, unseen=("ignore_index",)).untested == expected
 
 
 def test_what_is_known_of_one_option_is_known_of_it_everywhere() -> None:
@@ -389,6 +425,126 @@ def test_a_layer_takes_the_first_of_the_shapes_that_are_to_be_tried(name: str) -
     assert first[0] > 1
     assert pair.takes(module, first)
     assert any(pair.takes(module, shape) for shape in more if shape[0] == 1)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("conv2d", "in_channels"), ("batchnorm2d", "num_features")])
+def test_for_one_channel_every_case_has_images_of_one_and_the_option_that_counts_them(name: str, channels: str) -> None:
+    pair = layer(name)
+    alone = pair.for_one_channel()
+    assert alone is not None
+    assert {(case.shape[1], case.options[channels]) for case in (*alone.cases, *alone.small)} == {(1, 1)}
+    # Nothing else is changed, and no case is there twice.
+    wanted = [
+        dataclasses.replace(case, shape=(case.shape[0], 1, *case.shape[2:]), options=case.options | {channels: 1})
+        for case in pair.cases
+    ]
+    assert list(alone.cases) == list({case.name: case for case in wanted}.values())
+    assert {f.name for f in dataclasses.fields(pair) if getattr(alone, f.name) is not getattr(pair, f.name)} == {
+        "cases",
+        "small",
+    }
+    for probe in alone.probes("float64"):
+        assert all(call.inputs[0].shape[1] == 1 for call in probe.calls)
+        assert pair.takes(pair.torch(**probe.options), probe.calls[0].inputs[0].shape)
+
+
+@pytest.mark.parametrize("name", ["maxpool2d", "avgpool2d"])
+def test_for_one_channel_what_does_the_same_in_every_channel_keeps_its_options(name: str) -> None:
+    pair = layer(name)
+    alone = pair.for_one_channel()
+    assert alone is not None
+    assert {case.shape[1] for case in (*alone.cases, *alone.small)} == {1}
+    options = {str(case.options) for case in pair.cases}
+    assert {str(case.options) for case in alone.cases} == options
+
+
+def test_one_channel_is_only_of_images() -> None:
+    for name in ("relu", "flatten", "dropout", "linear", "softmax", "log_softmax", "cross_entropy"):
+        assert layer(name).for_one_channel() is None, name
+    for name in ("sgd", "adam", "cnn", "lenet5"):
+        pair = REGISTRY[name]
+        assert pair.for_one_channel() is None
+        assert pair.with_one_channel(Case((2, 3))) == Case((2, 3))
+    assert layer("conv2d").with_one_channel(Case((2, 3, 4, 5), {"in_channels": 3, "out_channels": 2})) == (
+        Case((2, 1, 4, 5), {"in_channels": 1, "out_channels": 2})
+    )
+    assert layer("relu").with_one_channel(Case((2, 3, 4, 5))) == Case((2, 1, 4, 5))
+
+
+def test_for_one_image_cases_that_torch_does_not_take_are_left_out() -> None:
+    alone = layer("batchnorm2d").for_one_image()
+    assert alone is not None
+    assert {case.shape[0] for case in alone.cases} == {1}
+    shapes = {case.shape[1:] for case in layer("batchnorm2d").cases}
+    # In training one number for each channel has no variance.
+    assert {case.shape[1:] for case in alone.cases} == shapes - {(4, 1, 1)}
+    assert alone.small == layer("batchnorm2d").small  # what is too large there, `smallest` leaves out
+    assert (
+        dataclasses.replace(layer("batchnorm2d"), cases=(Case((7, 4, 1, 1), {"num_features": 4}),)).for_one_image()
+        is None
+    )
+
+
+def test_an_option_that_torch_does_not_take_leaves_the_pair_as_it_is() -> None:
+    linear = layer("linear")
+    without = linear.with_option("bias", False)
+    assert {case.options["bias"] for case in (*without.cases, *without.small)} == {False}
+    assert linear.with_option("colour", 3) is linear
+
+
+def drawn(name: str) -> Any:
+    """A probe of the first case of a pair."""
+    return next(layer(name).probes("float64"))
+
+
+def test_a_probe_is_drawn_again_for_a_case_that_is_changed() -> None:
+    pair, probe = layer("maxpool2d"), drawn("maxpool2d")
+    assert probe.drawn == pair.cases[0]
+
+    def even(case: Case) -> Case:
+        return dataclasses.replace(case, shape=(*case.shape[:2], 10, 8))
+
+    again = pair.redrawn(probe, even)
+    assert again is not None
+    assert (again.case, again.dtype, again.options) == (
+        "kernel_size=2 | 2x3x10x8 normal",
+        "float64",
+        {"kernel_size": 2},
+    )
+    assert again.drawn == even(pair.cases[0])
+    assert again.calls[0].inputs[0].shape == (2, 3, 10, 8)
+    twice = pair.redrawn(probe, even)
+    assert twice is not None
+    np.testing.assert_array_equal(twice.calls[0].inputs[0], again.calls[0].inputs[0])
+    assert pair.redrawn(again, even) is None  # nothing is changed
+    single = dataclasses.replace(probe, dtype="float32")
+    in_single = pair.redrawn(single, even)
+    assert in_single is not None
+    assert in_single.calls[0].inputs[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("maxpool2d", lambda case: case),
+        ("maxpool2d", lambda case: dataclasses.replace(case, shape=(2, 3, 1, 1))),  # smaller than a window
+        ("maxpool2d", lambda case: dataclasses.replace(case, options={"kernel_size": "two"})),
+        ("conv2d", lambda case: dataclasses.replace(case, shape=(3, 5, 9, 8))),  # other channels than its weights
+        ("linear", lambda case: dataclasses.replace(case, options=case.options | {"colour": 3})),
+        ("batchnorm2d", lambda case: dataclasses.replace(case, shape=(1, 3, 1, 1))),
+    ],
+)
+def test_what_torch_does_not_take_or_is_not_changed_is_not_drawn_again(name: str, change: Any) -> None:
+    assert layer(name).redrawn(drawn(name), change) is None
+
+
+def test_what_was_not_drawn_for_a_case_is_not_drawn_again() -> None:
+    for name in ("sgd", "adam"):
+        probe = next(REGISTRY[name].examined(0))
+        assert probe.drawn is None
+        assert REGISTRY[name].redrawn(probe, lambda _: Case((9,))) is None
+    by_hand = dataclasses.replace(drawn("relu"), drawn=None)
+    assert layer("relu").redrawn(by_hand, lambda _: Case((9, 9))) is None
 
 
 def test_the_products_of_a_number_of_the_output_are_those_that_the_reference_adds_up() -> None:

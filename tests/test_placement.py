@@ -10,7 +10,7 @@ import pytest
 
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import LayoutError
-from compare.diagnosis.driving.making import Functions, MistoldError, UnsupportedError
+from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UnsupportedError
 from compare.diagnosis.driving.placement import Placement, gradient_word, last_word
 from compare.pairs.layers.activation import SOFTMAX
 from compare.pairs.layers.normalisation import BATCHNORM2D
@@ -412,9 +412,21 @@ def test_another_shape_is_said(name: str, shape: tuple[int, ...], message: str) 
     subject = Part(W=zeros(2, 3), b=zeros(2))
     placed = placed_in(subject)
     setattr(subject, name, zeros(*shape))
-    with pytest.raises(ValueError, match="has shape") as refused:
+    with pytest.raises(ConversionError) as refused:
         placed.push()
     assert str(refused.value) == message
+
+
+def test_what_forward_was_given_is_no_weight() -> None:
+    given = np.arange(6.0).reshape(2, 3)
+    subject = Part(x=given.copy(), b=zeros(2))
+    placed = Placement(subject, Interface(), {"weight": Parameter(W.copy())}, {})
+    assert placed.find([given]) == ["weight"]
+    assert placed.find([given + 1]) == []
+    assert placed.paths == {"weight": "x"}
+    assert placed.find() == []
+    # A view of what was given, and a target beside it, are none either.
+    assert placed.find([zeros(4), given]) == ["weight"]
 
 
 def test_running_statistics_are_put_there_once() -> None:

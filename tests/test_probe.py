@@ -95,6 +95,13 @@ def test_the_last_of_several_calls_has_an_image_less_but_one_at_least(
     assert len({float(call.inputs[0][0, 0]) for call in drawn.calls}) == calls, "each call has its own numbers"
     assert drawn.state["weight"].shape == (2, 4)
     assert drawn.gradients == ()
+    assert drawn.drawn is case
+
+
+def test_of_a_step_and_of_a_model_no_case_is_known() -> None:
+    assert draw_steps({}, "float64", rng(0)).drawn is None
+    assert SMALL.probe("float64", rng(0), images=1).drawn is None
+    assert Probe("", "float64", {}, {}).drawn is None
 
 
 def test_a_probe_equals_itself_only() -> None:

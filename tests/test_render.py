@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from compare.diagnosis.coverage import Coverage
 from compare.diagnosis.explaining.replay import RAISED, Finding
 from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.render.formats import FORMATS, check_format, parse_map, parse_shape, render
@@ -24,7 +25,7 @@ from compare.diagnosis.render.numbers import FEW, brief, listed, number, options
 from compare.diagnosis.render.page import CELLS, MAPS, as_html, heatmaps, maps
 from compare.diagnosis.render.terminal import first_difference, show
 from compare.diagnosis.trial import Trial
-from compare.diagnosis.verdict import Diagnosis
+from compare.diagnosis.verdict import Alternative, Diagnosis
 from compare.machine.errors import UserError
 from compare.pairs.observe import Tensors
 from compare.pairs.probe import Probe
@@ -50,8 +51,16 @@ def finding(*kinds: str, name: str = "", layer: str = "", also: tuple[str, ...] 
     )
 
 
+def covered(*tensors: str, missed: tuple[str, ...] = (), gaps: tuple[str, ...] = (), **shares: float) -> Coverage:
+    """The coverage of two inputs, all of it compared but for these shares."""
+    return Coverage(2, "a batch (N, C)", dict.fromkeys(tensors, 1.0) | shares, missed, gaps)
+
+
 def verdict(trials: Sequence[Trial] = (), findings: Sequence[Finding] = (), **more: Any) -> Diagnosis:
-    whole: dict[str, Any] = {"example": None, "missing": (), "remarks": ()} | more
+    """A verdict on what was compared on every kind of input, unless it is said otherwise."""
+    tensors = [row.tensor for trial in trials for row in trial.rows]
+    tensors = [name for name in tensors if name != RAISED and not name.endswith("after use")]
+    whole: dict[str, Any] = {"example": None, "missing": (), "remarks": (), "coverage": covered(*tensors)} | more
     return Diagnosis("mine.py:Dense", "linear", tuple(trials), tuple(findings), **whole)
 
 
@@ -78,6 +87,28 @@ TWO = verdict(
         finding(RAISED, "grad_weight", layer="conv1"),
         replace(finding("input after use", name="x-form"), catalogued=False),
     ],
+)
+# Right for another reading, and for one that its own words speak against.
+OTHER = replace(
+    TWO,
+    findings=TWO.findings[:1],
+    alternatives=(
+        Alternative("a batch (N, C)", "a batch of columns (C, N)", {"layout": "CN"}, "--layout CN"),
+        Alternative("a batch (N, C)", "one image (C,)", {"layout": "C"}, "--layout C", against=True),
+    ),
+)
+# Nothing can be said of it; of one tensor too little was compared; of one tensor nothing was.
+NEVER = verdict(problem="it has no forward", remarks=("it is slow",), coverage=Coverage())
+LITTLE = verdict(
+    [trial(row("output"), row("grad_input"))] * 2,
+    problem="too little could be compared: 50% of the kinds of input that it could be given, not odd sides, stride",
+    missing=("grad_bias",),
+    coverage=covered("output", grad_input=0.5, missed=("odd sides", "stride"), gaps=("eps (never set)",)),
+)
+UNSEEN = verdict(
+    [trial(row("output", "off"), row("grad_input"))],
+    [finding("output")],
+    coverage=covered("output", "grad_input", grad_weight=0.0, missed=("batches",)),
 )
 
 
@@ -155,6 +186,7 @@ def test_what_is_right_is_told_with_its_remarks_and_its_table() -> None:
     assert before_the_table(lines) == [
         "right: mine.py:Dense computes what linear does: 3 tensors compared on 2 inputs, none outside its bound "
         "(at most 25% of it used)",
+        "  coverage: output, grad_input of a batch (N, C), on 2 inputs",
         "  remark: it is slow",
     ]
     assert in_the_table(lines) == [
@@ -178,6 +210,7 @@ def test_one_mistake_is_told_with_its_name_its_hint_and_its_example() -> None:
         "  1 8                    1 -5",
         "                      wrong first at [0, 1]",
         "",
+        "  coverage: output, grad_input of a batch (N, C), on 2 inputs",
         "  remark: weights are (in, out)",
         "  remark: it is slow",
     ]
@@ -193,6 +226,7 @@ def test_a_hint_is_all_that_hint_only_gives() -> None:
     assert before_the_table(printed(ONE, hint_only=True)) == [
         "wrong: output, layer fc1 (linear)",
         "  hint: See output.",
+        "  coverage: output, grad_input of a batch (N, C), on 2 inputs",
         "  remark: weights are (in, out)",
         "  remark: it is slow",
     ]
@@ -206,6 +240,7 @@ def test_several_mistakes_are_numbered() -> None:
         "  2. input after use: Made input after use wrong.",
         "  form: x-form; Evidence of input after use",
         "  hint: See input after use.",
+        "  coverage: output, grad_weight of a batch (N, C), on 2 inputs",
     ]
     assert before_the_table(printed(TWO, hint_only=True)) == [
         "wrong: no answer, grad_weight, layer conv1 (and 1 more mistake, below)",
@@ -213,6 +248,7 @@ def test_several_mistakes_are_numbered() -> None:
         "  hint: See all tensors.",
         "  2. input after use",
         "  hint: See input after use.",
+        "  coverage: output, grad_weight of a batch (N, C), on 2 inputs",
     ]
 
 
@@ -225,11 +261,45 @@ def test_the_table_has_what_was_changed_only_where_it_was() -> None:
 def test_the_table_counts_in_thousands_with_numbers_to_the_right() -> None:
     lines = printed(verdict([trial(*[row("output")] * 1234), trial(*[row("output of call 2")] * 2)]))
     assert "│ output │    1,236 │     - │                │" in lines
-    assert lines[2] == "┃ tensor ┃ compared ┃ wrong ┃ first wrong on ┃"
+    assert lines[3] == "┃ tensor ┃ compared ┃ wrong ┃ first wrong on ┃"
 
 
 def test_without_an_answer_there_is_no_table() -> None:
-    assert printed(verdict(problem="it has no forward")) == ["wrong: it has no forward"]
+    for hint_only in (False, True):
+        assert printed(NEVER, hint_only=hint_only) == [
+            "not judged: it has no forward",
+            "  coverage: nothing was compared",
+            "  remark: it is slow",
+        ]
+
+
+def test_what_is_not_judged_says_what_was_compared_and_what_not() -> None:
+    lines = printed(LITTLE)
+    assert before_the_table(lines) == [
+        "not judged: too little could be compared: 50% of the kinds of input that it could be given, "
+        "not odd sides, stride",
+        "  coverage: output, grad_input of a batch (N, C), on 2 inputs; "
+        "not compared: odd sides; stride; eps (never set)",
+    ]
+    assert in_the_table(lines)[1:] == [
+        ["output", "2", "-", ""],
+        ["grad_input", "2", "-", ""],
+        ["grad_bias", "-", "-", "not provided"],
+    ]
+
+
+def test_other_readings_under_which_it_is_right_come_first() -> None:
+    first = [
+        "wrong for a batch (N, C); right for a batch of columns (C, N): if that is meant, --layout CN",
+        "  also right for one image (C,): it works along other axes than it is described for",
+    ]
+    last = ["  hint: See all tensors.", "  coverage: output, grad_weight of a batch (N, C), on 2 inputs"]
+    # The headline does not say what is wrong: the mistake is numbered, though there is only one.
+    mistake = "  1. no answer and grad_weight (layer conv1)"
+    assert before_the_table(printed(OTHER)) == [*first, f"{mistake}: Made all tensors wrong.", *last]
+    assert before_the_table(printed(OTHER, hint_only=True)) == [*first, mistake, *last]
+    alone = before_the_table(printed(replace(OTHER, alternatives=OTHER.alternatives[:1])))
+    assert alone == [first[0], f"{mistake}: Made all tensors wrong.", *last]
 
 
 def test_a_narrow_terminal_keeps_lines_whole_and_examples_close() -> None:
@@ -254,7 +324,8 @@ def example(expected: Array | None, got: Array | None, problem: str = "") -> lis
         printed(replace(ONE, example=Example({}, {"x": np.array(2.0)}, "output", expected, got, problem), remarks=()))
     )
     at = lines.index("The smallest input that shows it:")
-    return lines[at + 3 :]
+    assert lines[-1].startswith("  coverage: ")
+    return lines[at + 3 : -1]
 
 
 def test_an_example_without_an_answer_says_why() -> None:
@@ -297,6 +368,9 @@ def test_the_colours_say_how_it_went() -> None:
         return text.getvalue()
 
     assert first(RIGHT).startswith("\x1b[1;32mright: ")
+    for unjudged in (NEVER, LITTLE):
+        assert first(unjudged).startswith("\x1b[1;33mnot judged: ")
+    assert first(OTHER).startswith("\x1b[1;31mwrong for ")
     wrong = first(ONE)
     assert wrong.startswith("\x1b[1;31mwrong: ")
     for style, line in {"2": "  mistake: ", "36": "  hint: ", "33": "  remark: ", "1": "The smallest input"}.items():
@@ -354,7 +428,8 @@ def test_the_page_of_what_is_right_is_a_headline_and_a_table() -> None:
     assert '<h1 class="right">' in html
     assert words(html) == (
         "right: mine.py:Dense computes what linear does: 3 tensors compared on 2 inputs, none outside its bound "
-        "(at most 25% of it used) mine.py:Dense, compared with linear on 2 inputs. Remarks it is slow "
+        "(at most 25% of it used) mine.py:Dense, compared with linear on 2 inputs. "
+        "Coverage: output, grad_input of a batch (N, C), on 2 inputs. Remarks it is slow "
         "Tensors tensor compared wrong output 2 - grad_input 1 - "
         "All 3 rows case dtype tensor max |difference| of its bound problem "
         + " ".join(f"2x3 normal float64 {tensor} 0.000123 25%" for tensor in ("output", "grad_input", "output"))
@@ -366,6 +441,7 @@ def test_the_page_of_one_mistake_has_its_name_and_its_example() -> None:
     assert '<h1 class="wrong">' in html
     assert words(html).partition(" Tensors ")[0] == (
         "wrong: output, layer fc1 (linear): Made output wrong. mine.py:Dense, compared with linear on 2 inputs. "
+        "Coverage: output, grad_input of a batch (N, C), on 2 inputs. "
         "What is wrong output (layer fc1 (linear)): Made output wrong. Hint: See output. "
         "linear-no-bias (or linear-b, linear-c, linear-d); Evidence of output "
         "The smallest input that shows it bias=True, n=3 input 1 2 weight 30 4.5 bias 7 expected output 1 8 "
@@ -375,9 +451,37 @@ def test_the_page_of_one_mistake_has_its_name_and_its_example() -> None:
     assert "<td>grad_bias</td><td>-</td><td>not provided</td>" in html
 
 
+def test_the_page_of_what_is_not_judged_has_a_colour_of_its_own_and_no_mistakes() -> None:
+    html = page(NEVER)
+    assert '<h1 class="not_judged">' in html
+    assert words(html) == (
+        "not judged: it has no forward mine.py:Dense, compared with linear on 0 inputs. "
+        "Coverage: nothing was compared. Remarks it is slow Tensors tensor compared wrong "
+        "All 0 rows case dtype tensor max |difference| of its bound problem"
+    )
+    html = page(LITTLE)
+    assert '<h1 class="not_judged">' in html
+    assert words(html).startswith(f"{LITTLE.headline()} mine.py:Dense, compared with linear on 2 inputs. Coverage: ")
+    assert f"<p>Coverage: {LITTLE.coverage}.</p>" in html
+    assert "What is wrong" not in html
+    for outcome in ("right", "wrong", "not_judged"):
+        assert f"h1.{outcome}" in html
+
+
+def test_the_page_names_the_other_readings_under_which_it_is_right() -> None:
+    for hint_only in (False, True):
+        html = page(OTHER, hint_only=hint_only)
+        assert f'<h1 class="wrong">{OTHER.headline()}</h1>' in html
+        assert f"<p>Also {OTHER.alternatives[1]}.</p>" in html
+        assert html.count("<p>Also ") == 1
+        assert "What is wrong no answer, grad_weight" in words(html)
+    assert "<p>Also " not in page(replace(OTHER, alternatives=OTHER.alternatives[:1]))
+
+
 def test_the_page_with_the_hint_only_has_no_numbers() -> None:
     assert words(page(ONE, hint_only=True)) == (
         "wrong: output, layer fc1 (linear) mine.py:Dense, compared with linear on 2 inputs. "
+        "Coverage: output, grad_input of a batch (N, C), on 2 inputs. "
         "What is wrong output (layer fc1 (linear)) Hint: See output. Remarks weights are (in, out) it is slow "
         "Tensors tensor compared wrong output 3 2 grad_input 1 - grad_bias - not provided"
     )
@@ -614,18 +718,58 @@ def test_what_gives_no_answer_has_no_points() -> None:
     only = verdict([trial(row(RAISED, "raised"))], [finding(RAISED)])
     assert [(mark.tensor, mark.of, mark.text) for mark in marks(only, 4)] == [("output", 4, only.headline())]
     assert [mark.points for mark in marks(only, {"grad_weight": 3, "output": 1})] == [0, 0]
-    never = verdict([trial(row("output"))], problem="it has no forward")
-    assert [(mark.points, mark.text) for mark in marks(never, 4)] == [(0, "wrong: it has no forward")]
-    assert [mark.points for mark in marks(never, {"grad_weight": 3})] == [0]
+    said = "not judged: it has no forward"
+    assert marks(NEVER, 4) == [Mark("output", 0, 4, said, False, False)]
+    assert marks(NEVER, {"grad_weight": 3}, hint_only=True) == [Mark("grad_weight", 0, 3, said, False, False)]
+    uncovered = verdict([trial(row("output"))], problem="it has no forward", coverage=Coverage())
+    assert marks(uncovered, 4) == [Mark("output", 0, 4, said, False, False)]
     answered = verdict([trial(row("output"), row(RAISED))])
     assert [(mark.tensor, mark.points) for mark in marks(answered, 4)] == [("output", 4)]
+
+
+def test_what_too_little_of_was_compared_has_no_points_and_says_why() -> None:
+    little = "too little of it could be compared (50% of the kinds of input): not odd sides, stride"
+    for hint_only in (False, True):
+        assert marks(LITTLE, 6, hint_only=hint_only) == [
+            Mark("output", 2, 2, "right on every input", True),
+            Mark("grad_input", 0, 2, little, False, False),
+            Mark("grad_bias", 0, 2, "not provided", False, True),
+        ]
+    enough = replace(LITTLE, coverage=covered("output", grad_input=0.75), problem="")
+    assert [(mark.points, mark.judged) for mark in marks(enough, {"output": 1, "grad_input": 2})] == [
+        (1, True),
+        (2, True),
+    ]
+    below = replace(enough, coverage=covered("output", grad_input=0.7499, missed=("stride",)))
+    assert [(mark.points, mark.judged) for mark in marks(below, {"output": 1, "grad_input": 2})] == [
+        (1, True),
+        (0, False),
+    ]
+    # What is wrong is wrong, however little of it was compared.
+    wrong = replace(UNSEEN, coverage=covered("grad_input", output=0.5, missed=("stride",)))
+    assert marks(wrong, {"output": 1}) == [Mark("output", 0, 1, "Made output wrong. Hint: See output.", False, True)]
+
+
+def test_what_nothing_of_could_be_compared_has_no_points_beside_what_is_wrong() -> None:
+    assert marks(UNSEEN, 6) == [
+        Mark("output", 0, 2, "Made output wrong. Hint: See output.", False),
+        Mark("grad_input", 2, 2, "right on every input", True),
+        Mark(
+            "grad_weight",
+            0,
+            2,
+            "too little of it could be compared (0% of the kinds of input): not batches",
+            False,
+            False,
+        ),
+    ]
 
 
 def test_gradescope_takes_points_with_six_places() -> None:
     result = as_gradescope(replace(GRADED, missing=()), 100)
     assert result == {
         "score": 66.666667,
-        "output": f"{GRADED.headline()}\nit is slow\nit is odd",
+        "output": f"{GRADED.headline()}\ncoverage: {GRADED.coverage}\nit is slow\nit is odd",
         "tests": [
             {
                 "name": f"linear: {tensor}",
@@ -645,6 +789,39 @@ def test_gradescope_takes_points_with_six_places() -> None:
     assert hidden["output"].startswith("wrong: x, grad_input of linear (and 1 more")
     assert hidden["tests"][1]["output"] == "See x."
     assert "Made" not in json.dumps(hidden)
+
+
+def test_gradescope_says_what_was_compared_and_what_could_not_be_judged() -> None:
+    never = as_gradescope(NEVER, 4)
+    assert never == {
+        "score": 0,
+        "output": "not judged: it has no forward\ncoverage: nothing was compared\nit is slow",
+        "tests": [
+            {
+                "name": "linear: output",
+                "score": 0,
+                "max_score": 4,
+                "status": "failed",
+                "output": "not judged: it has no forward",
+            }
+        ],
+    }
+    little = as_gradescope(LITTLE, 6)
+    assert little["score"] == 2
+    assert little["output"].splitlines() == [LITTLE.headline(), f"coverage: {LITTLE.coverage}"]
+    assert [(test["status"], test["output"]) for test in little["tests"]] == [
+        ("passed", "right on every input"),
+        ("failed", "too little of it could be compared (50% of the kinds of input): not odd sides, stride"),
+        ("failed", "not provided"),
+    ]
+    right = as_gradescope(RIGHT, 6)
+    assert right["score"] == 6
+    assert right["output"] == f"{RIGHT.headline()}\ncoverage: {RIGHT.coverage}\nit is slow"
+    other = as_gradescope(OTHER, 6)
+    assert other["output"].startswith(
+        "wrong for a batch (N, C); right for a batch of columns (C, N): if that is meant,"
+    )
+    assert other["score"] == 0
 
 
 def test_a_wrong_tensor_that_is_worth_nothing_has_failed_all_the_same() -> None:
@@ -668,6 +845,52 @@ def test_junit_as_it_is_written() -> None:
     )
     assert "Made" not in as_junit(GRADED, hint_only=True)
     assert ">See x.</failure>" in as_junit(GRADED, hint_only=True)
+
+
+def junit(diagnosis: Diagnosis) -> tuple[dict[str, str], list[tuple[str, str, str, str]]]:
+    """The counts of a suite; and of every test case that has not passed: name, what it is, message and text."""
+    tree = ET.fromstring(as_junit(diagnosis))
+    counts = {name: tree.attrib[name] for name in ("tests", "failures", "errors", "skipped")}
+    told = [
+        (case.attrib["name"], inner.tag, inner.get("message", ""), inner.text or "") for case in tree for inner in case
+    ]
+    return counts, told
+
+
+def test_junit_has_a_failure_for_what_is_wrong_and_an_error_for_what_is_not_judged() -> None:
+    assert junit(RIGHT) == ({"tests": "2", "failures": "0", "errors": "0", "skipped": "0"}, [])
+    said = "not judged: it has no forward"
+    assert junit(NEVER) == (
+        {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"},
+        [("output", "error", said, said)],
+    )
+    assert junit(LITTLE) == (
+        {"tests": "3", "failures": "0", "errors": "1", "skipped": "1"},
+        [
+            (
+                "grad_input",
+                "error",
+                LITTLE.headline(),
+                "too little of it could be compared (50% of the kinds of input): not odd sides, stride",
+            ),
+            ("grad_bias", "skipped", "not provided", ""),
+        ],
+    )
+    assert junit(UNSEEN) == (
+        {"tests": "3", "failures": "1", "errors": "1", "skipped": "0"},
+        [
+            ("output", "failure", UNSEEN.headline(), "Made output wrong. Hint: See output."),
+            (
+                "grad_weight",
+                "error",
+                UNSEEN.headline(),
+                "too little of it could be compared (0% of the kinds of input): not batches",
+            ),
+        ],
+    )
+    counts, told = junit(OTHER)
+    assert counts == {"tests": "2", "failures": "2", "errors": "0", "skipped": "0"}
+    assert {(tag, message) for _, tag, message, _ in told} == {("failure", OTHER.headline())}
 
 
 def test_junit_replaces_what_xml_cannot_hold() -> None:
@@ -698,16 +921,44 @@ def formatted(diagnosis: Diagnosis, name: str, **how: Any) -> str:
 
 
 @pytest.mark.parametrize("hint_only", [False, True])
-def test_each_format_is_what_its_own_function_makes(hint_only: bool) -> None:
+@pytest.mark.parametrize("one", [RIGHT, ONE, OTHER, NEVER, LITTLE, UNSEEN])
+def test_each_format_is_what_its_own_function_makes(one: Diagnosis, hint_only: bool) -> None:
     assert FORMATS == ("text", "json", "html", "junit", "gradescope")
-    values = ONE.as_json(hint_only=hint_only)
-    assert formatted(ONE, "json", hint_only=hint_only) == json.dumps(values, indent=2) + "\n"
-    assert formatted(ONE, "html", hint_only=hint_only) == as_html(ONE, hint_only=hint_only)
-    assert formatted(ONE, "junit", hint_only=hint_only) == as_junit(ONE, hint_only=hint_only)
-    graded = as_gradescope(ONE, 100, hint_only=hint_only)
-    assert formatted(ONE, "gradescope", hint_only=hint_only) == json.dumps(graded, indent=2) + "\n"
-    text = formatted(ONE, "text", hint_only=hint_only, to_file=True)
-    assert [line.rstrip() for line in text.splitlines()] == printed(ONE, hint_only=hint_only)
+    values = one.as_json(hint_only=hint_only)
+    assert formatted(one, "json", hint_only=hint_only) == json.dumps(values, indent=2) + "\n"
+    assert formatted(one, "html", hint_only=hint_only) == as_html(one, hint_only=hint_only)
+    assert formatted(one, "junit", hint_only=hint_only) == as_junit(one, hint_only=hint_only)
+    graded = as_gradescope(one, 100, hint_only=hint_only)
+    assert formatted(one, "gradescope", hint_only=hint_only) == json.dumps(graded, indent=2) + "\n"
+    text = formatted(one, "text", hint_only=hint_only, to_file=True)
+    assert [line.rstrip() for line in text.splitlines()] == printed(one, hint_only=hint_only)
+
+
+def test_json_has_the_outcome_what_it_rests_on_and_the_other_readings() -> None:
+    for one, ok, outcome in (
+        (RIGHT, True, "right"),
+        (ONE, False, "wrong"),
+        (OTHER, False, "wrong"),
+        (NEVER, False, "not_judged"),
+        (LITTLE, False, "not_judged"),
+    ):
+        result = json.loads(formatted(one, "json"))
+        assert (result["ok"], result["outcome"], result["headline"]) == (ok, outcome, one.headline())
+        assert result["coverage"] == one.coverage.as_json()
+        assert result["alternatives"] == [{"right_for": a.words, "flags": a.flags} for a in one.alternatives]
+    little = json.loads(formatted(LITTLE, "json", points="output=1,grad_input=2"))
+    assert little["coverage"] == {
+        "inputs": 2,
+        "layout": "a batch (N, C)",
+        "share": 0.5,
+        "tensors": {"output": 1, "grad_input": 0.5},
+        "missed": ["odd sides", "stride"],
+        "not_compared": ["eps (never set)"],
+    }
+    assert little["points"] == [
+        {"tensor": "output", "points": 1, "of": 1},
+        {"tensor": "grad_input", "points": 0, "of": 2},
+    ]
 
 
 def test_every_format_shows_everything_where_nothing_is_hidden() -> None:

@@ -329,6 +329,63 @@ def test_why_two_tensors_cannot_be_compared() -> None:
     assert verdict(np.ones((2, 2), np.int64)).problem == "dtype int64 instead of float64"
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1e-15])
+def test_without_a_bound_that_allows_it_nothing_is_known_of_the_tensor(bad: float) -> None:
+    bound = np.array([[1e-15, 1e-15], [bad, 1e-15]])
+    for got in (changed(((1, 1), 8.9e-16)), EXPECTED + 1):
+        row = verdict(got, bound=bound)
+        assert (row.ok, row.unjudged, row.problem) == (False, True, "its bound is not a number that allows a verdict")
+        assert str(row).startswith("not judged pair [case] float64 t (2x2): ")
+    equal = verdict(EXPECTED.copy(), bound=bound)
+    assert (equal.ok, equal.unjudged) == (True, False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_reference_that_is_no_number_says_nothing_of_the_tensor(bad: float) -> None:
+    expected = np.array([[1.0, 2.0], [bad, 4.0]])
+    for got in (EXPECTED.copy(), expected.copy(), np.full((2, 2), np.nan)):
+        row = verdict(got, expected=expected)
+        assert (row.ok, row.unjudged, row.problem) == (False, True, f"the reference is {bad} at [1, 0]")
+        assert str(row) == f"not judged pair [case] float64 t (2x2): the reference is {bad} at [1, 0]"
+    numbers = verdict(np.array([[1.0, -2.0], [bad, 4.0]]))
+    assert (numbers.unjudged, numbers.problem) == (False, f"it is {bad} at [1, 0]")
+    assert str(numbers).startswith("WRONG ")
+
+
+def test_what_a_bound_is_too_wide_to_accept_is_wrong_outside_of_it() -> None:
+    near, far = EXPECTED * (1 + 1e-15), EXPECTED + 6
+    for bound, problem in ((5.0, "zeros, or no update, would pass"), (5e-9, "wider than 1e-09")):
+        within, outside = (verdict(got, bound=np.full((2, 2), bound)) for got in (near, far))
+        assert (within.ok, within.unjudged) == (outside.ok, not outside.unjudged) == (False, True)
+        assert problem in within.problem
+        assert str(within).startswith("not judged ")
+        assert str(outside).startswith("WRONG ")
+
+
+@pytest.mark.parametrize(
+    "got",
+    [
+        None,
+        EXPECTED,
+        EXPECTED[:1].copy(),
+        EXPECTED.astype(np.float32),
+        EXPECTED + 1,
+        np.array([[1.0, np.nan], [3.0, 4.0]]),
+    ],
+)
+def test_what_is_wrong_with_the_tensor_itself_is_judged(got: Array | None) -> None:
+    row = verdict(got)
+    assert (row.ok, row.unjudged) == (False, False)
+    assert str(row).startswith("WRONG ")
+
+
+def test_a_comparison_that_could_not_be_made_may_be_nobodys_doing() -> None:
+    assert not nothing_compared("cnn", "end to end", "float32", "raised").unjudged
+    row = nothing_compared("cnn", "end to end", "float32", "not proven", unjudged=True)
+    assert (row.ok, row.unjudged) == (False, True)
+    assert str(row) == "not judged cnn [end to end] float32 all tensors (scalar): not proven"
+
+
 def test_one_wrong_tensor_is_not_counted_in_the_headline() -> None:
     report = Report([verdict(EXPECTED.copy()), failure("relu", "2x3", "float32", ValueError("no"))])
     assert report.headline() == "wrong: all tensors of relu [2x3, float32]: raised ValueError: no"

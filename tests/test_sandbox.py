@@ -535,6 +535,29 @@ def test_a_refusal_is_a_raise_of_its_own(function: Callable[[], None], refused: 
     assert answer(function).refused is refused
 
 
+@pytest.mark.parametrize(("function", "late"), [(in_backward, True), (refuses, False), (looks_up, False)])
+def test_an_error_says_whether_it_was_in_backward(function: Callable[[], None], late: bool) -> None:
+    outcome = answer(function)
+    assert (outcome.value, outcome.in_backward, outcome.fatal) == (None, late, False)
+    with Session() as session:
+        session.serve("asked", function)
+        assert session("asked").in_backward is late
+
+
+def test_what_is_served_later_is_known_too() -> None:
+    with Session() as session:
+        session.serve("first", os.getpid)
+        before = session("first").value
+        session.serve("second", lambda: 2)
+        assert session("second") == Outcome(2)
+        assert session("first").value not in (before, os.getpid())
+
+
+def test_what_is_answered_was_not_ended_in_backward() -> None:
+    assert answer(lambda: 3) == Outcome(3)
+    assert Outcome(3).in_backward is False
+
+
 def test_what_was_never_raised_is_no_refusal() -> None:
     assert _own_raise(ValueError("made, not raised")) is False
 

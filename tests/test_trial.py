@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,9 +14,19 @@ from torch import nn
 
 import scratch
 from compare.diagnosis import trial as module
+from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.likeness import likeness
-from compare.diagnosis.trial import NORMWISE, Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
+from compare.diagnosis.trial import (
+    LESS_ACCURATE,
+    NORMWISE,
+    Driven,
+    Trial,
+    in_order,
+    kind_of,
+    remarks_on_rows,
+    try_probe,
+)
 from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import LayerPair
@@ -57,7 +68,8 @@ def test_a_trial_is_ok_where_no_row_is_wrong() -> None:
     assert trial.wrong() == {"grad_input", "bias"}
     assert Trial(PLAIN, {}, {}, {}, rows[:1]).ok
     assert Trial(PLAIN, {}, {}, {}, rows[:1]).wrong() == set()
-    assert (trial.refused, trial.fatal) == (False, False)
+    assert (trial.refused, trial.in_backward, trial.fatal, trial.ignores_gradient) == (False,) * 4
+    assert trial.unjudged == ()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,9 @@ def test_no_answer_is_one_row_that_says_why() -> None:
     assert list(trial.expected) == list(pair.expected(probe))
     assert trial.bounds == {}
     assert (trial.problem, trial.error, trial.notes) == ("raised ValueError: no", "ValueError", ("printed",))
-    assert (trial.refused, trial.fatal) == (True, True)
+    assert (trial.refused, trial.in_backward, trial.fatal) == (True, False, True)
+    late = try_probe(pair, probe, lambda _: Outcome(problem="raised", in_backward=True), lenient=True)
+    assert (late.got, late.refused, late.in_backward, late.fatal) == (None, False, True, False)
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -118,7 +132,48 @@ def test_a_right_answer_has_a_row_for_every_tensor(lenient: bool) -> None:
     np.testing.assert_array_equal(trial.expected["output"], pair.expected(probe)["output"])
     np.testing.assert_array_equal(trial.bounds["output"], pair.bounds(probe)["output"])
     assert (trial.problem, trial.missing, trial.notes, trial.updated) == ("", (), ("printed",), ("weight",))
-    assert (trial.error, trial.refused, trial.fatal) == ("", False, False)
+    assert (trial.error, trial.refused, trial.in_backward, trial.fatal) == ("", False, False, False)
+    assert (trial.ignores_gradient, trial.unjudged) == (False, ())
+
+
+def test_whether_a_backward_takes_no_upstream_gradient_is_known_of_its_trial() -> None:
+    pair, probe = probe_of("linear", LINEAR)
+    for lenient in (False, True):
+        trial = try_probe(pair, probe, gives(copies(pair, probe), ignores_gradient=True), lenient=lenient)
+        assert trial.ignores_gradient
+        assert trial.ok
+
+
+class NoNumbers(LayerPair):
+    """Its bound of one gradient is no number; its reference of another is none."""
+
+    def bounds(self, probe: Probe, got: Tensors | None = None) -> Tensors:
+        found = dict(super().bounds(probe, got))
+        return found | {"grad_weight": np.full_like(found["grad_weight"], np.nan)}
+
+    def expected(self, probe: Probe, got: Tensors | None = None) -> Tensors:
+        found = dict(super().expected(probe, got))
+        return found | {"grad_bias": np.full_like(found["grad_bias"], np.inf)}
+
+
+def test_what_our_side_cannot_judge_is_no_row_of_foreign_code() -> None:
+    own, probe = probe_of("linear", LINEAR)
+    fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
+    pair = NoNumbers(**fields)
+    given = {name: array + 1e-9 for name, array in own.expected(probe).items()}
+    trial = try_probe(pair, probe, gives(given), lenient=True)
+    assert {row.tensor for row in trial.unjudged} == {"grad_weight", "grad_bias"}
+    assert all(row.unjudged and not row.ok for row in trial.unjudged)
+    assert {row.tensor for row in trial.rows} == given.keys() - {"grad_weight", "grad_bias"}
+    assert trial.wrong() >= {"output", "grad_input"}
+    right = try_probe(pair, probe, gives(copies(own, probe) | {"grad_weight": given["grad_weight"]}), lenient=True)
+    assert right.ok
+    assert {row.tensor for row in right.unjudged} == {"grad_weight", "grad_bias"}
+    # Our own code has no excuse.
+    strict = try_probe(pair, probe, gives(given), lenient=False)
+    assert strict.unjudged == ()
+    assert {row.tensor for row in strict.rows if row.unjudged} == {"grad_weight", "grad_bias"}
+    assert strict.wrong() >= {"grad_weight", "grad_bias"}
 
 
 def test_how_much_a_random_layer_keeps_is_compared_too() -> None:
@@ -140,7 +195,8 @@ def test_a_gradient_taken_from_an_update_is_known_to_fewer_digits() -> None:
     for name in plain:
         more: float | Array = 0.0
         if name in ("grad_weight", "grad_bias"):
-            more = 4 * 2.0**-53 * (np.abs(probe.state[name.removeprefix("grad_")]) + np.abs(right[name]))
+            weight = np.abs(probe.state[name.removeprefix("grad_")])
+            more = 4 * 2.0**-53 * (weight + RATE * np.abs(right[name])) / RATE
         np.testing.assert_allclose(trial.bounds[name], plain[name] + more, rtol=1e-14)
 
 
@@ -164,6 +220,26 @@ def test_each_call_rounds_what_an_update_changes(
     more = max(calls, 1) * 4 * 2.0**-24 * np.array([3.5, 3.0]) / 0.25
     assert list(found) == [gradient]
     np.testing.assert_array_equal(found[gradient], allowed[gradient] + more)
+
+
+def test_code_that_is_right_and_less_accurate_is_right_with_a_remark() -> None:
+    pair, probe = probe_of("log_softmax", Case((4, 3), {"dim": 1}, "large"))
+    right, wider = pair.expected(probe), pair.wider_bounds(probe)
+    assert wider is not None
+    assert (wider["output"] > pair.bounds(probe)["output"]).any()
+    off = {name: array.copy() for name, array in right.items()}
+    off["output"] += 0.9 * wider["output"]
+    less = try_probe(pair, probe, gives(off), lenient=True)
+    assert (less.ok, less.notes) == (True, (LESS_ACCURATE,))
+    np.testing.assert_array_equal(less.bounds["output"], wider["output"])
+    strict = try_probe(pair, probe, gives(off), lenient=False)
+    assert (strict.ok, strict.notes) == (False, ())
+    off["output"] += 1.2 * wider["output"]
+    wrong = try_probe(pair, probe, gives(off), lenient=True)
+    assert (wrong.ok, wrong.notes) == (False, ())
+    np.testing.assert_array_equal(wrong.bounds["output"], pair.bounds(probe)["output"])
+    linear, probe = probe_of("linear", LINEAR)
+    assert linear.wider_bounds(probe) is None
 
 
 def test_another_float_type_is_converted_and_noted_for_foreign_code_only() -> None:

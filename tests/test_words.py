@@ -67,7 +67,9 @@ def test_usual_words_are_known(words: set[str], usual: tuple[str, ...]) -> None:
         ("beta1", {"lr", "beta1", "beta2"}, "beta1"),
         ("beta_1", {"lr", "beta1", "beta2"}, "beta1"),
         ("beta_2", {"lr", "beta1", "beta2"}, "beta2"),
-        ("b1", {"lr", "beta1", "beta2"}, None),  # without its number it is no word
+        ("b1", {"lr", "beta1", "beta2"}, "beta1"),
+        ("b2", {"lr", "beta1", "beta2"}, "beta2"),
+        ("b", {"lr", "beta1", "beta2"}, None),  # without its number it is no word
         ("learning_rate", {"lr", "beta1", "beta2"}, "lr"),
         ("decay", {"momentum"}, "momentum"),
         ("decay", {"weight_decay"}, "weight_decay"),
@@ -135,6 +137,25 @@ def test_a_gradient_is_told_by_the_form_of_its_name(own: str, thing: str | None)
     assert vocabulary.gradient_of(own) == thing
 
 
+@pytest.mark.parametrize(
+    ("what", "names", "found"),
+    [
+        ("forward", ["forward_propagation", "propagate_forward", "fprop"], ["fprop", "propagate_forward"]),
+        ("forward", ["do_fwd", "Forward2"], ["do_fwd", "Forward2"]),
+        ("backward", ["backward_propagation", "do_backprop"], ["do_backprop", "backward_propagation"]),
+        ("backward", ["bprop", "run_bwd", "Backpropagate"], ["bprop", "run_bwd", "Backpropagate"]),
+        ("forward", ["straightforward", "backward", "predict"], []),
+        ("backward", ["feedback", "forward", "rollback"], []),
+    ],
+)
+def test_methods_are_alike_by_a_word_in_their_name_the_shortest_first(
+    what: str, names: list[str], found: list[str]
+) -> None:
+    assert [name for name in vocabulary.methods_like(what, names) if name in found] == found
+    assert {*vocabulary.methods_like(what, names)} <= {*names}
+    assert bool(vocabulary.methods_like(what, names)) is bool(found)
+
+
 # Arguments of functions
 
 
@@ -196,25 +217,41 @@ def test_nothing_need_be_said() -> None:
     texts = ("forward", "backward", "layout", "output_layout", "output_from", "targets")
     assert said == {
         **dict.fromkeys(texts, ""),
-        **{name: {} for name in ("parameters", "gradients", "weight_layouts")},
-        "single": False,
+        **{name: {} for name in ("parameters", "gradients", "weight_layouts", "built_in")},
         "size_pairs": False,
     }
 
 
-@pytest.mark.parametrize("layout", ["", "N", "NF", "HW", "HWC", "NCHW", "NHWC", "NCDHW", "NLC"])
+@pytest.mark.parametrize(
+    "layout",
+    ["", "N", "C", "NC", "CN", "C1", "1C", "HW", "HWC", "NCHW", "NHWC", "1CHW", "1HWC", "NCDHW", "NLC"],
+)
 def test_a_layout_names_each_axis_once(layout: str) -> None:
-    assert Interface(layout=layout, output_layout=layout).layout == layout
+    said = Interface(layout=layout, output_layout=layout)
+    assert (said.layout, said.output_layout) == (layout, layout)
+
+
+@pytest.mark.parametrize(("given", "layout"), [("F", "C"), ("NF", "NC"), ("FN", "CN"), ("F1", "C1"), ("1F", "1C")])
+def test_features_are_channels(given: str, layout: str) -> None:
+    said = Interface(layout=given, output_layout=given)
+    assert (said.layout, said.output_layout) == (layout, layout)
+    assert said == Interface(layout=layout, output_layout=layout)
+
+
+@pytest.mark.parametrize("layout", ["FC", "NCF"])
+def test_features_and_channels_are_the_same_axis_twice(layout: str) -> None:
+    with pytest.raises(UserError, match="each of NCHWDL1 once"):
+        Interface(layout=layout)
 
 
 @pytest.mark.parametrize("name", ["layout", "output_layout"])
-@pytest.mark.parametrize("layout", ["hwc", "NN", "NCHWC", "NX", "N C", "OI"])
+@pytest.mark.parametrize("layout", ["hwc", "NN", "NCHWC", "NX", "N C", "OI", "C11", "C2"])
 def test_a_layout_of_other_letters_is_refused(name: str, layout: str) -> None:
     given: dict[str, Any] = {name: layout}
     with pytest.raises(UserError) as caught:
         Interface(**given)
     assert str(caught.value) == (
-        f"{name} '{layout}' must be capital letters such as NCHW, NHWC, HWC, HW or NF, each of NCHWDLF once"
+        f"{name} '{layout}' must be letters such as NCHW, NHWC, HWC, HW, NC or C1, each of NCHWDL1 once"
     )
 
 
@@ -227,13 +264,23 @@ def test_targets_are_classes_or_one_hot_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "single", "expected"),
-    [("", False, False), ("", True, True), ("HWC", False, True), ("NHWC", False, False), ("FN", True, True)],
+    ("layout", "expected"),
+    [
+        ("", False),
+        ("HWC", True),
+        ("HW", True),
+        ("NHWC", False),
+        ("CN", False),
+        ("C", True),
+        # A batch of one is one at a time, and so is one column.
+        ("1CHW", True),
+        ("1C", True),
+        ("C1", True),
+    ],
 )
-def test_code_takes_one_image_at_a_time_where_its_layout_has_no_batch(
-    layout: str, single: bool, expected: bool
-) -> None:
-    assert Interface(layout=layout, single=single).one_at_a_time is expected
+def test_code_takes_one_image_at_a_time_where_its_layout_has_no_batch(layout: str, expected: bool) -> None:
+    assert Interface(layout=layout).one_at_a_time is expected
+    assert not Interface(output_layout=layout).one_at_a_time
 
 
 ONE = {"0.weight": KERNELS, "0.bias": VECTOR, "0.running_mean": VECTOR}
@@ -258,9 +305,11 @@ OWN = {"weight": Axes("QK", ("KQ",))}
     ],
 )
 def test_a_parameter_is_named_in_full_where_there_is_only_one(known: Mapping[str, Axes], given: str, full: str) -> None:
-    said = Interface(forward="go", parameters={"own": given}, gradients={"dx": "x", "d_own": given}, single=True)
-    found = said.for_parameters(known)
-    assert found == Interface(forward="go", parameters={"own": full}, gradients={"dx": "x", "d_own": full}, single=True)
+    def said(name: str) -> Interface:
+        gradients = {"dx": "x", "d_own": name}
+        return Interface("go", "", {"own": name}, gradients, size_pairs=True, built_in={"kernel_size": 3})
+
+    assert said(given).for_parameters(known) == said(full)
 
 
 @pytest.mark.parametrize("name", ["input", "x", "grad_input"])

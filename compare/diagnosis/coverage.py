@@ -146,6 +146,10 @@ def coverage(
 
 
 def _unsayable(refusal: Refusal, defaults: Mapping[str, Any]) -> frozenset[str]:
-    """The kinds that a probe has only by options which the code's constructor cannot express."""
+    """The kinds that a probe has only by options which the code's constructor cannot express.
+
+    Where two numbers cannot be said, one number may be.
+    """
     options = {name: value for name, value in refusal.probe.options.items() if name in refusal.options}
-    return kinds_of(Probe("", "", options, {}), defaults)
+    kinds = kinds_of(Probe("", "", options, {}), defaults)
+    return kinds - {name for name in options if f"{name} of two numbers" in kinds}

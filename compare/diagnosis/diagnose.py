@@ -16,7 +16,7 @@ from compare.diagnosis.driving.driver import Driver
 from compare.diagnosis.driving.evidence import input_shape_of
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import batch_in_words
-from compare.diagnosis.driving.readings import NotJudgedError, Read, Reader, Reading, has_pairs, takes_pairs
+from compare.diagnosis.driving.readings import NotJudgedError, Read, Reader, Reading, pairs_of, takes_pairs
 from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.examine import examine
 from compare.diagnosis.fitting import ONE_NUMBER, Fitter
@@ -166,8 +166,12 @@ def _examined(
     probes, refusals, remarks = list(pair.examined(seed)), list[Refusal](), list(read.remarks)
     if not takes_pairs(session, reading.compared, interface, probes):
         fitter = Fitter(pair, defaults_of(pair))
-        refusals = [Refusal(p, "two sizes", tuple(p.options), tuple(pair.expected(p))) for p in probes if has_pairs(p)]
-        redrawn = (fitter.redrawn(probe, ONE_NUMBER) if has_pairs(probe) else probe for probe in probes)
+        refusals = [
+            Refusal(probe, "two sizes", pairs_of(probe), tuple(pair.expected(probe)))
+            for probe in probes
+            if pairs_of(probe)
+        ]
+        redrawn = (fitter.redrawn(probe, ONE_NUMBER) if pairs_of(probe) else probe for probe in probes)
         probes = list({(p.case, p.dtype): p for p in redrawn if p is not None}.values())
         remarks.append("it takes one number for both sides")
     layout = batch_in_words(interface.layout, probes[0].calls[0].inputs[0].ndim) if probes[0].calls else ""

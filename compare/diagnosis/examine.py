@@ -119,7 +119,7 @@ def _fitted(
     fitter: Fitter, attempt: Callable[[Probe], Trial], refusal: Refusal, tried: set[tuple[str, str]]
 ) -> Trial | None:
     """A trial of a probe like the refused one that is taken; None if there is none, or it has been tried already."""
-    if refusal.words in fitter.hopeless:
+    if refusal.words in fitter.hopeless or (refusal.options and not _is_ordinary(refusal.probe)):
         return None
     for fit, probe in fitter.again(refusal.probe, refusal.options):
         if (probe.case, probe.dtype) in tried:
@@ -136,6 +136,11 @@ def _fitted(
             return _fitted(fitter, attempt, again, tried)
     fitter.hopeless.add(refusal.words)
     return None
+
+
+def _is_ordinary(probe: Probe) -> bool:
+    """Whether its numbers are ordinary ones: of a configuration that cannot be told, one kind of numbers is enough."""
+    return probe.drawn is not None and probe.drawn.values == "normal"
 
 
 # What is raised where our side cannot drive theirs.
@@ -163,7 +168,8 @@ def _skipped(refused: Sequence[Refusal]) -> list[str]:
     first = {refusal.words: refusal for refusal in reversed(own)}
     reasons = [f"{words}, first on [{first[words].probe.case}]" for words in dict.fromkeys(r.words for r in own)]
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return [f"it refuses {len(own)} inputs: it {'; '.join(reasons[:3])}{more}"] if own else []
+    inputs = f"{len(own)} input{'s' if len(own) > 1 else ''}"
+    return [f"it refuses {inputs}: it {'; '.join(reasons[:3])}{more}"] if own else []
 
 
 def _noticed(trials: Sequence[Trial]) -> list[str]:
@@ -192,11 +198,14 @@ def _not_provided(trials: Sequence[Trial], missing: Sequence[str]) -> list[str]:
 def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, lenient: bool) -> str:
     """Why nothing can be said at all; empty if something can."""
     if not any(trial.rows for trial in trials):
-        return f"it refuses every input: it {refused[0].words}" if refused else "nothing was compared"
+        if not refused:
+            return "nothing was compared"
+        words = refused[0].words
+        return f"it does not take {words}" if refused[0].options else f"it refuses every input: it {words}"
     if lenient and not any(trial.got is not None or trial.in_backward for trial in trials):
         first = trials[0]
         return (
-            f"there is no output on any input: it {first.problem}, first on [{first.probe.case}]; "
+            f"there is no output on any input: {first.problem}, first on [{first.probe.case}]; "
             "is it meant to be like something else (--like), or called in another way (--forward, --layout)?"
         )
     return ""
@@ -206,8 +215,8 @@ def _too_little(trials: Sequence[Trial], covered: Coverage) -> str:
     """Why right code may not be called right: too little of it was compared; empty if enough was."""
     if not covered.enough:
         return (
-            f"too little could be compared: {covered.share:.0%} of the kinds of input that it could be given, "
-            f"not {', '.join(covered.missed)}"
+            f"too little could be compared: {covered.share:.0%} of the kinds of input that it could be given; "
+            f"missing: {', '.join(covered.missed)}"
         )
     lost = {name for trial in trials for name in trial.missing if "grad" in name} - {"grad_input"}
     lost = {name for name in map(kind_of, lost) if name not in covered.shares and name != "grad_input"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import itertools
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 import scratch
@@ -263,79 +263,15 @@ def _inputs(
         tried = (leading.shapes if leading else usual)(first)
     kinds = [None] if not wants_targets else [kin.targets] if kin else [_numbers, _classes]
     for targets in kinds:
-        found = [shape for shape in tried if takes(module, shape, targets)]
+        found = list(itertools.islice((shape for shape in tried if takes(module, shape, targets)), SHAPES))
         if found:
-            return found[:SHAPES], _with_ignored(targets, module)
+            return found, _with_ignored(targets, module)
     raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
 
 
 def _numbers(rng: Rng, shape: Shape, dtype: str) -> Array:
     """Targets like the input: numbers, or probabilities."""
     return rng.uniform(0.1, 0.9, shape).astype(dtype)
-
-
-class _LogLoss(nn.Module):
-    """Minus the logarithm of the probability (N, K) of each class, averaged."""
-
-    def forward(self, probabilities: Tensor, classes: Tensor) -> Tensor:
-        return nn.functional.nll_loss(probabilities.log(), classes)
-
-
-def with_loss(compared: Likeness) -> Likeness | None:
-    """A given network with the loss that it is trained with, on classes; None for what gives no scores (N, K).
-
-    The loss is cross-entropy of scores, or the log-likelihood of probabilities where the last layer gives those.
-    """
-    pair = compared.pair
-    if not (isinstance(pair, LayerPair) and pair.fixed and pair.targets is None):
-        return None
-    module = pair.torch()
-    if len([layer for layer in module.modules() if not list(layer.children())]) < 2:
-        return None
-    shapes = list(dict.fromkeys(case.shape for case in pair.cases if case.shape[0] > 1))[:2]
-    with torch.no_grad():
-        scores = [copy.deepcopy(module)(torch.zeros(shape)) for shape in shapes]
-    if not scores or any(given.dim() != 2 for given in scores):
-        return None
-    last = [layer for layer in module.modules() if not list(layer.children())][-1]
-    kind: type[nn.Module] = type(module)
-    criterion = nn.NLLLoss() if isinstance(last, nn.LogSoftmax) else nn.CrossEntropyLoss()
-
-    class WithLoss(kind):  # type: ignore[misc, valid-type]
-        def forward(self, x: Tensor, classes: Tensor) -> Tensor:
-            given: Tensor = self.criterion(self.network(x), classes)
-            return given
-
-        def network(self, x: Tensor) -> Tensor:
-            if kind is nn.Sequential:
-                for name, layer in self.named_children():
-                    x = layer(x) if name != "criterion" else x
-                return x
-            given: Tensor = kind.forward(self, x)
-            return given
-
-    def reference() -> nn.Module:
-        trained = copy.deepcopy(module)
-        trained.__class__ = WithLoss
-        trained.add_module("criterion", _LogLoss() if isinstance(last, nn.Softmax) else criterion)
-        return trained
-
-    count = scores[0].shape[1]
-
-    def classes(rng: Rng, shape: Shape, _dtype: str) -> Array:
-        return rng.integers(0, count, shape[0])
-
-    trained = replace(
-        pair,
-        scratch=scratch.Module,
-        torch=reference,
-        rule=measured,
-        cases=tuple(map(Case, shapes)),
-        small=(),
-        targets=classes,
-        random=None,
-    )
-    return replace(compared, pair=trained, build=None)
 
 
 def _with_ignored(targets: Targets | None, module: nn.Module) -> Targets | None:

@@ -12,9 +12,10 @@ from compare.diagnosis.driving.interface import TARGETS
 from compare.diagnosis.driving.readings import Reading
 from compare.diagnosis.driving.sandbox import Session
 from compare.diagnosis.explaining.replay import Finding, name_mistakes
-from compare.diagnosis.likeness import Likeness, with_loss
+from compare.diagnosis.likeness import Likeness
 from compare.diagnosis.trial import Trial, try_probe
 from compare.diagnosis.verdict import Diagnosis
+from compare.diagnosis.with_loss import with_loss
 from compare.pairs.probe import Probe
 
 STEP = "training step"

@@ -160,7 +160,10 @@ class Diagnosis:
             "tensors": [{"name": k, "compared": n, "wrong": w} for k, n, w in self.kinds()],
             "missing": list(self.missing),
             "coverage": self.coverage.as_json(),
-            "alternatives": [{"right_for": a.words, "flags": a.flags} for a in self.alternatives],
+            "alternatives": [
+                {"right_for": a.words, "flags": "" if a.against else a.flags, "against": a.against}
+                for a in self.alternatives
+            ],
             "remarks": list(self.remarks),
         }
         if not hint_only:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,9 @@ def arguments_after_use(call: Call, name: str) -> Tensors:
 
 
 def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
-    """The same tensors of a torch module, by autograd; of a copy: the module itself stays as it was."""
-    module = copy.deepcopy(module)
+    """The same tensors of a torch module, by autograd; the module itself stays as it was."""
+    if len(calls) > 1 or has_state(module):
+        module = copy.deepcopy(module)
     module.zero_grad()
     seen: Tensors = {}
     for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
@@ -97,6 +99,11 @@ def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
             seen[gradient_name(parameter_name)] = parameter.grad.numpy().copy()
         seen[f"{parameter_name} after use"] = parameter.detach().numpy().copy()
     return seen | {buffer_name: buffer.numpy().copy() for buffer_name, buffer in module.named_buffers()}
+
+
+def has_state(module: nn.Module) -> bool:
+    """Whether a module has parameters or buffers, which a pass through it may change."""
+    return any(True for _ in itertools.chain(module.parameters(), module.buffers()))
 
 
 def _backward(output: Tensor, grad_output: Tensor) -> None:

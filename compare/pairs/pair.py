@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,6 +52,8 @@ IMAGE_SIZES = [(9, 8), (8, 8), (12, 12), (16, 16), (28, 28), (32, 32), (64, 64),
 # A probe is tried on many candidates: the ways to drive one, and every mistake of the catalogue. What is known of it is
 # kept as long as the probe itself.
 _KNOWN: WeakKeyDictionary[Probe, dict[tuple[str, Pair], Tensors]] = WeakKeyDictionary()
+_DRAWN: WeakKeyDictionary[Pair, dict[int, tuple[list[Probe], Iterator[Probe]]]] = WeakKeyDictionary()
+_REFERENCES: WeakKeyDictionary[Probe, dict[Pair, nn.Module]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +169,24 @@ class Pair(ABC):
     # ---- for somebody's own code
 
     def examined(self, seed: int = 0) -> Iterator[Probe]:
-        """What a candidate is tried on: every case in float64, and the plain ones in float32."""
+        """What a candidate is tried on: every case in float64, and the plain ones in float32.
+
+        Each is drawn once, when it is asked for first: what the reference gives for it is known from then on.
+        """
+        drawn = _DRAWN.setdefault(self, {})
+        if seed not in drawn:
+            drawn.clear()
+            drawn[seed] = [], self._draw_examined(seed)
+        probes, more = drawn[seed]
+        for number in itertools.count():
+            if number == len(probes):
+                probe = next(more, None)
+                if probe is None:
+                    return
+                probes.append(probe)
+            yield probes[number]
+
+    def _draw_examined(self, seed: int) -> Iterator[Probe]:
         yield from self.probes("float64", seed)
         yield from (probe for probe in self.probes("float32", seed) if probe.plain)
 
@@ -353,8 +374,9 @@ class LayerPair(Pair):
         inputs = [VALUES[case.values](rng, case.shape).astype(dtype)]
         if self.targets is not None:
             inputs.append(self.targets(rng, case.shape, dtype))
-        with torch.no_grad():  # a copy: what the layer keeps account of must not count this call
-            shape = copy.deepcopy(reference)(*(torch.tensor(array) for array in inputs)).shape
+        with torch.no_grad():  # a copy, if there are buffers: what the layer keeps account of must not count this call
+            layer = copy.deepcopy(reference) if list(reference.buffers()) else reference
+            shape = layer(*(torch.tensor(array) for array in inputs)).shape
         values = "magnitudes" if case.values == "magnitudes" else "normal"
         return Call(tuple(inputs), np.asarray(VALUES[values](rng, tuple(shape)), dtype))
 
@@ -365,8 +387,14 @@ class LayerPair(Pair):
         return module
 
     def _chosen(self, probe: Probe, got: Tensors | None) -> nn.Module:
-        reference = self.reference(probe)
-        return reference if self.random is None or got is None else self.random.reference(reference, got)
+        """The torch side, to be watched and not to be changed; of a random layer, with the choices that `got` shows."""
+        if self.random is not None:
+            reference = self.reference(probe)
+            return reference if got is None else self.random.reference(reference, got)
+        made = _REFERENCES.setdefault(probe, {})
+        if self not in made:
+            made[self] = self.reference(probe)
+        return made[self]
 
     def _expected(self, probe: Probe, got: Tensors | None) -> Tensors:
         return observe_torch(self._chosen(probe, got), probe.calls)
@@ -427,10 +455,13 @@ class LayerPair(Pair):
         return self._changed(lambda case: replace(case, shape=(1, *case.shape[1:])), small=self.fixed)
 
     def for_one_channel(self) -> LayerPair | None:
-        images = all(len(case.shape) == 4 for case in self.cases)
-        return self._changed(self.with_one_channel, small=True) if images else None
+        images = tuple(case for case in self.cases if len(case.shape) == 4)
+        small = tuple(case for case in self.small if len(case.shape) == 4)
+        return replace(self, cases=images, small=small)._changed(self.with_one_channel, small=True)
 
     def with_one_channel(self, case: Case) -> Case:
+        if len(case.shape) != 4:
+            return case
         counts = {name: 1 for name in case.options if self.options.get(name, Option()).channels}
         return replace(case, shape=(case.shape[0], 1, *case.shape[2:]), options=case.options | counts)
 
@@ -455,7 +486,8 @@ class LayerPair(Pair):
         case = None if probe.drawn is None else change(probe.drawn)
         if case is None or case == probe.drawn or not self._takes(case):
             return None
-        return self.probe(case, probe.dtype, np.random.default_rng(list(case.name.encode())))
+        drawn = probe.calls[0].inputs[0].tobytes() if probe.calls else b""
+        return self.probe(case, probe.dtype, np.random.default_rng([zlib.crc32(drawn), *case.name.encode()]))
 
     @property
     def untested(self) -> tuple[str, ...]:

@@ -190,9 +190,10 @@ def _compare_tensor(
     at = tuple(int(i) for i in np.unravel_index(budget.argmax(), shape))
     # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
     guarded = reference if start is None else reference - start
-    problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""
     # Outside a bound that is too wide to accept anything is outside all the same.
-    unjudged = bool(problem) and not (np.isfinite(bound).all() and (bound >= 0).all() and budget[at] > 1)
+    outside = bool(np.isfinite(bound).all() and (bound >= 0).all() and budget[at] > 1)
+    problem = _untrustworthy(guarded, bound, dtype) if difference.any() and not outside else ""
+    unjudged = bool(problem)
     if not problem and budget[at] > 1:
         share = np.mean(budget > 1)
         problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,11 @@ def judged(report: Report) -> Report:
 def unjudged_rows(report: Report) -> tuple[Row, ...]:
     """The rows that show nothing, as no bound could be derived for them or torch's own tensor is not finite."""
     return tuple(row for row in report.wrong if row.unjudged)
+
+
+def left_open(report: Report) -> Report:
+    """The same with every row that is not ok as one that shows nothing: that of weights which blew up."""
+    return Report([row if row.ok else replace(row, unjudged=True) for row in report.rows])
 
 
 @dataclass(frozen=True)

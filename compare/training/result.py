@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compare.machine.data import Dataset
-from compare.pairs.report import Report
-from compare.training.findings import Findings, judged, unjudged_rows, wrong_rows
+from compare.pairs.report import Report, Row
+from compare.training.findings import WRONG, Findings, judged, unjudged_rows, wrong_rows
 from compare.training.learning import Learning
 from compare.training.lockstep import Epoch
 from compare.training.settings import TWINS, Settings
@@ -53,7 +53,7 @@ class RunResult:
         Trained twins that learned nothing are right if they agree. Weights that blew up are not judged: with numbers
         that large, neither agreement nor a difference shows anything.
         """
-        if wrong_rows(self.before) or self.findings.mistaken or (wrong_rows(self.after) and not self.blew_up):
+        if wrong_rows(self.before) or self.findings.mistaken or wrong_rows(self.after):
             return "wrong"
         return "not_judged" if self.reason else "right"
 
@@ -68,11 +68,6 @@ class RunResult:
         return unjudged(reports[0]) if reports else self.findings.open_question
 
     @property
-    def blew_up(self) -> bool:
-        """Whether the training blew up but stayed finite."""
-        return self.learning is not None and self.learning.blew_up
-
-    @property
     def learned(self) -> bool | None:
         """Whether the trained twins are better than guessing; None if nothing was trained, or nobody can say."""
         if self.stopped:
@@ -81,7 +76,7 @@ class RunResult:
 
     def headline(self) -> str:
         """The verdict on the trained twins in one sentence."""
-        if wrong_rows(self.after) and not self.blew_up:
+        if wrong_rows(self.after):
             return judged(self.after).headline()
         if self.outcome == "wrong" and self.stopped:
             return f"wrong, see below; {self.stopped}"
@@ -101,6 +96,11 @@ class RunResult:
         # What the headline has said already is not said again.
         lines += [line for line in learning if not any(line in said for said in lines)]
         return lines + self.findings.lines(self.settings)
+
+    def rows(self) -> list[Row]:
+        """The tensors that are wrong before or after the training, and the first few that could not be judged."""
+        both = Report([*self.before.rows, *self.after.rows])
+        return [*wrong_rows(both), *unjudged_rows(both)[:WRONG]]
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values; null for what was not reached, and for a number that is not finite."""

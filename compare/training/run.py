@@ -23,12 +23,13 @@ from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, require_data, save_checkpoint, versions
 from compare.training.drift import Drift
-from compare.training.findings import Findings, wrong_rows
+from compare.training.findings import Findings, left_open, wrong_rows
 from compare.training.learning import learning_of
 from compare.training.lockstep import Diverged, Epoch, Progress, Step, evaluate, lockstep
 from compare.training.result import RunResult, verdict_on
 from compare.training.settings import DataOptions, Settings
 from compare.training.twins import Twins
+from compare.verify.one_step import blown
 from compare.verify.trained import check_trained
 
 
@@ -173,6 +174,8 @@ class _Run:
             weights.save_weights(self.folder / f"{name}.safetensors", trained)
         pair, settings = self.twins.pair, self.twins.settings
         learning = learning_of(pair, settings, self.dataset, states[settings.twins[-1]], last)
+        if learning.blew_up:
+            after = left_open(after)
         result = replace(untrained, after=after, last=last, learning=learning)
         board.finish(last, after, result.headline())
         return result
@@ -186,12 +189,17 @@ class _Run:
     def prove(self) -> Report:
         """Compare scratch and torch on test images, both with the weights that torch has now.
 
-        A twin that is trained alone has nothing to be compared with.
+        A twin that is trained alone has nothing to be compared with. With weights that blew up no difference counts as
+        wrong.
         """
         twins = self.twins
         if not twins.settings.compares:
             return Report([])
-        return Report(check_trained(twins.pair, twins.states()["torch"], self.dataset, twins.settings.seed))
+        report = Report(check_trained(twins.pair, twins.states()["torch"], self.dataset, twins.settings.seed))
+        if not wrong_rows(report):
+            return report
+        tested = evaluate(twins, self.dataset)["torch"]
+        return left_open(report) if blown(tested.loss, twins.pair.num_classes) and tested.accuracy < 0.5 else report
 
 
 def new_folder(given: Path | None, settings: Settings, dataset: Dataset) -> Path:

@@ -119,7 +119,7 @@ class BackwardsConv:
                     0, 3, 1, 2
                 )
                 dw[:, :, u, v] = np.tensordot(g, self.x[:, :, u : u + h, v : v + w], ((0, 2, 3), (0, 2, 3)))
-        return dx, dw, g.sum((0, 2, 3))
+        return dx, dw, g.sum((0, 2, 3))[:, None]
 
 
 class SingleConv:

@@ -235,7 +235,12 @@ class Adapted(Module):
     def _accumulate(self, name: str, gradient: Array) -> None:
         """Take over a gradient of theirs; a copy: it may be the array that the next backward adds to."""
         weight = self.placement.pushed[name].shape
-        if gradient.size == math.prod(weight) and math.prod(_together(weight, gradient.shape)) != gradient.size:
+        alone = name not in self.recovered  # what updates itself has found a way
+        if (
+            alone
+            and gradient.size == math.prod(weight)
+            and math.prod(_together(weight, gradient.shape)) != gradient.size
+        ):
             self.misshapen[name] = gradient.shape, weight
         self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
 

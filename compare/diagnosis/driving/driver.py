@@ -18,8 +18,9 @@ from compare.diagnosis.driving.making import Functions, Making, construct
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.driving.sandbox import random_state_kept
 from compare.diagnosis.driving.steps import AdaptedStep, step_method, update_methods
-from compare.diagnosis.likeness import Likeness, defaults_of, with_loss
+from compare.diagnosis.likeness import Likeness, defaults_of
 from compare.diagnosis.trial import Driven
+from compare.diagnosis.with_loss import with_loss
 from compare.pairs.observe import Tensors, gradient_name
 from compare.pairs.probe import Probe
 from scratch import Parameter

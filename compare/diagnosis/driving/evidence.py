@@ -9,6 +9,7 @@ open is read here: the names that a shape is unpacked into (`n, h, w, c = x.shap
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -16,6 +17,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, TypeGuard
 
 from compare.diagnosis.driving import vocabulary
@@ -31,11 +33,16 @@ LETTERS = {
     "W": "w win width nw cols col columns iw wprev nwprev imgwidth imagewidth inputwidth ww",
 }
 _LETTER_OF = {word: letter for letter, words in LETTERS.items() for word in words.split()}
-_ONE = re.compile(r"\b(one|(a )?single) (image|sample|example|input|vector|picture|column|row)\b", re.I)
+_ONE = re.compile(
+    r"\b(one|(a )?single) (image|sample|example|input|vector|picture|column|row)\b"
+    r"(?! (channel|feature|map))",
+    re.I,
+)
 _THINGS = "(images?|samples?|examples?)"
 _BATCH = re.compile(r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bwithout a )\b(mini-?batch(es)?|batch(es|ed)?)\b", re.I)
 _ROWS = re.compile(rf"\brows are {_THINGS}\b|\b{_THINGS} are (the )?rows\b|\b{_THINGS} (per|a) row\b", re.I)
 _COLUMNS = re.compile(r"\bcolumn[- ]?vectors?\b|\b(images|samples|examples) (are|as|in) columns\b|\bone column\b", re.I)
+_OTHER_SHAPE = re.compile(r"\b(kernel|pool|filter|stride|window|padding|weight|bias)[^.\n(\[]*[(\[][^)\]]*[)\]]", re.I)
 _SHAPE = re.compile(r"[(\[]\s*([A-Za-z_][\w ]*(?:\s*(?:,| x )\s*(?:[A-Za-z_][\w ]*|1|3)?)+)\s*[)\]]")
 SINGULAR = {"image", "img", "im", "sample", "vector", "vec", "pixel", "picture", "example", "xi"}
 PLURAL = {"images", "imgs", "batch", "xbatch", "samples", "examples", "minibatch", "rows", "batchx", "pictures"}
@@ -126,14 +133,37 @@ def _forward_of(subject: Any, forward: str) -> tuple[Any, type | None]:
 
 def _tree(thing: Any) -> Any:
     """The syntax tree of a function (its definition) or a module; None where there is no source."""
+    if inspect.ismodule(thing):
+        return _parsed(thing)
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    if (
+        inspect.isfunction(thing)
+        and module is not None
+        and thing.__code__.co_filename == getattr(module, "__file__", "")
+    ):
+        whole = _parsed(module)
+        if whole is not None:
+            return _definitions(whole).get((thing.__code__.co_firstlineno, thing.__name__))
     try:
-        source = textwrap.dedent(inspect.getsource(thing))
-        tree = ast.parse(source)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    if inspect.ismodule(thing):
-        return tree
     return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
+
+
+@functools.cache
+def _parsed(module: ModuleType) -> ast.Module | None:
+    try:
+        return ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+
+
+@functools.cache
+def _definitions(module: ast.Module) -> dict[tuple[int, str], ast.FunctionDef]:
+    """The functions of a file, by the line where they begin (with their decorators) and their name."""
+    found = (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef))
+    return {(min([part.lineno for part in node.decorator_list] + [node.lineno]), node.name): node for node in found}
 
 
 def _own_arguments(function: ast.FunctionDef) -> list[str]:
@@ -245,6 +275,7 @@ def _words(function: Any, kind: type | None) -> Iterator[Claim]:
     with suppress(OSError, TypeError):
         texts.append("\n".join(re.findall(r"#\s*(.*)", inspect.getsource(function))))
     for number, text in enumerate(texts):
+        text = _OTHER_SHAPE.sub("", text)
         described = _SHAPE.findall(text) if number < 2 else []  # comments give the shapes of all kinds of arrays
         shapes = (re.split(r"\s*,\s*|\s+x\s+", found.strip(" ,")) for found in described)
         known = [axes for names in shapes if "?" not in (axes := _letters(names)) and len(axes) > 0]

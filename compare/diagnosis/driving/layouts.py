@@ -45,7 +45,7 @@ def from_theirs(array: Array, theirs: str, canonical: str) -> Array:
     """The way back: the axes of `array` from `theirs` to `canonical`, those left out with length 1.
 
     Raises:
-        LayoutError: if `array` has another number of axes, or is longer than 1 where `theirs` has a "1".
+        LayoutError: if `theirs` has other axes, `array` another number of them, or is longer than 1 at a "1".
     """
     if array.ndim != len(theirs):
         raise LayoutError(f"shape {array.shape} instead of {len(theirs)} axes {theirs!r}")
@@ -53,6 +53,8 @@ def from_theirs(array: Array, theirs: str, canonical: str) -> Array:
     if any(array.shape[axis] != 1 for axis in ones):
         raise LayoutError(f"shape {array.shape} is longer than 1 where layout {theirs!r} says 1")
     own = theirs.replace("1", "")
+    if set(own) - set(canonical):
+        raise LayoutError(f"layout {theirs!r} must be made of the letters of {canonical!r}")
     kept = array.squeeze(ones) if ones else array
     letters = [letter for letter in canonical if letter in own]
     ordered = kept.transpose([own.index(letter) for letter in letters])

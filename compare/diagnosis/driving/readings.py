@@ -141,7 +141,7 @@ class Reader:
             self._first_supported(compared, interface)
         except NotJudgedError as refused:
             own = [name for name, option in about.items() if option.usual and f"{name}=" in str(refused)]
-            if not own:
+            if not own or own[0] in interface.built_in:
                 raise
             for value in about[own[0]].usual:
                 known = replace(interface, built_in={**interface.built_in, own[0]: value})
@@ -194,8 +194,11 @@ class Reader:
     ) -> tuple[bool, Reading | None, Outcome | None]:
         """The first reading whose output has the right shape, else the first that can be driven; and which it is."""
         likely: Reading | None = None
+        broken: Reading | None = None
         undrivable: Outcome | None = None
         for reading, probe in self._ways(compared, interface, claims):
+            if likely is not None and reading.support <= 0 and _is_matrix(reading.interface.layout):
+                continue  # what computes anything for images with channels is not read as taking none
             outcome, taken = self._driven(reading, probe)
             if outcome.fatal:
                 return True, reading, None
@@ -207,10 +210,12 @@ class Reader:
             if _has_right_shape(reading.compared, taken, outcome):
                 placed = outcome.value.placed if outcome.value is not None else ()
                 return True, replace(reading, weights=placed), None
-            likely = likely or reading
-        if likely is None and undrivable is None:
+            if outcome.value is not None:
+                likely = likely or reading
+            broken = broken or reading
+        if broken is None and undrivable is None:
             raise UserError(f"{self.name}: {compared.pair.name} has no case with a single image")
-        return False, likely, undrivable
+        return False, broken, undrivable
 
     def _driven(self, reading: Reading, probe: Probe) -> tuple[Outcome, Probe]:
         """What became of a probe, or where it gives no output, of one drawn to fit what the code takes."""
@@ -277,6 +282,11 @@ class Reader:
                     placed = outcome.value.placed if outcome.value is not None else ()
                     against = reading.support <= chosen.support - 2 * MEDIUM
                     yield replace(reading, weights=placed, against=against)
+
+
+def _is_matrix(layout: str) -> bool:
+    """Whether images have no channels."""
+    return "H" in layout and "C" not in layout
 
 
 _ALSO = {layout for layout, _ in (*ALSO_IMAGES, *ALSO_ROWS)}
@@ -358,8 +368,8 @@ def _in_words(found: Reading, given: Interface, claims: Sequence[Claim]) -> Iter
 def takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
     """Whether (2, 2) does the same as 2; where no size differs from the other, or 2 does not work either, it may."""
     two_sided = {option for option, about in compared.pair.about.items() if about.two_sided}
-    equal = [p for p in probes if two_sided & p.options.keys() and not has_pairs(p)]
-    if compared.pair.fixed or not equal or not any(has_pairs(probe) for probe in probes):
+    equal = [p for p in probes if two_sided & p.options.keys() and not pairs_of(p)]
+    if compared.pair.fixed or not equal or not any(pairs_of(probe) for probe in probes):
         return True
     for probe in equal:
         one = session("drive", interface, probe)
@@ -368,6 +378,6 @@ def takes_pairs(session: Session, compared: Likeness, interface: Interface, prob
     return True
 
 
-def has_pairs(probe: Probe) -> bool:
-    """Whether an option has two different sizes."""
-    return any(isinstance(value, tuple) and len(set(value)) > 1 for value in probe.options.values())
+def pairs_of(probe: Probe) -> tuple[str, ...]:
+    """The options that have two different sizes."""
+    return tuple(name for name, v in probe.options.items() if isinstance(v, tuple) and len(set(v)) > 1)

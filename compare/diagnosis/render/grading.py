@@ -87,7 +87,7 @@ def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: 
             text = "not provided"
         elif fine:
             missed = ", ".join(diagnosis.coverage.missed)
-            text = f"too little of it could be compared ({share:.0%} of the kinds of input): not {missed}"
+            text = f"too little of it could be compared: {share:.0%} of the kinds of input; missing: {missed}"
         else:
             text = diagnosis.headline(hint_only=hint_only)
         found.append(Mark(kind, of if right else 0.0, of, text, right, judged and not (fine and not right)))
@@ -121,10 +121,12 @@ def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hin
 def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
     """JUnit's XML: one test case for each kind of tensor.
 
-    It is a failure where the tensor is wrong, an error where it could not be judged, skipped where it is not provided.
+    It is a failure where the tensor is wrong, and an error where it could not be judged. What is not provided is
+    skipped, if the rest is judged.
     """
     given = marks(diagnosis, 1.0, hint_only=hint_only)
-    there = [mark for mark in given if not mark.right and mark.tensor not in diagnosis.missing]
+    skipped = () if diagnosis.outcome == "not_judged" else diagnosis.missing
+    there = [mark for mark in given if not mark.right and mark.tensor not in skipped]
     failed = [mark for mark in there if mark.judged]
     suite = ET.Element(
         "testsuite",
@@ -132,11 +134,11 @@ def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
         tests=str(len(given)),
         failures=str(len(failed)),
         errors=str(len(there) - len(failed)),
-        skipped=str(sum(mark.tensor in diagnosis.missing for mark in given)),
+        skipped=str(sum(mark.tensor in skipped for mark in given)),
     )
     for mark in given:
         case = ET.SubElement(suite, "testcase", classname=_xml_safe(diagnosis.candidate), name=_xml_safe(mark.tensor))
-        if mark.tensor in diagnosis.missing:
+        if mark.tensor in skipped:
             ET.SubElement(case, "skipped", message="not provided")
         elif mark in there:
             headline = _xml_safe(diagnosis.headline(hint_only=hint_only))
