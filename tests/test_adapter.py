@@ -676,7 +676,7 @@ class WholeRate(OwnRate):
         (Updating, {"weight", "bias"}, set(), np.zeros(2)),  # a bias that stayed as it was has the gradient 0
         (OwnRate, {"weight", "bias"}, set(), np.zeros(2)),
         (WholeRate, {"weight", "bias"}, set(), np.zeros(2)),
-        (Shown, {"weight", "bias"}, {"weight"}, np.zeros(2)),  # what is shown, and not what it is updated by
+        (Shown, {"weight", "bias"}, {"weight"}, np.zeros(2)),  # what it is updated by, and not what is shown
         (ShownAndUpdated, {"weight", "bias"}, {"weight", "bias"}, G.sum(axis=0)),
         (Hidden, {"weight"}, set(), None),  # nothing says that it would be updated
     ],
@@ -703,6 +703,95 @@ def test_weights_that_their_code_updates_are_its_own_affair(
         assert (module.recovered, module.exact) == (recovered, exact)
     if isinstance(subject, OwnRate):
         assert (subject.learning_rate, subject.rate) == (RATE, 0.75)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 2.0, 1 + 1e-9])
+def test_a_gradient_that_is_shown_and_not_what_weights_are_updated_by_is_the_update(factor: float) -> None:
+    class Otherwise(Dense):
+        def backward(self, g: Array, lr: float) -> Any:  # type: ignore[override]
+            self.dW, self.db = g.T @ self.x, g.sum(axis=0)
+            self.W -= lr * factor * self.dW
+            self.b -= lr * self.db
+
+    module = adapted(Otherwise(), STATE)
+    module(X)
+    module.backward(G)
+    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    np.testing.assert_allclose(grads["weight"], factor * G.T @ X, rtol=1e-12)
+    np.testing.assert_array_equal(grads["bias"], G.sum(axis=0))
+    assert (module.recovered, module.exact) == ({"weight", "bias"}, {"bias"})
+
+
+class ShapedBias(Dense):
+    """A bias, and its gradient, of any shape."""
+
+    def __init__(self, bias: tuple[int, ...], gradient: tuple[int, ...]) -> None:
+        super().__init__()
+        self.b, self.gradient = np.zeros(bias), gradient
+
+    def forward(self, x: Array) -> Any:
+        self.x = x
+        return x @ self.W.T + self.b.reshape(-1)
+
+    def backward(self, g: Array) -> Any:
+        self.dW, self.db = g.T @ self.x, g.sum(axis=0).reshape(self.gradient)
+        return g @ self.W
+
+
+class ShapedAndUpdated(ShapedBias):
+    def backward(self, g: Array, lr: float) -> Any:  # type: ignore[override]
+        super().backward(g)
+        self.W -= lr * self.dW
+        self.b -= lr * self.db.reshape(self.b.shape)
+        return g @ self.W
+
+
+SHAPES: list[tuple[tuple[int, ...], tuple[int, ...], bool]] = [
+    ((2,), (2,), False),
+    ((2,), (1, 2), False),  # b - db has one axis more, and the numbers of a bias
+    ((1, 2), (2,), False),
+    ((2, 1), (2, 1), False),
+    ((2,), (2, 1), True),  # b - db is 2x2
+    ((2, 1), (2,), True),
+    ((2, 1), (1, 2), True),
+    ((1, 2), (2, 1), True),
+]
+
+
+@pytest.mark.parametrize(("bias", "gradient", "misshapen"), SHAPES)
+def test_a_gradient_that_cannot_be_subtracted_from_its_weight_is_misshapen(
+    bias: tuple[int, ...], gradient: tuple[int, ...], misshapen: bool
+) -> None:
+    module = adapted(ShapedBias(bias, gradient), STATE)
+    for _ in range(2):
+        module(X)
+        module.backward(G)
+        assert module.misshapen == ({"bias": (gradient, bias)} if misshapen else {})
+    # Its numbers are compared all the same.
+    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    np.testing.assert_array_equal(grads["bias"], 2 * G.sum(axis=0))
+
+
+@pytest.mark.parametrize(("bias", "gradient", "misshapen"), SHAPES)
+def test_of_a_layer_that_updates_itself_no_gradient_is_misshapen(
+    bias: tuple[int, ...], gradient: tuple[int, ...], misshapen: bool
+) -> None:
+    del misshapen
+    module = adapted(ShapedAndUpdated(bias, gradient), STATE)
+    module(X)
+    module.backward(G)
+    assert (module.misshapen, module.recovered) == ({}, {"weight", "bias"})
+
+
+def test_a_gradient_of_other_numbers_than_its_weight_has_is_wrong_and_not_misshapen() -> None:
+    class Row(Dense):
+        def backward(self, g: Array) -> Any:
+            self.dW, self.db = g.T @ self.x, g.copy()  # one for each image
+
+    module = adapted(Row(), STATE)
+    module(X)
+    module.backward(G)
+    assert module.misshapen == {}
 
 
 def test_what_is_known_of_weights_stays_known_from_call_to_call() -> None:

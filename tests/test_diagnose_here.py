@@ -306,7 +306,7 @@ def linear_probe(dtype: str = "float64") -> Probe:
     return next(probe for probe in likeness("linear").pair.examined() if probe.dtype == dtype)
 
 
-ONE = Interface(layout="F", single=True)
+ONE = Interface(layout="C")
 
 
 @pytest.mark.parametrize(

@@ -1037,7 +1037,7 @@ def test_what_fits_no_form_is_described() -> None:
     assert described(one) == Form(
         "",
         "It fits no known form: on every input, 50% of its elements are off (only in the last image), "
-        "by up to 0.75 of the greatest; the first is at [1, 0] on [one].",
+        "by up to 0.75 of the largest; the first is at [1, 0] on [one].",
         "Follow the smallest example below by hand.",
         "on every input",
     )
@@ -1046,7 +1046,7 @@ def test_what_fits_no_form_is_described() -> None:
     assert described(two, *fine, one) == Form(
         "",
         "It fits no known form: on 2 of 5 inputs, 25% to 50% of its elements are off (only in the last image), "
-        "by up to 0.75 of the greatest; the first is at [1, 1] on [two].",
+        "by up to 0.75 of the largest; the first is at [1, 1] on [two].",
         "It is right on [fine] and wrong on [two]: what is the difference?",
         "on 2 of 5 inputs",
     )
@@ -1057,7 +1057,7 @@ def test_how_far_off_it_is_where_it_should_be_zero() -> None:
     made = described(evidence([0.0, 0.0, 0.0], [0.0, 3.0, -2.0])).made
     assert made == (
         "It fits no known form: on every input, 67% of its elements are off, "
-        "by up to 3 of the greatest; the first is at [1] on [small]."
+        "by up to 3 of the largest; the first is at [1] on [small]."
     )
 
 

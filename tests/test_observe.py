@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,61 @@ def test_torch_is_observed_in_a_copy_that_forgets_earlier_gradients() -> None:
     with torch.no_grad():
         layer.weight.zero_()
     np.testing.assert_array_equal(seen["weight after use"], held)
+
+
+@pytest.mark.parametrize(
+    ("module", "state"),
+    [
+        (nn.ReLU(), False),
+        (nn.Sequential(nn.ReLU(), nn.Flatten()), False),
+        (nn.Sequential(nn.ReLU(), nn.Linear(2, 3)), True),
+        (nn.BatchNorm2d(2, affine=False), True),  # statistics, and no parameters
+        (nn.BatchNorm2d(2, affine=False, track_running_stats=False), False),
+        (nn.Linear(2, 3).requires_grad_(False), True),
+    ],
+)
+def test_parameters_and_buffers_are_what_a_pass_may_change(module: nn.Module, state: bool) -> None:
+    assert observe.has_state(module) is state
+
+
+class Uncopied(nn.Module):
+    """Says that it is copied."""
+
+    def __init__(self, *inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = nn.ModuleList(inside)
+        self.copies = 0
+
+    def __deepcopy__(self, memo: Any) -> Uncopied:
+        self.copies += 1
+        return Uncopied(*copy.deepcopy(list(self.inside), memo))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.inside:
+            x = layer(x)
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    ("inside", "calls", "copies"),
+    [
+        ([], 1, 0),
+        ([], 2, 1),  # the last call is made in evaluation
+        ([nn.ReLU()], 1, 0),
+        ([nn.Linear(3, 3, dtype=torch.float64)], 1, 1),
+        ([nn.BatchNorm1d(3, affine=False, dtype=torch.float64)], 1, 1),
+    ],
+)
+def test_only_what_a_pass_may_change_is_copied(inside: list[nn.Module], calls: int, copies: int) -> None:
+    module = Uncopied(*inside)
+    held = copy.deepcopy(module.state_dict())
+    first = observe.observe_torch(module, [Call((X,), np.ones((2, 3)))] * calls)
+    assert (module.copies, module.training) == (copies, True)
+    assert all(torch.equal(held[name], tensor) for name, tensor in module.state_dict().items())
+    again = observe.observe_torch(module, [Call((X,), np.ones((2, 3)))] * calls)
+    assert first.keys() == again.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(again[name], array)
 
 
 def test_scratch_is_observed_from_gradients_forgotten() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 from typing import Any
 
 import numpy as np
@@ -458,8 +459,26 @@ def test_for_one_channel_what_does_the_same_in_every_channel_keeps_its_options(n
     assert {str(case.options) for case in alone.cases} == options
 
 
+@pytest.mark.parametrize("name", ["relu", "flatten", "dropout"])
+def test_for_one_channel_what_takes_rows_too_keeps_its_cases_of_images_only(name: str) -> None:
+    pair = layer(name)
+    images = [case for case in pair.cases if len(case.shape) == 4]
+    assert 0 < len(images) < len(pair.cases)
+    alone = pair.for_one_channel()
+    assert alone is not None
+    assert list(alone.cases) == list(
+        {case.name: case for case in (dataclasses.replace(c, shape=(c.shape[0], 1, *c.shape[2:])) for c in images)}.values()
+    )
+    assert {(len(case.shape), case.shape[1]) for case in alone.small} <= {(4, 1)}
+    assert bool(alone.small) == any(len(case.shape) == 4 for case in pair.small)
+    assert {f.name for f in dataclasses.fields(pair) if getattr(alone, f.name) is not getattr(pair, f.name)} <= {
+        "cases",
+        "small",
+    }
+
+
 def test_one_channel_is_only_of_images() -> None:
-    for name in ("relu", "flatten", "dropout", "linear", "softmax", "log_softmax", "cross_entropy"):
+    for name in ("linear", "softmax", "log_softmax", "cross_entropy"):
         assert layer(name).for_one_channel() is None, name
     for name in ("sgd", "adam", "cnn", "lenet5"):
         pair = REGISTRY[name]
@@ -469,6 +488,10 @@ def test_one_channel_is_only_of_images() -> None:
         Case((2, 1, 4, 5), {"in_channels": 1, "out_channels": 2})
     )
     assert layer("relu").with_one_channel(Case((2, 3, 4, 5))) == Case((2, 1, 4, 5))
+    # The features of a row are no channels.
+    for row in (Case((2, 3)), Case((2, 3), {"in_features": 3, "out_features": 2}, values="large")):
+        assert layer("linear").with_one_channel(row) == row
+        assert layer("relu").with_one_channel(row) == row
 
 
 def test_for_one_image_cases_that_torch_does_not_take_are_left_out() -> None:
@@ -490,6 +513,37 @@ def test_an_option_that_torch_does_not_take_leaves_the_pair_as_it_is() -> None:
     without = linear.with_option("bias", False)
     assert {case.options["bias"] for case in (*without.cases, *without.small)} == {False}
     assert linear.with_option("colour", 3) is linear
+
+
+@pytest.mark.parametrize("name", ["relu", "sgd", "cnn"])
+def test_what_is_examined_is_drawn_once_for_a_seed(name: str) -> None:
+    pair = dataclasses.replace(REGISTRY[name])  # nobody else has drawn of this one
+    begun = pair.examined(3)
+    first, second = next(begun), next(begun)
+    probes = list(itertools.islice(pair.examined(3), 4))  # while another is under way
+    assert (probes[0] is first, probes[1] is second) == (True, True)
+    assert next(begun) is probes[2]
+    assert all(a is b for a, b in zip(pair.examined(3), [first, second, *probes[2:]], strict=False))
+    same = next(dataclasses.replace(pair).examined(3))
+    assert same is not first
+    assert (same.case, same.options) == (first.case, first.options)
+    assert all(np.array_equal(same.state[weight], array) for weight, array in first.state.items())
+    # The probes of another seed are others, and those of the first are given up.
+    other = next(pair.examined(4))
+    assert other is next(pair.examined(4))
+    assert other is not first
+    assert next(pair.examined(3)) is not first
+
+
+def test_what_is_examined_is_every_case_in_float64_and_the_plain_ones_in_float32() -> None:
+    pair = layer("relu")
+    double = [probe.case for probe in pair.probes("float64", 0)]
+    single = [probe.case for probe in pair.probes("float32", 0) if probe.plain]
+    assert 0 < len(single) < len(double)
+    assert [(probe.case, probe.dtype) for probe in pair.examined(0)] == [
+        *((case, "float64") for case in double),
+        *((case, "float32") for case in single),
+    ]
 
 
 def drawn(name: str) -> Any:
@@ -517,6 +571,13 @@ def test_a_probe_is_drawn_again_for_a_case_that_is_changed() -> None:
     assert twice is not None
     np.testing.assert_array_equal(twice.calls[0].inputs[0], again.calls[0].inputs[0])
     assert pair.redrawn(again, even) is None  # nothing is changed
+    # What is drawn depends on what was drawn before, and so on the seed.
+    other = next(pair.probes("float64", seed=1))
+    assert other.case == probe.case
+    of_other = pair.redrawn(other, even)
+    assert of_other is not None
+    assert of_other.case == again.case
+    assert (of_other.calls[0].inputs[0] != again.calls[0].inputs[0]).any()
     single = dataclasses.replace(probe, dtype="float32")
     in_single = pair.redrawn(single, even)
     assert in_single is not None

@@ -19,7 +19,7 @@ from compare.diagnosis.driving.readings import (
     Reading,
     _has_right_shape,
     _in_words,
-    has_pairs,
+    pairs_of,
     takes_pairs,
     unsupported,
     variants,
@@ -448,6 +448,38 @@ def test_where_nothing_fits_the_first_reading_that_runs_is_judged_all_the_same()
     assert wrong.reading.interface == Interface()
     said = read(Here(lambda *_: of_shape(7), claims=[Claim("", WEAK, axes="HWC")]), "relu")
     assert said.reading.interface == Interface(layout="HWC")
+
+
+def on_matrices(interface: Interface, probe: Probe, otherwise: Outcome) -> Outcome:
+    """Code that is right on one image without channels."""
+    if interface.layout == "HW" and interface.output_layout == "HW":
+        return right(pair_of("relu"), probe)
+    return otherwise
+
+
+@pytest.mark.parametrize("otherwise", [of_shape(7), of_shape(2, 3, 1, 1)])
+def test_what_computes_anything_for_images_with_channels_is_not_read_as_taking_none(otherwise: Outcome) -> None:
+    session = Here(lambda interface, probe: on_matrices(interface, probe, otherwise))
+    found = read(session, "relu")
+    assert (found.reading.interface, found.remarks) == (Interface(), ())
+    assert {interface.layout for interface in session.driven()} == {"", "NHWC", "CHW", "HWC"}
+
+
+def test_what_breaks_on_images_with_channels_may_take_none() -> None:
+    session = Here(lambda interface, probe: on_matrices(interface, probe, failed("ValueError", "2 axes")))
+    found = read(session, "relu")
+    assert found.reading.interface == Interface(layout="HW", output_layout="HW")
+    assert found.remarks == ("it takes inputs as HW, one at a time, outputs as HW",)
+
+
+def test_what_computes_anything_for_images_with_channels_takes_none_where_it_says_so() -> None:
+    def drive(interface: Interface, probe: Probe) -> Outcome:
+        return on_matrices(interface, probe, of_shape(7))
+
+    said = Claim("its docstring: (H, W)", STRONG, axes="HW")
+    assert read(Here(drive, claims=[said]), "relu").reading.interface.layout == "HW"
+    told = read(Here(drive), "relu", Interface(layout="HW", output_layout="HW"))
+    assert told.reading.interface.layout == "HW"
 
 
 # ---- from the first to the last resort
@@ -982,16 +1014,17 @@ def test_what_is_like_one_module_takes_the_sizes_of_that_one() -> None:
 @pytest.mark.parametrize(
     ("values", "two"),
     [
-        ({}, False),
-        ({"kernel_size": 3}, False),
-        ({"kernel_size": (3, 3)}, False),
-        ({"kernel_size": (3, 2)}, True),
-        ({"stride": 2, "padding": (0, 1)}, True),
-        ({"reduction": "mean"}, False),
+        ({}, ()),
+        ({"kernel_size": 3}, ()),
+        ({"kernel_size": (3, 3)}, ()),
+        ({"kernel_size": (3, 2)}, ("kernel_size",)),
+        ({"stride": 2, "padding": (0, 1)}, ("padding",)),
+        ({"kernel_size": (3, 2), "stride": (2, 2), "padding": (0, 1)}, ("kernel_size", "padding")),
+        ({"reduction": "mean"}, ()),
     ],
 )
-def test_a_pair_is_two_different_sizes(values: dict[str, Any], two: bool) -> None:
-    assert has_pairs(options(**values)) is two
+def test_a_pair_is_two_different_sizes(values: dict[str, Any], two: tuple[str, ...]) -> None:
+    assert pairs_of(options(**values)) == two
 
 
 def test_one_image_of_every_case_and_none_twice() -> None:

@@ -101,7 +101,7 @@ OTHER = replace(
 NEVER = verdict(problem="it has no forward", remarks=("it is slow",), coverage=Coverage())
 LITTLE = verdict(
     [trial(row("output"), row("grad_input"))] * 2,
-    problem="too little could be compared: 50% of the kinds of input that it could be given, not odd sides, stride",
+    problem="too little could be compared: 50% of the kinds of input that it could be given; missing: odd sides, stride",
     missing=("grad_bias",),
     coverage=covered("output", grad_input=0.5, missed=("odd sides", "stride"), gaps=("eps (never set)",)),
 )
@@ -276,8 +276,8 @@ def test_without_an_answer_there_is_no_table() -> None:
 def test_what_is_not_judged_says_what_was_compared_and_what_not() -> None:
     lines = printed(LITTLE)
     assert before_the_table(lines) == [
-        "not judged: too little could be compared: 50% of the kinds of input that it could be given, "
-        "not odd sides, stride",
+        "not judged: too little could be compared: 50% of the kinds of input that it could be given; "
+        "missing: odd sides, stride",
         "  coverage: output, grad_input of a batch (N, C), on 2 inputs; "
         "not compared: odd sides; stride; eps (never set)",
     ]
@@ -728,7 +728,7 @@ def test_what_gives_no_answer_has_no_points() -> None:
 
 
 def test_what_too_little_of_was_compared_has_no_points_and_says_why() -> None:
-    little = "too little of it could be compared (50% of the kinds of input): not odd sides, stride"
+    little = "too little of it could be compared: 50% of the kinds of input; missing: odd sides, stride"
     for hint_only in (False, True):
         assert marks(LITTLE, 6, hint_only=hint_only) == [
             Mark("output", 2, 2, "right on every input", True),
@@ -758,7 +758,7 @@ def test_what_nothing_of_could_be_compared_has_no_points_beside_what_is_wrong() 
             "grad_weight",
             0,
             2,
-            "too little of it could be compared (0% of the kinds of input): not batches",
+            "too little of it could be compared: 0% of the kinds of input; missing: batches",
             False,
             False,
         ),
@@ -811,7 +811,7 @@ def test_gradescope_says_what_was_compared_and_what_could_not_be_judged() -> Non
     assert little["output"].splitlines() == [LITTLE.headline(), f"coverage: {LITTLE.coverage}"]
     assert [(test["status"], test["output"]) for test in little["tests"]] == [
         ("passed", "right on every input"),
-        ("failed", "too little of it could be compared (50% of the kinds of input): not odd sides, stride"),
+        ("failed", "too little of it could be compared: 50% of the kinds of input; missing: odd sides, stride"),
         ("failed", "not provided"),
     ]
     right = as_gradescope(RIGHT, 6)
@@ -865,16 +865,22 @@ def test_junit_has_a_failure_for_what_is_wrong_and_an_error_for_what_is_not_judg
         [("output", "error", said, said)],
     )
     assert junit(LITTLE) == (
-        {"tests": "3", "failures": "0", "errors": "1", "skipped": "1"},
+        {"tests": "3", "failures": "0", "errors": "2", "skipped": "0"},
         [
             (
                 "grad_input",
                 "error",
                 LITTLE.headline(),
-                "too little of it could be compared (50% of the kinds of input): not odd sides, stride",
+                "too little of it could be compared: 50% of the kinds of input; missing: odd sides, stride",
             ),
-            ("grad_bias", "skipped", "not provided", ""),
+            ("grad_bias", "error", LITTLE.headline(), "not provided"),
         ],
+    )
+    # Of code that is judged, what is not provided is no error.
+    judged = replace(LITTLE, problem="", coverage=covered("output", "grad_input"))
+    assert junit(judged) == (
+        {"tests": "3", "failures": "0", "errors": "0", "skipped": "1"},
+        [("grad_bias", "skipped", "not provided", "")],
     )
     assert junit(UNSEEN) == (
         {"tests": "3", "failures": "1", "errors": "1", "skipped": "0"},
@@ -884,7 +890,7 @@ def test_junit_has_a_failure_for_what_is_wrong_and_an_error_for_what_is_not_judg
                 "grad_weight",
                 "error",
                 UNSEEN.headline(),
-                "too little of it could be compared (0% of the kinds of input): not batches",
+                "too little of it could be compared: 0% of the kinds of input; missing: batches",
             ),
         ],
     )
@@ -945,7 +951,11 @@ def test_json_has_the_outcome_what_it_rests_on_and_the_other_readings() -> None:
         result = json.loads(formatted(one, "json"))
         assert (result["ok"], result["outcome"], result["headline"]) == (ok, outcome, one.headline())
         assert result["coverage"] == one.coverage.as_json()
-        assert result["alternatives"] == [{"right_for": a.words, "flags": a.flags} for a in one.alternatives]
+        assert [a["right_for"] for a in result["alternatives"]] == [a.words for a in one.alternatives]
+    assert json.loads(formatted(OTHER, "json"))["alternatives"] == [
+        {"right_for": "a batch of columns (C, N)", "flags": "--layout CN", "against": False},
+        {"right_for": "one image (C,)", "flags": "", "against": True},  # no flag to be tried: the code says otherwise
+    ]
     little = json.loads(formatted(LITTLE, "json", points="output=1,grad_input=2"))
     assert little["coverage"] == {
         "inputs": 2,

@@ -291,7 +291,7 @@ def test_in_float64_a_bound_is_at_most_a_billionth_of_the_greatest_element(size:
     bound = np.array([[size, 0], [1e-15, 1e-15]])
     row = verdict(changed(((0, 0), 1e-15)), bound=bound)
     assert row.ok == ok
-    assert ok or row.problem == "its bound 4.1e-09 is wider than 1e-09 of the greatest element 4"
+    assert ok or row.problem == "its bound 4.1e-09 is wider than 1e-09 of the largest element 4"
     narrow = verdict(
         changed(((0, 0), 1e-6), of=EXPECTED.astype("f4")), expected=EXPECTED.astype("f4"), bound=bound * 1e4
     )
@@ -359,7 +359,12 @@ def test_what_a_bound_is_too_wide_to_accept_is_wrong_outside_of_it() -> None:
         assert (within.ok, within.unjudged) == (outside.ok, not outside.unjudged) == (False, True)
         assert problem in within.problem
         assert str(within).startswith("not judged ")
+        assert outside.problem == "7 instead of 1 at [0, 0]; 100.0% of the elements are wrong"
         assert str(outside).startswith("WRONG ")
+        # One element that is outside is enough, and the share says how many there are.
+        alone = verdict(changed(((1, 1), 6.0)), bound=np.full((2, 2), bound))
+        assert (alone.ok, alone.unjudged, alone.at) == (False, False, (1, 1))
+        assert alone.problem.endswith(" at [1, 1]; 25.0% of the elements are wrong")
 
 
 @pytest.mark.parametrize(

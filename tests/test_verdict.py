@@ -217,8 +217,8 @@ def test_every_outcome_and_alternative_is_a_plain_value(hint_only: bool) -> None
     either = plain(replace(WRONG, alternatives=(COLUMNS, ALONE)))
     assert (either["ok"], either["outcome"]) == (False, "wrong")
     assert either["alternatives"] == [
-        {"right_for": "a batch of columns (C, N)", "flags": "--layout CN"},
-        {"right_for": "one image (C,)", "flags": "--layout C"},
+        {"right_for": "a batch of columns (C, N)", "flags": "--layout CN", "against": False},
+        {"right_for": "one image (C,)", "flags": "", "against": True},
     ]
 
 

@@ -146,6 +146,6 @@ FAULTS: tuple[Fault, ...] = (
         "Change one element by a relative 1e-9.",
         "Small mistakes pass in float64.",
         ("budget = np.divide(difference, bound,", "budget = np.divide(difference, np.full(shape, 1e-5),"),
-        ('problem = _untrustworthy(guarded, bound, dtype) if difference.any() else ""', 'problem = ""'),
+        ('problem = _untrustworthy(guarded, bound, dtype) if difference.any() and not outside else ""', 'problem = ""'),
     ),
 )

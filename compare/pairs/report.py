@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         pair, case, tensor, dtype, shape: what was compared; dtype and shape are the reference's.
-        max_abs: the greatest |difference|, infinite where it could not be computed.
+        max_abs: the largest |difference|, infinite where it could not be computed.
         difference, bound: how much it was, and how much was allowed, where most of the allowance was used.
         budget: the share of the bound that was used there: 0 for equality, above 1 for a difference too large.
         worst: the index of that element; None where nothing could be compared.
@@ -244,7 +244,7 @@ def _untrustworthy(guarded: Array, bound: Array, dtype: str) -> str:
     if scale > 0 and (np.abs(guarded) <= bound).all():
         return "its bound is so wide that zeros, or no update, would pass"
     if dtype == "float64" and bound.max() > LOOSEST * scale:
-        return f"its bound {bound.max():.2g} is wider than {LOOSEST:g} of the greatest element {scale:.2g}"
+        return f"its bound {bound.max():.2g} is wider than {LOOSEST:g} of the largest element {scale:.2g}"
     return ""
 
 

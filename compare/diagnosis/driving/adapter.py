@@ -235,12 +235,10 @@ class Adapted(Module):
     def _accumulate(self, name: str, gradient: Array) -> None:
         """Take over a gradient of theirs; a copy: it may be the array that the next backward adds to."""
         weight = self.placement.pushed[name].shape
-        alone = name not in self.recovered  # what updates itself has found a way
-        if (
-            alone
-            and gradient.size == math.prod(weight)
-            and math.prod(_together(weight, gradient.shape)) != gradient.size
-        ):
+        # Functions are given weights of our shape, and what updates itself has found a way.
+        own = self.functions is None and name not in self.recovered
+        fits = math.prod(_together(weight, gradient.shape)) == gradient.size
+        if own and not fits and gradient.size == math.prod(weight):
             self.misshapen[name] = gradient.shape, weight
         self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
 

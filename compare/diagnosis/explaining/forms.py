@@ -509,7 +509,7 @@ def _description(wrong: Sequence[Evidence], evidence: Sequence[Evidence]) -> For
     share = low if low == high else f"{low} to {high}"
     made = (
         f"It fits no known form: on {on}, {share} of its elements are off{where}, "
-        f"by up to {scale:.2g} of the greatest; the first is at {at} on [{first.trial.probe.case}]."
+        f"by up to {scale:.2g} of the largest; the first is at {at} on [{first.trial.probe.case}]."
     )
     kinds = sorted({e.trial.probe.case for e in evidence} - {e.trial.probe.case for e in wrong})
     hint = (
