@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import inspect
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -102,7 +103,8 @@ def test_diagnose_with_nothing_wrong_exits_with_0(gradtwin: Run) -> None:
     outcome = gradtwin("diagnose", f"{right.__file__}:Pool", "--like", "maxpool2d")
     assert outcome.status == 0, outcome.out
     assert outcome.out.startswith("right: right.py:Pool computes what maxpool2d does: ")
-    assert "left out" in outcome.out
+    assert "  coverage: output, grad_input of a batch (N, C, H, W), on " in outcome.out
+    assert "padding" in outcome.out.partition("not compared: ")[2]
 
 
 @pytest.fixture
@@ -156,7 +158,8 @@ def test_every_option_of_the_interface_reaches_the_code(gradtwin: Run, tmp_path:
         "--input-shape", "4,6,5", "--seconds", "60", "--memory", "500", "--seed", "3",
     )  # fmt: skip
     assert outcome.status == 0, outcome.out + outcome.err
-    assert outcome.out.startswith("right as far as it goes, grad_input not being provided: odd.py:Odd(4)")
+    assert outcome.out.startswith("right: odd.py:Odd(4) computes what conv2d does: ")
+    assert "of a batch (N, H, W, C), on 24 inputs; not compared: grad_input (not provided)" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -168,10 +171,9 @@ def test_every_option_of_the_interface_reaches_the_code(gradtwin: Run, tmp_path:
         (["POOL:Pool2", "--like", "Conv9d(1)"], "--like: torch.nn has no module 'Conv9d'"),
         (["POOL:Pool2", "--like", "Conv2d(1)"], "--like: Conv2d(1): Conv2d.__init__() missing 2 required"),
         (["POOL:Pool2", "--like", "ReLU(open('x'))"], "--like: "),
-        (["POOL:Pool3", "--like", "MaxPool2d(2)"], "pool.py has no Pool3; it has Pool2"),
         (["POOL:Pool2", "--like", "relu", "--format", "pdf"], "--format 'pdf' is unknown; choose one of text, json"),
         (["POOL:Pool2", "--like", "relu", "--param", "w"], "--param 'w' must be OWN=NAME"),
-        (["POOL:Pool2", "--like", "relu", "--layout", "hwc"], "layout 'hwc' must be capital letters"),
+        (["POOL:Pool2", "--like", "relu", "--layout", "hwc"], "layout 'hwc' must be letters such as NCHW"),
         (["POOL:Pool2", "--like", "relu", "--input-shape", "a"], "--input-shape 'a' must be whole numbers"),
         (["POOL:Pool2", "--like", "MaxPool2d(2)", "--points", "x"], "--points 'x' must be a number such as 10"),
         (["POOL:Pool2", "--like", "MaxPool2d(2)", "--points", "a=3"], "--points: pool.py:Pool2 has no tensor 'a'"),
@@ -279,7 +281,78 @@ def test_what_crashes_earns_nothing() -> None:
 
     result = diagnose(Crashes, like="relu")
     assert [mark.points for mark in marks(result, 10)] == [0]
-    assert ET.fromstring(as_junit(result)).get("failures") == "1"
+    suite = ET.fromstring(as_junit(result))
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
+
+
+NOT_JUDGED = """
+import numpy as np
+
+class Square:
+    def forward(self, x):
+        if x.shape[2] % 2 or x.shape[2] != x.shape[3]:
+            raise ValueError("even squares only")
+        self.x = x
+        return x.reshape(len(x), x.shape[1], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean(axis=(3, 5))
+
+    def backward(self, g):
+        return np.repeat(np.repeat(g, 2, axis=2), 2, axis=3) / 4
+"""
+
+
+def test_what_is_not_judged_has_status_2_no_points_and_the_reason_in_every_format(
+    gradtwin: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "square.py"
+    path.write_text(NOT_JUDGED)
+    reason = "too little could be compared: 67% of the kinds of input that it could be given; missing: odd sides, "
+    for kind in ("text", "json", "html", "junit", "gradescope"):
+        outcome = gradtwin(
+            "diagnose",
+            f"{path}:Square",
+            "--like",
+            "AvgPool2d(2)",
+            "--format",
+            kind,
+            "--points",
+            "10",
+            "--json",
+            "v.json",
+        )
+        assert outcome.status == 2
+        assert reason in outcome.out, kind
+        assert json.loads(Path("v.json").read_text())["outcome"] == "not_judged"
+        if kind == "text":
+            assert "points: 0 of 10 " in outcome.out
+        if kind == "gradescope":
+            result = json.loads(outcome.out)
+            assert result["score"] == 0
+            assert all("too little of it could be compared" in test["output"] for test in result["tests"])
+        if kind == "junit":
+            assert ET.fromstring(outcome.out).get("errors") == "2"
+
+
+def test_a_name_that_the_file_has_not_is_not_judged(gradtwin: Run, pool: Path) -> None:
+    outcome = gradtwin("diagnose", f"{pool}:Pool3", "--like", "MaxPool2d(2)")
+    assert (outcome.status, outcome.err) == (2, "")
+    assert outcome.out.startswith("not judged: pool.py:Pool3: pool.py has no Pool3; it has Pool2")
+
+
+def test_what_the_readme_shows_is_what_is_said(gradtwin: Run, tmp_path: Path) -> None:
+    from tests import test_judge
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for name, target, like, kind in (
+        ("softmax.py", "Softmax", "softmax", test_judge.SoftmaxOfAll),
+        ("pool.py", "EvenPool", "MaxPool2d(2)", test_judge.EvenPool),
+    ):
+        source = "import numpy as np\nArray = np.ndarray\n" + inspect.getsource(kind)
+        (tmp_path / name).write_text(source.replace(kind.__name__, target))
+        written = f'"{like}"' if "(" in like else like
+        block = readme.partition(f"$ gradtwin diagnose {name}:{target} --like {written}\n")[2].partition("```")[0]
+        said = gradtwin("diagnose", f"{tmp_path / name}:{target}", "--like", like).out.splitlines()
+        assert block.splitlines()
+        assert set(block.splitlines()) <= set(said)
 
 
 def test_junit_has_a_case_for_every_tensor(wrong: Diagnosis) -> None:

@@ -363,7 +363,7 @@ def test_what_a_bound_is_too_wide_to_accept_is_wrong_outside_of_it() -> None:
         assert str(outside).startswith("WRONG ")
         # One element that is outside is enough, and the share says how many there are.
         alone = verdict(changed(((1, 1), 6.0)), bound=np.full((2, 2), bound))
-        assert (alone.ok, alone.unjudged, alone.at) == (False, False, (1, 1))
+        assert (alone.ok, alone.unjudged, alone.worst) == (False, False, (1, 1))
         assert alone.problem.endswith(" at [1, 1]; 25.0% of the elements are wrong")
 
 
