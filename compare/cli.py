@@ -219,7 +219,7 @@ def diagnose(
     grad: Annotated[
         list[str] | None, typer.Option(metavar="OWN=NAME", help="A gradient: grads['W']=weight, or dx=input.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="Axes of the input: NHWC; HWC or HW for one image at a time.")] = "",
+    layout: Annotated[str, typer.Option(help="Axes of the input: NHWC; HWC, HW or C for one image; CN, C1.")] = "",
     output_layout: Annotated[str, typer.Option(help="Axes of the output, where they are others.")] = "",
     output_from: Annotated[str, typer.Option(metavar="ATTRIBUTE", help="Where the output is, if not returned.")] = "",
     targets: Annotated[str, typer.Option(help="What a loss takes: classes or one-hot.")] = "",
@@ -236,6 +236,7 @@ def diagnose(
     """Verdict on somebody's own layer: which tensor is wrong, where first, and what they did.
 
     The code needs no base class and is not changed. Names, axes and gradients are found out where they are not told.
+    Exit status 0: right, 1: wrong, 2: not judged, and what to add.
     """
     from compare.diagnosis.diagnose import diagnose as examine
     from compare.diagnosis.likeness import parse_like
@@ -648,7 +649,8 @@ def _print(text: str) -> None:
 def main() -> NoReturn:
     """Run the command line.
 
-    Exit status: 0 all is well, 1 the thing checked is wrong, 2 it cannot be done as asked, 3 a mistake of our own.
+    Exit status: 0 all is well, 1 the thing checked is wrong, 2 it is not judged or cannot be done as asked, 3 a mistake
+    of our own.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot write of somebody's text, it writes as numbers

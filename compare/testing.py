@@ -15,8 +15,9 @@ def assert_twin(candidate: Any, *, like: Any, **how: Any) -> None:
     """Assert that `candidate` is right; the arguments are those of `compare.diagnose`.
 
     Raises:
-        AssertionError: with the whole verdict: the first wrong tensor, what the mistake is, the smallest input.
-        UserError: if `like` is unknown, or it cannot be told how to drive the candidate.
+        AssertionError: if it is wrong or not judged, with the whole verdict: the first wrong tensor, what the mistake
+            is, the smallest input; or what is missing for a verdict.
+        UserError: as `compare.diagnose`.
 
     >>> from scratch import ReLU
     >>> assert_twin(ReLU, like="relu")

@@ -52,7 +52,8 @@ def diagnose(
     """Compare anybody's layer, loss, activation, optimizer or model with what it should be, and name its mistakes.
 
     It needs no base class, and runs in a process of its own. What is not said is found out: the names of methods,
-    weights and gradients, the order of the axes, whether it takes one image at a time.
+    weights and gradients by what they are called, the order of the axes by shapes and by what the code says. A reading
+    is never chosen because the numbers then agree. `outcome` is "right", "wrong" or "not_judged".
 
     Args:
         candidate: a class or a function that makes the object (it gets torch's options under its own names), an object,
@@ -66,7 +67,7 @@ def diagnose(
         with_example: whether to look for the smallest input that shows the first mistake.
 
     Raises:
-        UserError: if `like` is unknown, or it cannot be told how to drive the candidate; the message says what to add.
+        UserError: if `like` is unknown, the file is not there, or something that is said about the code is not so.
     """
     interface = Interface(
         forward, backward, dict(parameters or {}), dict(gradients or {}), layout, output_layout, output_from, targets

@@ -13,7 +13,7 @@ from compare.diagnosis.driving.readings import Reading
 from compare.diagnosis.driving.sandbox import Session
 from compare.diagnosis.explaining.replay import Finding, name_mistakes
 from compare.diagnosis.likeness import Likeness
-from compare.diagnosis.trial import Trial, try_probe
+from compare.diagnosis.trial import Trial, kind_of, try_probe
 from compare.diagnosis.verdict import Diagnosis
 from compare.diagnosis.with_loss import with_loss
 from compare.pairs.probe import Probe
@@ -48,7 +48,8 @@ def with_step(session: Session, reading: Reading, result: Diagnosis, seed: int) 
             coverage=replace(result.coverage, shares=shares, inputs=result.coverage.inputs + len(trials)),
         )
     findings = name_mistakes(trained, trials)
-    if len(findings) > 1 or findings[0].name not in ("factor", "factor-varying"):
+    scaled = findings[0].name in ("factor", "factor-varying") and _told(trials) <= set(findings[0].kinds)
+    if len(findings) > 1 or not scaled:
         problem = f"the weights change otherwise than by cross-entropy and SGD ({findings[0].made.rstrip('.')})"
         return replace(result, problem=f"its training step, {method}, is not known: {problem}")
     made = f"{method} changes every weight by a multiple of what SGD gives: {findings[0].made}"
@@ -86,8 +87,20 @@ def _weights_only(trial: Trial) -> Trial:
     )
 
 
+def _told(trials: Sequence[Trial]) -> set[str]:
+    """The changes of weights that would be wrong if they were none at all."""
+    return {
+        kind_of(name)
+        for trial in trials
+        for name, expected in trial.expected.items()
+        if (np.abs(expected) > trial.bounds[name]).any()
+    }
+
+
 def _not_run(result: Diagnosis, method: str, why: str) -> Diagnosis:
-    return replace(result, problem=f"the training step, {method}, was not run: {why}")
+    return replace(
+        result, problem=f"the training step, {method}, was not run: {why.removeprefix('raised UndrivableError: ')}"
+    )
 
 
 def _as_one(trial: Trial) -> Trial:

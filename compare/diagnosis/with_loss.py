@@ -36,20 +36,30 @@ class _Criterion(nn.Module):
 
 
 def with_loss(compared: Likeness) -> Likeness | None:
-    """A given network of several layers with the loss of its classes; None for what gives no (N, K)."""
+    """A given network of several layers with the loss of its classes; None for what gives no (N, K), K above 1.
+
+    Its last case has two calls, so that a step shows what it keeps of the one before.
+    """
     pair = compared.pair
     if not (isinstance(pair, LayerPair) and pair.fixed and pair.targets is None):
         return None
     network = pair.torch()
     shapes = list(dict.fromkeys(case.shape for case in pair.cases if case.shape[0] > 1))[:2]
     outputs = [_output(network, shape) for shape in shapes]
-    if len(leaves(network)) < 2 or not outputs or any(output.dim() != 2 for output in outputs):
+    if len(leaves(network)) < 2 or not outputs or any(output.dim() != 2 or output.shape[1] < 2 for output in outputs):
         return None
     kind: type[nn.Module] = type(network)
     given, count = _what(outputs[0]), outputs[0].shape[1]
+    # As many images as classes would let classes pass for one-hot rows.
+    shapes = [(shape[0] + (shape[0] == count), *shape[1:]) for shape in shapes]
 
     class WithLoss(kind):  # type: ignore[misc, valid-type]
-        """The network, its parameters under their own names, as a function of images and classes."""
+        """The network, its parameters under their own names, as a function of images and classes; always in training."""
+
+        def train(self, mode: bool = True) -> WithLoss:
+            del mode
+            super().train()
+            return self
 
         def forward(self, x: Tensor, classes: Tensor) -> Tensor:
             criterion = self._modules.pop("criterion")  # not a layer of a Sequential
@@ -73,7 +83,7 @@ def with_loss(compared: Likeness) -> Likeness | None:
         scratch=scratch.Module,
         torch=reference,
         rule=measured,
-        cases=tuple(map(Case, shapes)),
+        cases=(*map(Case, shapes), Case(shapes[0], calls=2)),
         small=(),
         targets=classes,
         random=None,

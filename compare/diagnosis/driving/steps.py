@@ -13,6 +13,7 @@ import numpy as np
 
 from compare.diagnosis.driving import calling, signatures, vocabulary
 from compare.diagnosis.driving.adapter import Adapted
+from compare.diagnosis.driving.layouts import to_theirs
 from compare.diagnosis.driving.making import Functions, UndrivableError
 from scratch import Array
 
@@ -30,7 +31,7 @@ def step_method(subject: Any) -> str:
     >>> step_method(Net())
     'train_step'
     """
-    for name in dir(subject):
+    for name in sorted(dir(subject), key=lambda name: not re.search("step|batch", name, re.I)):
         if _STEP.match(name) and callable(getattr(subject, name)):
             words = [vocabulary.plain(word) for word in signatures.required_names(getattr(subject, name))]
             if len([word for word in words if word not in vocabulary.RATE_WORDS]) == 2:
@@ -53,7 +54,14 @@ class AdaptedStep(Adapted):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.method = step_method(self.subject)
-        self.forward_call = self._step
+        self.network, self.forward_call = self.forward_call, self._step
+        self.recovered = set(self.placement.parameters)
+
+    def train(self, mode: bool = True) -> AdaptedStep:
+        """A step is taken in training."""
+        del mode
+        super().train()
+        return self
 
     def _step(self, x: Array, targets: Array) -> float:
         method = getattr(self.subject, self.method)
@@ -62,6 +70,15 @@ class AdaptedStep(Adapted):
             raise UndrivableError("its learning rate is neither an argument nor an attribute: call it lr")
         calling.call_step(method, (x, targets), self.training)
         return 0.0
+
+    def _targets(self, targets: Array, scores: Array) -> Array:
+        """The classes, or one-hot rows as long as the rows of their output."""
+        if self.interface.targets != "one-hot":
+            return super()._targets(targets, scores)
+        self.forward_call = self.network
+        output = super().forward(scores)
+        self.forward_call = self._step
+        return to_theirs(np.eye(output.shape[1], dtype=scores.dtype)[targets], *self.output_layout)
 
     def forward(self, *inputs: Array) -> Array:
         super().forward(*inputs)
@@ -73,6 +90,3 @@ class AdaptedStep(Adapted):
             change = self.placement.update_of(name, calling.RATE)
             change = np.zeros_like(self.placement.pushed[name]) if change is None else change
             parameter.accumulate_grad(self.placement.canonical(name, change).copy())
-            self.recovered.add(name)
-        return None
-        self.placement.read_back(self.recovered)
