@@ -451,20 +451,29 @@ def beside(*shapes: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "claim"),
+    ("shapes", "said", "ndim"),
     [
-        (["n, c, h, w"], Claim("Other0 beside it has n, c, h, w = x.shape", WEAK, batched=True)),
-        (["h, w", "h, w, c"], Claim("Other0 beside it has h, w = x.shape", WEAK, batched=False)),
-        (["q, r", "n, c"], Claim("Other1 beside it has n, c = x.shape", WEAK, batched=True)),
-        (["n, c", "h, w"], None),  # they disagree
-        (["q, r"], None),
-        ([], None),
+        (["n, c, h, w"], Claim("Other0 beside it has n, c, h, w = x.shape", WEAK, batched=True), 4),
+        (["h, w", "h, w, c"], Claim("Other0 beside it has h, w = x.shape", WEAK, batched=False), 0),
+        (["h, w, c", "h, w, c"], Claim("Other0 beside it has h, w, c = x.shape", WEAK, batched=False), 3),
+        (["q, r", "n, c"], Claim("Other1 beside it has n, c = x.shape", WEAK, batched=True), 0),
+        (["n, c", "h, w"], None, 0),  # they disagree
+        (["q, r"], None, 0),
+        ([], None, 0),
     ],
 )
-def test_layers_beside_it_say_whether_it_takes_a_batch_if_they_agree(
-    ask: Ask, shapes: list[str], claim: Claim | None
+def test_layers_beside_it_say_whether_it_takes_a_batch_and_how_many_axes_images_have_if_they_agree(
+    ask: Ask, shapes: list[str], said: Claim | None, ndim: int
 ) -> None:
-    assert ask(beside(*shapes)) == ([] if claim is None else [claim])
+    claims = [] if said is None else [said]
+    if said is not None and ndim:
+        claims.append(Claim(said.reason, WEAK, ndim=ndim, of_images=True))
+    assert ask(beside(*shapes)) == claims
+
+
+def test_how_many_axes_images_have_says_nothing_of_rows() -> None:
+    claim = Claim("", WEAK, ndim=3, of_images=True)
+    assert [claim.agrees(layout) for layout in ("HWC", "HW", "NCHW", "NC", "C")] == [1, -1, -1, 0, 0]
 
 
 def test_what_is_said_elsewhere_counts_only_where_the_layer_says_nothing_of_it_itself(ask: Ask) -> None:

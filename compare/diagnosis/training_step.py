@@ -59,11 +59,15 @@ def with_step(session: Session, reading: Reading, result: Diagnosis, seed: int) 
 
 
 def _tried(session: Session, reading: Reading, trained: Likeness, seed: int) -> Sequence[Trial]:
-    """The step on some batches, with classes as whole numbers, or as one-hot rows where it breaks on those."""
+    """The step on some batches, with classes as whole numbers, or as one-hot rows where it breaks on those.
+
+    On the first it is taken twice, so that it shows what it keeps of the step before.
+    """
     trials: list[Trial] = []
     for targets in TARGETS:
         interface = replace(reading.interface, targets=targets)
         probes = [_from_the_loss(probe) for probe in trained.pair.probes("float64", seed)]
+        probes.append(replace(probes[0], case=f"{probes[0].case}, 2 calls", calls=probes[0].calls * 2))
         answer = functools.partial(session, "step", interface)
         trials = [_weights_only(try_probe(trained.pair, probe, answer, lenient=True)) for probe in probes]
         if all(trial.got is not None for trial in trials):

@@ -36,15 +36,13 @@ class _Criterion(nn.Module):
 
 
 def with_loss(compared: Likeness) -> Likeness | None:
-    """A given network of several layers with the loss of its classes; None for what gives no (N, K), K above 1.
-
-    Its last case has two calls, so that a step shows what it keeps of the one before.
-    """
+    """A given network of several layers with the loss of its classes; None for what gives no (N, K), K above 1."""
     pair = compared.pair
     if not (isinstance(pair, LayerPair) and pair.fixed and pair.targets is None):
         return None
     network = pair.torch()
-    shapes = list(dict.fromkeys(case.shape for case in pair.cases if case.shape[0] > 1))[:2]
+    every = list(dict.fromkeys(case.shape for case in pair.cases))
+    shapes = ([shape for shape in every if shape[0] > 1] or every)[:2]  # one image only, where that is all it takes
     outputs = [_output(network, shape) for shape in shapes]
     if len(leaves(network)) < 2 or not outputs or any(output.dim() != 2 or output.shape[1] < 2 for output in outputs):
         return None
@@ -83,7 +81,7 @@ def with_loss(compared: Likeness) -> Likeness | None:
         scratch=scratch.Module,
         torch=reference,
         rule=measured,
-        cases=(*map(Case, shapes), Case(shapes[0], calls=2)),
+        cases=tuple(map(Case, shapes)),
         small=(),
         targets=classes,
         random=None,

@@ -61,6 +61,7 @@ class Claim:
         columns: whether vectors stand upright.
         targets: what a loss is given, "classes" or "one-hot".
         weights: the order of the axes of its weights, "IO" or "OIHW".
+        of_images: whether the number of axes is said of images only.
     """
 
     reason: str
@@ -71,6 +72,7 @@ class Claim:
     columns: bool = False
     targets: str = ""
     weights: str = ""
+    of_images: bool = False
 
     def agrees(self, layout: str, targets: str = "", weights: str = "") -> int:
         """1 if a reading is as the claim says, -1 if it is not, 0 if the claim says nothing about it."""
@@ -78,7 +80,7 @@ class Claim:
         if self.axes:
             same = len(self.axes) == len(layout)
             said.append(same and all(a in ("?", b) or b == "1" for a, b in zip(self.axes, layout, strict=True)))
-        if self.ndim:
+        if self.ndim and (not self.of_images or "H" in layout):
             said.append(self.ndim == len(layout))
         if self.batched is not None:  # a batch of one is said by its axes alone
             said.append(("1" not in layout or layout in ("C1", "1C")) and self.batched is ("N" in layout))
@@ -376,6 +378,9 @@ def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
                     found += [replace(claim, reason=f"{node.name} beside it has {claim.reason}") for claim in claims]
     if len({claim.batched for claim in found}) == 1:
         yield Claim(found[0].reason, WEAK, batched=found[0].batched)
+        images = [claim for claim in found if "H" in claim.axes]
+        if len({claim.ndim for claim in images}) == 1:
+            yield Claim(images[0].reason, WEAK, ndim=images[0].ndim, of_images=True)
     for node in module.body:
         if isinstance(node, ast.ClassDef) and node.name != own:
             made = (item for part in node.body if isinstance(part, ast.FunctionDef) for item in _assigned(part))

@@ -197,8 +197,8 @@ class Reader:
         broken: Reading | None = None
         undrivable: Outcome | None = None
         for reading, probe in self._ways(compared, interface, claims):
-            if likely is not None and reading.support <= 0 and _is_matrix(reading.interface.layout):
-                continue  # what computes anything for images with channels is not read as taking none
+            if _is_matrix(reading.interface.layout) and _has_channels(reading, likely, broken):
+                continue
             outcome, taken = self._driven(reading, probe)
             if outcome.fatal:
                 return True, reading, None
@@ -282,6 +282,16 @@ class Reader:
                     placed = outcome.value.placed if outcome.value is not None else ()
                     against = reading.support <= chosen.support - 2 * MEDIUM
                     yield replace(reading, weights=placed, against=against)
+
+
+def _has_channels(matrix: Reading, ran: Reading | None, tried: Reading | None) -> bool:
+    """Whether code that could be read as taking images without channels is not to be read so.
+
+    It gave something, `ran`, for images with channels; or its words speak more for those that were `tried` first.
+    """
+    if ran is not None and matrix.support <= 0:
+        return True
+    return tried is not None and tried.support > matrix.support and not _is_matrix(tried.interface.layout)
 
 
 def _is_matrix(layout: str) -> bool:
