@@ -716,7 +716,7 @@ def test_a_gradient_that_is_shown_and_not_what_weights_are_updated_by_is_the_upd
     module = adapted(Otherwise(), STATE)
     module(X)
     module.backward(G)
-    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    grads: dict[str, Any] = {name: parameter.grad for name, parameter in module.named_parameters()}
     np.testing.assert_allclose(grads["weight"], factor * G.T @ X, rtol=1e-12)
     np.testing.assert_array_equal(grads["bias"], G.sum(axis=0))
     assert (module.recovered, module.exact) == ({"weight", "bias"}, {"bias"})
@@ -930,6 +930,19 @@ def test_functions_are_driven_as_a_module() -> None:
     grads = {name: parameter.grad for name, parameter in module.named_parameters()}
     np.testing.assert_array_equal(grads["weight"], G.T @ X)
     np.testing.assert_array_equal(grads["bias"], G.sum(axis=0))
+
+
+def test_of_functions_no_gradient_is_misshapen() -> None:
+    def upright(dout: Array, cache: Any) -> Any:
+        grad_input, grad_weight, grad_bias = linear_backward(dout, cache)
+        return grad_input, grad_weight, grad_bias[:, None]
+
+    module = adapted(Functions(linear, upright, {}), STATE)
+    module(X)
+    module.backward(G)
+    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    np.testing.assert_array_equal(grads["bias"], G.sum(axis=0))
+    assert module.misshapen == {}  # the weights that they are given have our shape
 
 
 def test_a_layer_of_one_function_has_no_gradients() -> None:

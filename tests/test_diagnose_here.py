@@ -261,7 +261,9 @@ def test_of_an_optimizer_only_parameters_with_a_gradient_in_every_step_are_compa
 ) -> None:
     asked: list[tuple[list[Probe], bool]] = []
 
-    def examine(_: Likeness, name: str, __: Any, probes: list[Probe], *, lenient: bool = False, **___: Any) -> Diagnosis:
+    def examine(
+        _: Likeness, name: str, __: Any, probes: list[Probe], *, lenient: bool = False, **___: Any
+    ) -> Diagnosis:
         asked.append((probes, lenient))
         return Diagnosis(name, "sgd", (), (), None, (), ("a remark",))
 

@@ -437,7 +437,7 @@ class NamedOddly:
 def test_what_has_no_usual_name_can_be_told() -> None:
     untold = diagnose(NamedOddly, like=nn.Linear(4, 3))
     assert untold.outcome == "not_judged"
-    assert untold.headline().startswith("not judged: NamedOddly has no method called forward, __call__, forward_pass or")
+    assert untold.headline().startswith("not judged: NamedOddly has no method called forward, __call__, forward_pass")
     result = diagnose(
         NamedOddly,
         like=nn.Linear(4, 3),

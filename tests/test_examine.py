@@ -369,9 +369,7 @@ def test_three_reasons_are_given_at_most_each_with_its_first_input(
 
     few = "; ".join(f"raised ValueError: no {n}, first on [{probes[n].case}]" for n in range(min(refused, 3)))
     inputs = "1 input" if refused == 1 else f"{refused} inputs"
-    assert examine(linear, "theirs", answer, probes, lenient=True).remarks == (
-        f"it refuses {inputs}: it {few}{more}",
-    )
+    assert examine(linear, "theirs", answer, probes, lenient=True).remarks == (f"it refuses {inputs}: it {few}{more}",)
 
 
 # ---- too little to judge

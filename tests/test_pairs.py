@@ -466,9 +466,8 @@ def test_for_one_channel_what_takes_rows_too_keeps_its_cases_of_images_only(name
     assert 0 < len(images) < len(pair.cases)
     alone = pair.for_one_channel()
     assert alone is not None
-    assert list(alone.cases) == list(
-        {case.name: case for case in (dataclasses.replace(c, shape=(c.shape[0], 1, *c.shape[2:])) for c in images)}.values()
-    )
+    wanted = [dataclasses.replace(case, shape=(case.shape[0], 1, *case.shape[2:])) for case in images]
+    assert list(alone.cases) == list({case.name: case for case in wanted}.values())
     assert {(len(case.shape), case.shape[1]) for case in alone.small} <= {(4, 1)}
     assert bool(alone.small) == any(len(case.shape) == 4 for case in pair.small)
     assert {f.name for f in dataclasses.fields(pair) if getattr(alone, f.name) is not getattr(pair, f.name)} <= {

@@ -101,7 +101,8 @@ OTHER = replace(
 NEVER = verdict(problem="it has no forward", remarks=("it is slow",), coverage=Coverage())
 LITTLE = verdict(
     [trial(row("output"), row("grad_input"))] * 2,
-    problem="too little could be compared: 50% of the kinds of input that it could be given; missing: odd sides, stride",
+    problem="too little could be compared: 50% of the kinds of input that it could be given; "
+    "missing: odd sides, stride",
     missing=("grad_bias",),
     coverage=covered("output", grad_input=0.5, missed=("odd sides", "stride"), gaps=("eps (never set)",)),
 )

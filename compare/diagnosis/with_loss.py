@@ -52,7 +52,7 @@ def with_loss(compared: Likeness) -> Likeness | None:
     shapes = [(shape[0] + (shape[0] == count), *shape[1:]) for shape in shapes]
 
     class WithLoss(kind):  # type: ignore[misc, valid-type]
-        """The network, its parameters under their own names, as a function of images and classes; always in training."""
+        """The network, its parameters under their own names, of images and classes; always in training."""
 
         def train(self, mode: bool = True) -> WithLoss:
             del mode

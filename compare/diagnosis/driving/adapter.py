@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import calling, paths, vocabulary
+from compare.diagnosis.driving import calling, paths, signatures, vocabulary
 from compare.diagnosis.driving.gradients import Resetting, collect
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
@@ -110,9 +110,9 @@ class Adapted(Module):
 
     def train(self, mode: bool = True) -> Adapted:
         self.training = mode
-        switch = getattr(self.subject, "train" if mode else "eval", None)
-        if callable(switch) and callable(getattr(self.subject, "eval", None)):
-            switch()
+        switches = [getattr(self.subject, name, None) for name in ("train", "eval")]
+        if all(callable(switch) and not signatures.required_names(switch) for switch in switches):
+            switches[0 if mode else 1]()  # type: ignore[misc]
         for name, value in list(getattr(self.subject, "__dict__", {}).items()):
             switch_like = isinstance(value, bool) or (isinstance(value, str) and value.lower() in vocabulary.MODES)
             if vocabulary.plain(name) in vocabulary.MODE_WORDS and switch_like:

@@ -34,18 +34,24 @@ def step_method(subject: Any) -> str:
     for name in sorted(dir(subject), key=lambda name: not re.search("step|batch", name, re.I)):
         if _STEP.match(name) and callable(getattr(subject, name)):
             words = [vocabulary.plain(word) for word in signatures.required_names(getattr(subject, name))]
-            if len([word for word in words if word not in vocabulary.RATE_WORDS]) == 2:
+            given = [word for word in words if word not in vocabulary.RATE_WORDS]
+            if len(given) == 2 and not _is_loop(getattr(subject, name)):
                 return name
     return ""
 
 
+def _is_loop(method: Any) -> bool:
+    """Whether a method takes many steps: it is told how many epochs."""
+    return any(re.search("epoch|iter", name, re.I) for name in signatures.argument_names(method))
+
+
 def update_methods(subject: Any) -> tuple[str, ...]:
-    """Methods that update the weights, which nothing here calls."""
+    """Methods that update the weights, and training loops, which nothing here calls."""
     if isinstance(subject, Functions):
         return ()
-    return tuple(
-        name for name in dir(subject) if vocabulary.plain(name) in UPDATES and callable(getattr(subject, name))
-    )
+    found = [name for name in dir(subject) if callable(getattr(subject, name))]
+    loops = {name for name in found if _STEP.match(name) and _is_loop(getattr(subject, name))}
+    return tuple(name for name in found if vocabulary.plain(name) in UPDATES or name in loops)
 
 
 class AdaptedStep(Adapted):

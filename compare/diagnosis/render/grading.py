@@ -127,7 +127,7 @@ def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
     given = marks(diagnosis, 1.0, hint_only=hint_only)
     skipped = () if diagnosis.outcome == "not_judged" else diagnosis.missing
     there = [mark for mark in given if not mark.right and mark.tensor not in skipped]
-    failed = [mark for mark in there if mark.judged]
+    failed = [mark for mark in there if mark.judged and mark.tensor not in diagnosis.missing]
     suite = ET.Element(
         "testsuite",
         name=_xml_safe(f"gradtwin: {diagnosis.candidate} like {diagnosis.like}"),
@@ -142,7 +142,7 @@ def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
             ET.SubElement(case, "skipped", message="not provided")
         elif mark in there:
             headline = _xml_safe(diagnosis.headline(hint_only=hint_only))
-            what = "failure" if mark.judged else "error"
+            what = "failure" if mark in failed else "error"
             ET.SubElement(case, what, message=headline).text = _xml_safe(mark.text)
     ET.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
