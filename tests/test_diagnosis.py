@@ -31,7 +31,7 @@ from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row
 from compare.testing import assert_twin
 from scratch import Array
-from tests.foreign import notebook_style, right
+from tests.foreign import linear_styles, notebook_style, right
 from tests.recorded import assert_recorded, said
 
 SOURCE = Path(right.__file__).read_text()
@@ -115,6 +115,16 @@ def test_right_code_is_called_right(name: str) -> None:
     assert result.headline().startswith("right")
     assert result.report.compared >= 20
     assert result.findings == ()
+    assert result.coverage.share >= ENOUGH
+
+
+STYLES = [kind for kind in vars(linear_styles).values() if isinstance(kind, type) and hasattr(kind, "forward")]
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.__name__)
+def test_a_linear_layer_of_any_style_is_right_and_enough_of_it_is_compared(style: type) -> None:
+    result = diagnose(style(), like=nn.Linear(3, 2), with_example=False)
+    assert result.outcome == "right", result.headline()
     assert result.coverage.share >= ENOUGH
 
 

@@ -96,8 +96,3 @@ def mse_prime(m, x, t):
 def mse_class(m, x, t):
     layer = m.MSE()
     return layer.forward(x, t), layer.backward()
-
-
-@loss(nn.BCELoss(), "numbers")
-def bce_functions(m, x, t):
-    return m.binary_cross_entropy(t, x), m.binary_cross_entropy_prime(t, x)

@@ -188,7 +188,6 @@ MANNERS = (
     Manner("ce_flexible_targets", "SoftmaxWithLoss", "cross_entropy", NATURAL),
     Manner("mse_prime", "mse,mse_prime", "MSELoss()", NATURAL),
     Manner("mse_class", "MSE", "MSELoss()", NATURAL),
-    Manner("bce_functions", "binary_cross_entropy,binary_cross_entropy_prime", "BCELoss()", NATURAL),
     # Optimizers
     Manner("sgd_momentum", "SGD", "sgd", NATURAL),
     Manner("sgd_of_parameters", "SGD", "sgd", NATURAL),
