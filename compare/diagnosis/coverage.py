@@ -64,6 +64,7 @@ class Coverage:
         inputs = f"{self.inputs:,} input{'s' if self.inputs > 1 else ''}"
         compared = f"{', '.join(self.shares)}{of}, on {inputs}"
         gaps = [*self.missed, *self.gaps]
+        compared += f", {self.share:.0%} of the kinds of input" if self.missed else ""
         return f"{compared}; not compared: {'; '.join(gaps)}" if gaps else compared
 
     def as_json(self) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def coverage(
     *,
     layout: str = "",
     gaps: Sequence[str] = (),
+    untried: Sequence[str] = (),
 ) -> Coverage:
     """What trials and refusals together cover.
 
@@ -118,6 +120,7 @@ def coverage(
         defaults: the arguments of torch's constructor that have a default.
         layout: what an input is, in words.
         gaps: what is known not to have been compared.
+        untried: options that the code takes, and that no probe ever sets.
     """
     compared: dict[str, set[str]] = {}
     possible: dict[str, set[str]] = {}
@@ -137,11 +140,11 @@ def coverage(
     shares, missed = {}, list[str]()
     for tensor in in_order(there):
         seen = compared.get(tensor, set())
-        every = possible.get(tensor, set()) | seen
+        every = possible.get(tensor, set()) | seen | set(untried)
         shares[tensor] = len(seen) / len(every) if every else float(tensor in compared)
         missed += sorted(every - seen)
     unsaid -= set[str]().union(*compared.values())
-    also = [f"{', '.join(sorted(unsaid))} (its constructor has no such argument)"] if unsaid else []
+    also = [f"{', '.join(sorted(unsaid))} (it has no such argument)"] if unsaid else []
     return Coverage(len(answered), layout, shares, tuple(dict.fromkeys(missed)), (*also, *gaps))
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compare.diagnosis.coverage import Refusal
+from compare.diagnosis.coverage import Refusal, kinds_of
+from compare.diagnosis.driving import signatures
 from compare.diagnosis.driving.candidate import name_of, source_of
 from compare.diagnosis.driving.driver import Driver
 from compare.diagnosis.driving.evidence import input_shape_of
@@ -82,7 +83,7 @@ def diagnose(
         if seen.value is None:  # the file cannot be imported, or has no such thing
             problem = f"{name}: {seen.problem.removeprefix('raised TargetError: ')}"
             return _not_judged(name, compared, problem, (*remarks, *seen.notes))
-        ours, own_shape = seen.value
+        ours, own_shape, arguments = seen.value
         gap = ""
         if own_shape and input_shape is None and compared.pair.fixed and not ours:
             compared = _for_its_size(like, own_shape) or compared
@@ -95,7 +96,8 @@ def diagnose(
             result = examine(compared, name, answer, probes, with_example=with_example)
         else:
             try:
-                result = _judged(session, compared, interface, name, seed, gap, with_example=with_example)
+                asked = functools.partial(_judged, session, compared, interface, name=name, seed=seed)
+                result = asked(gap=gap, arguments=() if compared.pair.fixed else arguments, with_example=with_example)
             except NotJudgedError as why:
                 return _not_judged(name, compared, str(why), remarks)
     return replace(result, remarks=(*remarks, *result.remarks))
@@ -121,10 +123,12 @@ def _for_its_size(like: Any, own_shape: tuple[int, ...]) -> Likeness | None:
     return None
 
 
-def _look(subject: Any) -> tuple[bool, tuple[int, ...]]:
-    """Whether it follows our own interface; and the shape of one input, if an object keeps the one it is made for."""
+def _look(subject: Any) -> tuple[bool, tuple[int, ...], tuple[str, ...]]:
+    """Whether it follows our own interface; the shape of one input, if an object keeps it; the arguments it takes."""
     made = subject() if isinstance(subject, functools.partial) else subject
-    return _is_ours(made), () if isinstance(made, type) else input_shape_of(made)
+    called = made[0] if isinstance(made, tuple) else made
+    arguments = signatures.argument_names(called) if callable(called) else []
+    return _is_ours(made), () if isinstance(made, type) else input_shape_of(made), tuple(arguments)
 
 
 def _is_ours(subject: Any) -> bool:
@@ -134,9 +138,21 @@ def _is_ours(subject: Any) -> bool:
 
 
 def _judged(
-    session: Session, compared: Likeness, interface: Interface, name: str, seed: int, gap: str, *, with_example: bool
+    session: Session,
+    compared: Likeness,
+    interface: Interface,
+    *,
+    name: str,
+    seed: int,
+    gap: str,
+    arguments: Sequence[str],
+    with_example: bool,
 ) -> Diagnosis:
-    """The verdict on code that was not written for this; `gap` is what is known not to be compared.
+    """The verdict on code that was not written for this.
+
+    Args:
+        gap: what is known not to be compared, in words.
+        arguments: those of the constructor or function.
 
     Raises:
         NotJudgedError: if it cannot be driven at all.
@@ -146,13 +162,13 @@ def _judged(
     interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
     read = reader.read(compared, interface)
     gaps = [words for words in (read.assumed, gap) if words]
-    judge = functools.partial(_examined, session, read=read, gaps=gaps, name=name, seed=seed)
+    judge = functools.partial(_examined, session, read=read, gaps=gaps, name=name, seed=seed, arguments=arguments)
     result = judge(read.reading, with_example=with_example)
     if result.outcome == "right":
         return with_step(session, read.reading, result, seed)
     moved = any(trial.probe.calls and not trial.fatal for trial in result.trials)
     if result.outcome == "wrong" and moved:
-        breaks = any(trial.got is None for trial in result.trials)
+        breaks = all(trial.got is None for trial in result.trials if "batches" in kinds_of(trial.probe, {}))
         others = reader.other_readings(read, compared, interface, one=breaks)
         found = itertools.islice(_alternatives(session, read.reading, others, judge, seed), ALTERNATIVES)
         result = replace(result, alternatives=tuple(found))
@@ -160,7 +176,15 @@ def _judged(
 
 
 def _examined(
-    session: Session, reading: Reading, read: Read, gaps: Sequence[str], name: str, seed: int, *, with_example: bool
+    session: Session,
+    reading: Reading,
+    *,
+    read: Read,
+    gaps: Sequence[str],
+    name: str,
+    seed: int,
+    arguments: Sequence[str],
+    with_example: bool,
 ) -> Diagnosis:
     """The verdict under one reading."""
     pair, interface = reading.compared.pair, reading.interface
@@ -187,6 +211,7 @@ def _examined(
         layout=layout,
         gaps=gaps,
         refusals=refusals,
+        arguments=arguments,
     )
     return replace(result, remarks=(*remarks, *result.remarks))
 

@@ -46,6 +46,7 @@ def examine(
     layout: str = "",
     gaps: Sequence[str] = (),
     refusals: Sequence[Refusal] = (),
+    arguments: Sequence[str] = (),
 ) -> Diagnosis:
     """Try all probes on a candidate and come to a verdict.
 
@@ -60,6 +61,7 @@ def examine(
         layout: what an input is, in words.
         gaps: what is known not to be compared, in words.
         refusals: what it is known not to take.
+        arguments: those of its constructor, or of a function.
     """
     pair, defaults = likeness.pair, defaults_of(likeness.pair)
 
@@ -74,8 +76,10 @@ def examine(
         remarks.append("it computes in float32, and is judged in float32")
     remarks += _skipped(refused) + _noticed(trials) + _unjudged(trials) + remarks_on_rows(trials)
     missing = missing_of(trials)
-    gaps = [*gaps, *_not_provided(trials, missing), *(f"{option} (never set)" for option in pair.untested)]
-    covered = coverage(trials, refused, defaults, layout=layout, gaps=gaps)
+    untried = [option for option in pair.untested if option in arguments]
+    others = [option for option in pair.untested if option not in arguments]
+    gaps = [*gaps, *_not_provided(trials, missing), *([f"{', '.join(others)} (not tried)"] if others else [])]
+    covered = coverage(trials, refused, defaults, layout=layout, gaps=gaps, untried=untried)
     result = Diagnosis(
         candidate, pair.name, tuple(trials), (), None, missing, tuple(dict.fromkeys(remarks)), coverage=covered
     )

@@ -113,7 +113,9 @@ class Fitter:
 
     def again(self, probe: Probe, options: tuple[str, ...] = ()) -> Iterator[tuple[Fit, Probe]]:
         """Other probes in its place; `options` are those that it does not take: nothing else is changed then."""
-        fits = [Fit(plain=options)] if options else [*self.taken, *(fit for fit in FITS if fit not in self.taken)]
+        plain = tuple(name for name in probe.options if name in self.defaults)
+        rest = [*FITS, *(replace(fit, plain=plain) for fit in (Fit(), *FITS[:4]) if plain)]
+        fits = [Fit(plain=options)] if options else [*self.taken, *(fit for fit in rest if fit not in self.taken)]
         seen = {probe.case}
         for fit in fits:
             redrawn = self.redrawn(probe, fit)

@@ -114,9 +114,11 @@ class Diagnosis:
         if self.ok:
             report = self.report
             worst = max(row.budget for row in report.rows)
+            gradients = any("grad" in kind for kind in self.coverage.shares)
+            only = ", forward only" if not gradients and any("grad" in kind for kind in self.missing) else ""
             return (
-                f"right: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared on "
-                f"{len(self.trials)} inputs, none outside its bound (at most {worst:.0%} of it used)"
+                f"right{only}: {self.candidate} computes what {self.like} does: {report.compared:,} tensors compared "
+                f"on {len(self.trials)} inputs, none outside its bound (at most {worst:.0%} of it used)"
             )
         if self.alternatives:
             return f"wrong for {self.alternatives[0].natural}; {self.alternatives[0]}"

@@ -136,9 +136,9 @@ def observe_scratch_optimizer(
         for name, parameter in parameters.items():
             parameter.grad = step[name].copy() if name in step else None
         optimizer.step()
-    used = {f"grad of {n} after use": p.grad for n, p in parameters.items() if p.grad is not None}
+    used = {f"grad of {n} after use": p.grad.copy() for n, p in parameters.items() if p.grad is not None}
     optimizer.zero_grad()
-    left = np.array(float(sum(parameter.grad is not None for parameter in parameters.values())))
+    left = np.array(float(sum(p.grad is not None and bool(p.grad.any()) for p in parameters.values())))
     return arrays | used | {"gradients left by zero_grad": left}
 
 

@@ -19,7 +19,7 @@ from compare.diagnosis.driving.gradients import Resetting, collect
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
 from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UndrivableError
-from compare.diagnosis.driving.placement import Placement
+from compare.diagnosis.driving.placement import Placement, gradient_word
 from compare.pairs.observe import Tensors
 from compare.pairs.options import Axes
 from scratch import Array, Buffer, Module, Parameter
@@ -78,6 +78,7 @@ class Adapted(Module):
         self.exact: set[str] = set()
         self.inputs: tuple[Any, ...] = ()
         self.cache: Any = None
+        self.output: Any = None
         self.loss_gradient: Array | None = None
         self.ignores_gradient = False
         self.misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -176,6 +177,7 @@ class Adapted(Module):
         y = np.asarray(returned)
         if y.dtype.kind not in "fiub":
             raise ConversionError(f"forward returned {type(returned).__name__} of {y.dtype}: no array of real numbers")
+        self.output = y
         if len(self.inputs) == 2:
             return y.reshape(()) if y.size == 1 and self.scalar else y
         self.output_layout = self._layout_of_output(y.ndim)
@@ -198,17 +200,18 @@ class Adapted(Module):
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """The gradient of the input; None if they provide none."""
-        if self.backward_call is None:
-            returned, took_gradient, updates = self.loss_gradient, False, False
-        else:
-            updates = calling.asks_for_rate(self.backward_call) or self._sets_rate()
-            try:
-                returned, took_gradient = self._call_backward(grad_output)
-            except Exception as error:
-                if self.training:
-                    error.in_backward = True  # type: ignore[attr-defined]
-                    raise
-                return None  # much code has no backward in evaluation, and needs none
+        updates = self.backward_call is not None and (
+            calling.asks_for_rate(self.backward_call, self.forward_call) or self._sets_rate()
+        )
+        try:
+            returned, took_gradient = self._call_backward(grad_output)
+        except NotImplementedError:
+            return None  # that of a base class: there is no backward
+        except Exception as error:
+            if self.training:
+                error.in_backward = True  # type: ignore[attr-defined]
+                raise
+            return None  # much code has no backward in evaluation, and needs none
         found = collect(returned, self.placement, np.shape(self.inputs[0]), updates=updates)
         self.recovered |= found.recovered
         if updates:  # weights that it changes itself are its own affair, also where it shows the gradients
@@ -232,6 +235,20 @@ class Adapted(Module):
         except LayoutError:
             return grad_input
 
+    def adds_up(self, grad_output: Array) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The gradients that one more backward adds to, and those that it overwrites; it must have run once."""
+        before = {path: array.copy() for path, array in self._gradients_there()}
+        calling.call_backward(
+            self.backward_call, self._their_gradient(grad_output), self.inputs, self.cache, self.training, None
+        )
+        after = {path: array for path, array in self._gradients_there() if path in before and before[path].any()}
+        doubled = [path for path, array in after.items() if np.allclose(array, 2 * before[path], rtol=1e-6, atol=0)]
+        same = [path for path, array in after.items() if np.array_equal(array, before[path])]
+        return tuple(doubled), tuple(same)
+
+    def _gradients_there(self) -> list[tuple[str, Array]]:
+        return [(path, array) for path, array in paths.arrays(self.subject) if gradient_word(path) is not None]
+
     def _accumulate(self, name: str, gradient: Array) -> None:
         """Take over a gradient of theirs; a copy: it may be the array that the next backward adds to."""
         weight = self.placement.pushed[name].shape
@@ -243,6 +260,8 @@ class Adapted(Module):
         self.placement.parameters[name].accumulate_grad(self.placement.canonical(name, gradient).copy())
 
     def _call_backward(self, grad_output: Array | float) -> tuple[Any, bool]:
+        if self.backward_call is None:
+            return self.loss_gradient, False
         if self.functions is None:
             self.resetting.reset()
         return calling.call_backward(
@@ -252,6 +271,8 @@ class Adapted(Module):
             self.cache,
             self.training,
             self.functions,
+            self.forward_call,
+            self.output,
         )
 
     def _sets_rate(self) -> bool:

@@ -53,14 +53,19 @@ def call_backward(
     cache: Any,
     training: bool,
     functions: making.Functions | None,
+    forward: Callable[..., Any] | None = None,
+    output: Any = None,
 ) -> tuple[Any, bool]:
     """Call their backward with the upstream gradient, and what else it asks for by name.
 
+    What is called like the first argument of `forward` is the input again, "a" or "y" the output.
     Returns what it returned, and whether it took the gradient at all (a loss may not).
     """
+    again = signatures.argument_names(forward)[:1] if forward is not None and len(inputs) == 1 else []
     if takes_input_only(function) and cache is None:
-        return np.asarray(_call(function, [inputs[0]], training, functions, {})) * grad_output, True
-    known = dict.fromkeys(vocabulary.RATE_WORDS, RATE) | dict.fromkeys(vocabulary.CACHE_WORDS, cache)
+        given = _slope_of(signatures.required_names(function)[0], again, inputs[0], output)
+        return np.asarray(_call(function, [given], training, functions, {})) * grad_output, True
+    known = dict.fromkeys(rate_words(forward), RATE) | dict.fromkeys(vocabulary.CACHE_WORDS, cache)
     wanted = signatures.required_names(function)
     if len(inputs) == 1 and _only_a_rate(function):
         known = {}  # "eta" alone is an upstream gradient: a layer cannot do without one
@@ -71,21 +76,42 @@ def call_backward(
         others = gradients[:1]
     main = gradients[0] if gradients else None
     if main is None:
-        unknown = [
-            name for name in others if vocabulary.plain(name) not in vocabulary.INPUT_WORDS | vocabulary.TARGET_WORDS
-        ]
+        told = vocabulary.INPUT_WORDS | vocabulary.TARGET_WORDS
+        unknown = [name for name in others if vocabulary.plain(name) not in told and name not in again]
         main = unknown[0] if unknown else others[0] if len(others) == 1 and len(inputs) == 1 else None
     for name in others:
-        word = vocabulary.plain(name)
-        if name == main:
-            known[word] = grad_output
-        elif word in vocabulary.TARGET_WORDS and len(inputs) > 1 and word not in vocabulary.INPUT_WORDS:
-            known[word] = inputs[1]
-        elif word in vocabulary.INPUT_WORDS:
-            known[word] = inputs[0]
+        value = grad_output if name == main else _given_again(name, again, inputs, output)
+        if value is not None:
+            known[vocabulary.plain(name)] = value
     # backward(*gradients); a loss takes no gradient, or none that it needs
     starred = main is None and len(inputs) == 1 and signatures.is_starred(function)
     return _call(function, [grad_output] * starred, training, functions, known), main is not None or starred
+
+
+def _slope_of(name: str, again: list[str], given: Any, output: Any) -> Any:
+    """What a slope is taken at, by the name of the argument: the input, or the output, as in sigmoid_derivative(a)."""
+    return output if name not in again and vocabulary.plain(name) in RESULTS and output is not None else given
+
+
+def _given_again(name: str, again: list[str], inputs: tuple[Any, ...], output: Any) -> Any:
+    """What backward is given once more, by the argument's name: targets, the input or the output; None if nothing."""
+    word = vocabulary.plain(name)
+    if name in again:
+        return inputs[0]
+    if word in RESULTS and len(inputs) == 1 and output is not None:
+        return output
+    if word in vocabulary.TARGET_WORDS and len(inputs) > 1 and word not in vocabulary.INPUT_WORDS:
+        return inputs[1]
+    return inputs[0] if word in vocabulary.INPUT_WORDS else None
+
+
+RESULTS = {"a", "y", "out", "output", "s", "activation"}  # what a layer's own output is called
+
+
+def rate_words(forward: Callable[..., Any] | None) -> set[str]:
+    """The words for a learning rate, without "alpha" and the like where forward has such an argument, too."""
+    own = {vocabulary.plain(name) for name in signatures.argument_names(forward)} if forward is not None else set()
+    return vocabulary.RATE_WORDS - (own - vocabulary.SURELY_RATE_WORDS)
 
 
 def takes_input_only(function: Callable[..., Any]) -> bool:
@@ -156,10 +182,11 @@ def _only_a_rate(function: Callable[..., Any]) -> bool:
     return len(words) == len(given) == 1 and words[0] in vocabulary.RATE_WORDS - vocabulary.SURELY_RATE_WORDS
 
 
-def asks_for_rate(function: Callable[..., Any]) -> bool:
+def asks_for_rate(function: Callable[..., Any], forward: Callable[..., Any] | None = None) -> bool:
     """Whether a backward takes a learning rate: then it updates the weights itself."""
+    rates = rate_words(forward)
     return not _only_a_rate(function) and any(
-        vocabulary.plain(name) in vocabulary.RATE_WORDS for name in signatures.required_names(function)
+        vocabulary.plain(name) in rates for name in signatures.required_names(function)
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.diagnosis.driving import signatures, vocabulary
 from compare.diagnosis.driving.adapter import Adapted, adapt
 from compare.diagnosis.driving.candidate import Source
 from compare.diagnosis.driving.evidence import Claim, claims_of
@@ -17,13 +18,32 @@ from compare.diagnosis.driving.layouts import LayoutError, to_theirs
 from compare.diagnosis.driving.making import Functions, Making, construct
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.driving.sandbox import random_state_kept
-from compare.diagnosis.driving.steps import AdaptedStep, step_method, update_methods
+from compare.diagnosis.driving.steps import AdaptedStep, loss_method, step_method, update_methods
 from compare.diagnosis.likeness import Likeness, defaults_of
 from compare.diagnosis.trial import Driven
 from compare.diagnosis.with_loss import with_loss
 from compare.pairs.observe import Tensors, gradient_name
-from compare.pairs.probe import Probe
+from compare.pairs.probe import Probe, load_probe
 from scratch import Parameter
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What somebody's code has beside its forward and backward.
+
+    Attributes:
+        step: the method that trains; empty if there is none.
+        loss: a method that computes a loss of inputs and targets.
+        updates: methods that update the weights.
+        adds: the gradients that a second backward adds to, and those that it overwrites.
+        defaults: the defaults that are others than torch's, in words.
+    """
+
+    step: str = ""
+    loss: str = ""
+    updates: tuple[str, ...] = ()
+    adds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    defaults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,11 +90,44 @@ class Driver:
             {**pair.about, **built_in},
         )
 
-    def methods(self, interface: Interface, probe: Probe) -> tuple[str, tuple[str, ...]]:
-        """The names of its training step, and of what else updates its weights."""
+    def methods(self, interface: Interface, probe: Probe) -> Methods:
+        """What else it has and does that no probe asks for."""
         with random_state_kept():
             subject = construct(self.source(), self._making(interface, probe))
-        return step_method(subject), update_methods(subject)
+            return Methods(
+                step_method(subject),
+                loss_method(subject),
+                update_methods(subject),
+                self._adds_up(subject, interface, probe),
+                self._other_defaults(),
+            )
+
+    def _adds_up(self, subject: Any, interface: Interface, probe: Probe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The gradients that a second backward adds to, and those that it overwrites."""
+        pair = self.compared.pair
+        module = adapt(subject, interface, probe.state, pair.buffers(), probe.dtype, self.compared.axes(probe.state))
+        if not isinstance(module, Adapted) or module.functions is not None or len(probe.calls[0].inputs) != 1:
+            return (), ()
+        with suppress(Exception):
+            load_probe(module, probe)
+            module(*probe.calls[0].inputs)
+            module.backward(probe.calls[0].grad_output)
+            return module.adds_up(probe.calls[0].grad_output)
+        return (), ()
+
+    def _other_defaults(self) -> tuple[str, ...]:
+        """The defaults of its constructor that are others than torch's, in words."""
+        kind, torchs = self.source(), defaults_of(self.compared.pair)
+        if not isinstance(kind, type):
+            return ()
+        found = []
+        for name, parameter in signatures.parameters(kind).items():
+            option = vocabulary.option_of(name, set(torchs) - {"lr"})
+            own, theirs = parameter.default, torchs.get(option or "")
+            numbers = isinstance(own, int | float) and isinstance(theirs, int | float)
+            if numbers and own != theirs:
+                found.append(f"its default {name} is {own}, torch's {option} is {theirs}")
+        return tuple(found)
 
     def step(self, interface: Interface, probe: Probe) -> Driven:
         """What its training step does for a probe of the network with its loss."""

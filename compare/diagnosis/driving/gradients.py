@@ -44,7 +44,7 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
         updates: whether backward asked for a learning rate: then a weight that stayed the same has the gradient 0.
     """
     found = _returned(returned, placement, input_shape)
-    inside = {} if placement.functions is not None else dict(paths.arrays(placement.subject))
+    inside = {} if placement.functions is not None else _inside(placement.subject)
     for theirs, target in placement.interface.gradients.items():
         try:
             value = returned[int(theirs)] if theirs.isdigit() else paths.get(placement.subject, theirs)
@@ -63,6 +63,16 @@ def collect(returned: Any, placement: Placement, input_shape: tuple[int, ...], *
         kept_inputs = (inside[name] for name in vocabulary.GRAD_INPUTS if name in inside)
         found.of_input = next((array for array in kept_inputs if array.shape == input_shape), None)
     return found
+
+
+def _inside(subject: Any) -> dict[str, Array]:
+    """All arrays in an object, and gradients that are single numbers."""
+    numbers = {
+        name: np.asarray(value)
+        for name, value in getattr(subject, "__dict__", {}).items()
+        if isinstance(value, float | np.floating) and gradient_word(name) is not None
+    }
+    return numbers | dict(paths.arrays(subject))
 
 
 def _add_updates(found: Gradients, placement: Placement, *, updates: bool) -> None:

@@ -70,10 +70,11 @@ class Placement:
             called = [path for path in fitting if vocabulary.same_thing(last_word(path), leaf)]
             if name in named:
                 continue
+            kept = [path for path in fitting if vocabulary.plain(last_word(path)) not in KEPT]
             if called:
                 found[name] = min(called, key=lambda path: bool(prefix) and prefix not in path)
-            elif len(fitting) == 1 and self.data(name).ndim > 1:
-                found[name] = fitting[0]
+            elif len(kept) == 1 and self.data(name).ndim > 1:
+                found[name] = kept[0]
         return found
 
     def _find_arguments(self, functions: Functions, named: dict[str, str]) -> dict[str, str]:
@@ -110,7 +111,9 @@ class Placement:
     def theirs(self, name: str) -> Array:
         """The same in their layout. Raises LayoutError if that does not fit."""
         canonical, theirs = self._layouts(name)
-        return to_theirs(self.data(name), canonical, theirs) if theirs != canonical else self.data(name)
+        array = to_theirs(self.data(name), canonical, theirs) if theirs != canonical else self.data(name)
+        upright = self.functions is not None and self.interface.layout in ("CN", "C1")
+        return array[:, None] if upright and array.ndim == 1 else array  # beside columns, a bias is a column
 
     def _layouts(self, name: str) -> tuple[str, str]:
         canonical = (self.axes.get(name) or USUAL_AXES.get(self.data(name).ndim, Axes(""))).torch
@@ -186,6 +189,8 @@ class Placement:
                 self.parameters[name].data = self.canonical(name, now.copy())
 
 
+# What layers keep that is no weight, whatever its shape.
+KEPT = vocabulary.INPUT_WORDS | vocabulary.OUTPUT_WORDS | {"h", "probs", "p", "mask", "cols", "col", "cache"}
 HOLDERS = ("data", "value", "val", "values")  # attributes of an object that is a parameter
 GRADIENT_HOLDERS = {"grads", "grad", "gradients", "gradient", "dparams", "derivatives"}
 

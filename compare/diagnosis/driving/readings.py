@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from compare.diagnosis.driving.evidence import MEDIUM, Claim
+from compare.diagnosis.driving.evidence import MEDIUM, STRONG, Claim
 from compare.diagnosis.driving.interface import TARGETS, Interface
 from compare.diagnosis.driving.layouts import IMAGES
 from compare.diagnosis.driving.sandbox import Outcome, Session
@@ -199,10 +199,12 @@ class Reader:
         for reading, probe in self._ways(compared, interface, claims):
             if _is_matrix(reading.interface.layout) and _has_channels(reading, likely, broken):
                 continue
+            if likely is not None and not _may_follow(reading, likely):
+                continue
             outcome, taken = self._driven(reading, probe)
             if outcome.fatal:
                 return True, reading, None
-            if outcome.error == "MistoldError":
+            if outcome.error == "MistoldError" or (outcome.error == "UndrivableError" and outcome.in_backward):
                 raise self._undrivable(outcome)
             if outcome.error in UNDRIVABLE:
                 undrivable = outcome if undrivable is None or undrivable.error == "LayoutError" else undrivable
@@ -253,9 +255,10 @@ class Reader:
         together = self._first_supported(compared, interface)
         axes = compared.axes(together.state)
         ways = list(variants(interface, together, axes))
-        support = {id(way): _support(way, together, axes, claims) for way in ways}
+        support = {id(way): _support(way, together, claims) for way in ways}
+        further = {id(way): support[id(way)] + _support_of_weights(way, axes, claims) for way in ways}
         spoken_for = [way for way in ways if support[id(way)] > 0 or way.layout not in _ALSO or interface.layout]
-        for way in sorted(ways if also else spoken_for, key=lambda way: -support[id(way)]):
+        for way in sorted(ways if also else spoken_for, key=lambda way: -further[id(way)]):
             given = cases(way.one_at_a_time, bool(way.layout) and "C" not in way.layout)
             if given is not None:
                 yield Reading(given[0], way, (), support[id(way)]), given[1]
@@ -282,6 +285,17 @@ class Reader:
                     placed = outcome.value.placed if outcome.value is not None else ()
                     against = reading.support <= chosen.support - 2 * MEDIUM
                     yield replace(reading, weights=placed, against=against)
+
+
+def _may_follow(reading: Reading, ran: Reading) -> bool:
+    """Whether a reading may still be chosen by its shapes, after code gave something, of another shape, for `ran`.
+
+    Code that computes anything for a batch is read as taking one image only where it says so; and what its own words
+    speak for comes before what they speak against.
+    """
+    if reading.support < 0 and ran.support >= STRONG:
+        return False
+    return not reading.interface.one_at_a_time or ran.interface.one_at_a_time or reading.support > 0
 
 
 def _has_channels(matrix: Reading, ran: Reading | None, tried: Reading | None) -> bool:
@@ -317,12 +331,18 @@ def unsupported(outcome: Outcome) -> tuple[str, ...]:
     return tuple(re.findall(r"(\w+)=", outcome.problem)) if outcome.error == "UnsupportedError" else ()
 
 
-def _support(way: Interface, probe: Probe, axes: Mapping[str, Axes], claims: Sequence[Claim]) -> int:
-    """How much the code says for a reading."""
+def _support(way: Interface, probe: Probe, claims: Sequence[Claim]) -> int:
+    """How much the code says for the layout and the targets of a reading."""
     layout = way.layout or IMAGES.get(probe.calls[0].inputs[0].ndim, "")
+    return sum(claim.strength * claim.agrees(layout, way.targets) for claim in claims)
+
+
+def _support_of_weights(way: Interface, axes: Mapping[str, Axes], claims: Sequence[Claim]) -> int:
+    """How much the code says for the order of the axes of its weights."""
     kernels = [way.layout_of(name) or kind.torch for name, kind in axes.items() if kind.others]
-    weights = kernels[0] if len(kernels) == 1 else ""
-    return sum(claim.strength * claim.agrees(layout, way.targets, weights) for claim in claims)
+    if len(kernels) != 1:
+        return 0
+    return sum(claim.strength * claim.agrees("", "", kernels[0]) for claim in claims if claim.weights)
 
 
 def variants(interface: Interface, probe: Probe, axes: Mapping[str, Axes]) -> Iterator[Interface]:

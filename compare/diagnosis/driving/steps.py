@@ -40,6 +40,16 @@ def step_method(subject: Any) -> str:
     return ""
 
 
+def loss_method(subject: Any) -> str:
+    """A method such as `loss(X, y)`, which may return gradients that nothing here looks at; empty if there is none."""
+    for name in dir(subject):
+        if re.match(r"^_?(compute_?)?(loss|cost)(_?and_?grads?|_?and_?gradients?)?$", name, re.I):
+            method = getattr(subject, name)
+            if callable(method) and len(signatures.required_names(method)) == 2:
+                return name
+    return ""
+
+
 def _is_loop(method: Any) -> bool:
     """Whether a method takes many steps: it is told how many epochs."""
     return any(re.search("epoch|iter", name, re.I) for name in signatures.argument_names(method))

@@ -91,7 +91,15 @@ def marks(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: 
         else:
             text = diagnosis.headline(hint_only=hint_only)
         found.append(Mark(kind, of if right else 0.0, of, text, right, judged and not (fine and not right)))
-    return found
+    return _not_judged(diagnosis, found, hint_only=hint_only)
+
+
+def _not_judged(diagnosis: Diagnosis, found: list[Mark], *, hint_only: bool) -> list[Mark]:
+    """The marks; none, with the reason, where it is not judged for a reason that lies in no tensor."""
+    if diagnosis.outcome != "not_judged" or not all(mark.right for mark in found):
+        return found
+    text = diagnosis.headline(hint_only=hint_only)
+    return [Mark(mark.tensor, 0.0, mark.of, text, right=False, judged=False) for mark in found]
 
 
 def _verdict(diagnosis: Diagnosis, *, hint_only: bool) -> list[str]:
