@@ -196,9 +196,9 @@ def test_a_refusal_that_is_covered_by_other_inputs_lowers_nothing() -> None:
 
 def test_an_option_that_the_constructor_lacks_lowers_nothing_and_is_said() -> None:
     refusal = Refusal(BOTH, "stride=2", ("stride",), ("output",))
-    found = coverage([tried(BATCH, "output")], [refusal], DEFAULTS, gaps=["dilation (never set)"])
+    found = coverage([tried(BATCH, "output")], [refusal], DEFAULTS, gaps=["dilation (not tried)"])
     assert (found.shares, found.missed) == ({"output": 1.0}, ())
-    assert found.gaps == ("stride (its constructor has no such argument)", "dilation (never set)")
+    assert found.gaps == ("stride (it has no such argument)", "dilation (not tried)")
 
 
 def test_what_else_a_probe_is_counts_also_where_an_option_is_lacking() -> None:
@@ -225,7 +225,7 @@ def test_several_lacking_options_are_said_in_one_go_with_their_kinds() -> None:
         Refusal(STRIDED, "stride=2", ("stride",), ("output",)),
     ]
     found = coverage([tried(BATCH, "output")], refusals, DEFAULTS)
-    assert found.gaps == ("bias=False, stride, stride of two numbers (its constructor has no such argument)",)
+    assert found.gaps == ("bias=False, stride, stride of two numbers (it has no such argument)",)
     assert (found.shares, found.missed) == ({"output": 1.0}, ())
 
 
@@ -239,7 +239,7 @@ def test_what_takes_no_two_numbers_may_take_one() -> None:
     assert found.shares == {"output": 2 / 3}
     assert found.gaps == (
         "kernel_size of two numbers, padding of two numbers, stride of two numbers "
-        "(its constructor has no such argument)",
+        "(it has no such argument)",
     )
 
 
@@ -247,7 +247,7 @@ def test_what_was_compared_after_all_is_not_called_lacking() -> None:
     two = probe_of(1, 3, stride=(2, 1))
     refusals = [Refusal(two, "two sizes", ("stride",), ("output",))]
     found = coverage([tried(STRIDED, "output")], refusals, DEFAULTS)
-    assert found.gaps == ("stride of two numbers (its constructor has no such argument)",)
+    assert found.gaps == ("stride of two numbers (it has no such argument)",)
     assert found.shares == {"output": 1.0}
 
 

@@ -253,7 +253,7 @@ def test_an_option_that_it_has_not_gets_its_default_and_is_said(linear: Likeness
         (None, 4),
         (True, 5),
     ]
-    assert result.coverage.gaps == ("bias=False (its constructor has no such argument)",)
+    assert result.coverage.gaps == ("bias=False (it has no such argument)",)
     assert result.remarks == ()
 
 
@@ -422,7 +422,7 @@ def test_options_that_are_never_set_are_named(linear: Likeness) -> None:
     compared = replace(linear, pair=replace(linear.pair, torch=Wider))
     result = examine(compared, "theirs", gives(compared), list(compared.pair.examined())[:2], lenient=True)
     assert result.outcome == "right"
-    assert result.coverage.gaps == ("groups (never set)",)
+    assert result.coverage.gaps == ("groups (not tried)",)
 
 
 def test_where_there_is_no_output_at_all_it_is_not_judged(linear: Likeness, probes: list[Probe]) -> None:

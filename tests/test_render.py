@@ -104,7 +104,7 @@ LITTLE = verdict(
     problem="too little could be compared: 50% of the kinds of input that it could be given; "
     "missing: odd sides, stride",
     missing=("grad_bias",),
-    coverage=covered("output", grad_input=0.5, missed=("odd sides", "stride"), gaps=("eps (never set)",)),
+    coverage=covered("output", grad_input=0.5, missed=("odd sides", "stride"), gaps=("eps (not tried)",)),
 )
 UNSEEN = verdict(
     [trial(row("output", "off"), row("grad_input"))],
@@ -280,7 +280,7 @@ def test_what_is_not_judged_says_what_was_compared_and_what_not() -> None:
         "not judged: too little could be compared: 50% of the kinds of input that it could be given; "
         "missing: odd sides, stride",
         "  coverage: output, grad_input of a batch (N, C), on 2 inputs; "
-        "not compared: odd sides; stride; eps (never set)",
+        "not compared: odd sides; stride; eps (not tried)",
     ]
     assert in_the_table(lines)[1:] == [
         ["output", "2", "-", ""],
@@ -964,7 +964,7 @@ def test_json_has_the_outcome_what_it_rests_on_and_the_other_readings() -> None:
         "share": 0.5,
         "tensors": {"output": 1, "grad_input": 0.5},
         "missed": ["odd sides", "stride"],
-        "not_compared": ["eps (never set)"],
+        "not_compared": ["eps (not tried)"],
     }
     assert little["points"] == [
         {"tensor": "output", "points": 1, "of": 1},

@@ -76,7 +76,7 @@ def call_backward(
         others = gradients[:1]
     main = gradients[0] if gradients else None
     if main is None:
-        told = vocabulary.INPUT_WORDS | vocabulary.TARGET_WORDS
+        told = vocabulary.INPUT_WORDS | vocabulary.TARGET_WORDS | {"z"}
         unknown = [name for name in others if vocabulary.plain(name) not in told and name not in again]
         main = unknown[0] if unknown else others[0] if len(others) == 1 and len(inputs) == 1 else None
     for name in others:
@@ -102,7 +102,7 @@ def _given_again(name: str, again: list[str], inputs: tuple[Any, ...], output: A
         return output
     if word in vocabulary.TARGET_WORDS and len(inputs) > 1 and word not in vocabulary.INPUT_WORDS:
         return inputs[1]
-    return inputs[0] if word in vocabulary.INPUT_WORDS else None
+    return inputs[0] if word in vocabulary.INPUT_WORDS | {"z"} else None
 
 
 RESULTS = {"a", "y", "out", "output", "s", "activation"}  # what a layer's own output is called

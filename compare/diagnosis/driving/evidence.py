@@ -28,7 +28,7 @@ STRONG, MEDIUM, WEAK = 4, 2, 1  # their own words about the array; a name; what 
 LETTERS = {
     "N": "n m b bs batch batchsize nbatch nsamples numsamples samples nexamples examples num ntrain nimages numimages",
     "C": "c ch cin nc channel channels nchannels depth d cprev ncprev ncin inchannels f k features nfeatures feature "
-    "classes nclasses numclasses dim indim",
+    "classes nclasses numclasses dim indim nin ninputs insize inputsize infeatures inputdim sizein",
     "H": "h hin height nh rows row ih hprev nhprev imgheight imageheight inputheight hh r",
     "W": "w win width nw cols col columns iw wprev nwprev imgwidth imagewidth inputwidth ww",
 }

@@ -44,8 +44,8 @@ def loss_method(subject: Any) -> str:
     """A method such as `loss(X, y)`, which may return gradients that nothing here looks at; empty if there is none."""
     for name in dir(subject):
         if re.match(r"^_?(compute_?)?(loss|cost)(_?and_?grads?|_?and_?gradients?)?$", name, re.I):
-            method = getattr(subject, name)
-            if callable(method) and len(signatures.required_names(method)) == 2:
+            names = signatures.argument_names(getattr(subject, name)) if callable(getattr(subject, name)) else []
+            if len(names) > 1 and vocabulary.plain(names[1]) in vocabulary.TARGET_WORDS:
                 return name
     return ""
 
