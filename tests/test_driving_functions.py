@@ -117,10 +117,10 @@ def test_an_argument_that_nobody_knows_is_named() -> None:
 
 def test_a_target_is_passed_to_a_loss_only() -> None:
     class Asks(ReturnsAll):
-        def backward(self, y: Array, grad_output: Array) -> Any:  # type: ignore[override]
-            return grad_output + y
+        def backward(self, label: Array, grad_output: Array) -> Any:  # type: ignore[override]
+            return grad_output + label
 
-    with pytest.raises(UndrivableError, match="cannot tell what to pass as y; give that argument a default"):
+    with pytest.raises(UndrivableError, match="cannot tell what to pass as label; give that argument a default"):
         driven(adapted(Asks()))  # type: ignore[no-untyped-call]
 
 

@@ -270,7 +270,8 @@ def test_options_that_are_never_set_are_said() -> None:
             g[np.arange(len(self.t)), self.t] -= 1
             return g / len(self.t)
 
-    assert "ignore_index (not tried)" in str(diagnose(Loss, like="cross_entropy", with_example=False).coverage)
+    named = diagnose(Loss, like="cross_entropy", with_example=False)
+    assert "weight, ignore_index, label_smoothing (not tried)" in str(named.coverage)
     assert "ignore_index (not tried)" in str(diagnose(Loss, like=nn.CrossEntropyLoss(), with_example=False).coverage)
     asked = diagnose(Loss, like=nn.CrossEntropyLoss(ignore_index=2), with_example=False)
     assert asked.outcome == "wrong"

@@ -296,8 +296,28 @@ def test_what_an_optimizer_does_to_gradients_and_arrays_shows() -> None:
     seen = observe.observe_scratch_optimizer(lambda own: Greedy(own, lr=0.5), START, GRADIENTS)
     np.testing.assert_array_equal(seen["w"], START["w"])  # the array that was given
     assert seen["grad of late after use"] == 0
-    assert seen["gradients left by zero_grad"] == 1
+    assert seen["gradients left by zero_grad"] == 0  # they are zeros: nothing is left
     assert GRADIENTS[2]["late"] == 1
+
+
+def test_gradients_are_left_by_a_zero_grad_that_neither_forgets_them_nor_sets_them_to_zero() -> None:
+    class Forgets(scratch.SGD):
+        def zero_grad(self) -> None:
+            pass
+
+    class Zeros(scratch.SGD):
+        def zero_grad(self) -> None:
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad[...] = 0
+
+    for kind, left in ((Forgets, 1), (Zeros, 0), (scratch.SGD, 0)):
+        seen = observe.observe_scratch_optimizer(lambda own, kind=kind: kind(own, lr=0.5), START, GRADIENTS)  # type: ignore[misc]
+        assert seen["gradients left by zero_grad"] == left
+        assert seen["grad of late after use"] == GRADIENTS[2]["late"]
+
+
+def test_what_torchs_optimizer_does_to_gradients_shows() -> None:
 
     class Lazy(torch.optim.SGD):
         def zero_grad(self, set_to_none: bool = True) -> None:

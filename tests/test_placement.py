@@ -419,11 +419,11 @@ def test_another_shape_is_said(name: str, shape: tuple[int, ...], message: str) 
 
 def test_what_forward_was_given_is_no_weight() -> None:
     given = np.arange(6.0).reshape(2, 3)
-    subject = Part(x=given.copy(), b=zeros(2))
+    subject = Part(found=given.copy(), x=given + 1, b=zeros(2))  # what is called like an input is none either
     placed = Placement(subject, Interface(), {"weight": Parameter(W.copy())}, {})
     assert placed.find([given]) == ["weight"]
     assert placed.find([given + 1]) == []
-    assert placed.paths == {"weight": "x"}
+    assert placed.paths == {"weight": "found"}
     assert placed.find() == []
     # A view of what was given, and a target beside it, are none either.
     assert placed.find([zeros(4), given]) == ["weight"]

@@ -248,8 +248,11 @@ def test_the_natural_reading_holds_where_shapes_leave_it_open_even_if_another_ag
     assert session.driven() == [Interface()]
 
 
-def test_a_reading_of_the_wrong_shape_never_wins_whatever_the_code_says() -> None:
-    claims = [Claim("h, w, c = x.shape", STRONG, "HWC", 3, False), Claim("one image", STRONG, batched=False)]
+@pytest.mark.parametrize(("strength", "layout"), [(STRONG, "HWC"), (WEAK, "NHWC")])
+def test_a_reading_of_the_wrong_shape_is_judged_only_where_the_codes_own_words_speak_for_it(
+    strength: int, layout: str
+) -> None:
+    claims = [Claim("h, w, c = x.shape", strength, "HWC", 3, False), Claim("one image", strength, batched=False)]
 
     def drive(interface: Interface, probe: Probe) -> Outcome:
         if interface.layout == "HWC":
@@ -257,8 +260,17 @@ def test_a_reading_of_the_wrong_shape_never_wins_whatever_the_code_says() -> Non
         return shaped(pair_of("relu"), probe) if interface.layout == "NHWC" else failed("ValueError", "no")
 
     session = Here(drive, claims=claims)
-    assert read(session, "relu").reading.interface == Interface(layout="NHWC")
+    assert read(session, "relu").reading.interface == Interface(layout=layout)
     assert session.driven()[0].layout == "HWC"
+
+
+def test_code_that_computes_anything_for_a_batch_is_not_read_as_taking_one_image_by_shapes_alone() -> None:
+    def drive(interface: Interface, probe: Probe) -> Outcome:
+        return right(pair_of("flatten"), probe) if interface.one_at_a_time else of_shape(1, 120)
+
+    assert read(Here(drive), "flatten").reading.interface == Interface()
+    said = [Claim("c, h, w = x.shape", STRONG, "CHW", 3, False)]
+    assert read(Here(drive, claims=said), "flatten").reading.interface == Interface(layout="CHW")
 
 
 def test_what_is_right_as_it_is_needs_no_words() -> None:
@@ -462,7 +474,7 @@ def test_what_computes_anything_for_images_with_channels_is_not_read_as_taking_n
     session = Here(lambda interface, probe: on_matrices(interface, probe, otherwise))
     found = read(session, "relu")
     assert (found.reading.interface, found.remarks) == (Interface(), ())
-    assert {interface.layout for interface in session.driven()} == {"", "NHWC", "CHW", "HWC"}
+    assert {interface.layout for interface in session.driven()} == {"", "NHWC"}  # nor as taking one image
 
 
 def test_what_breaks_on_images_with_channels_may_take_none() -> None:

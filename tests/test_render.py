@@ -279,7 +279,7 @@ def test_what_is_not_judged_says_what_was_compared_and_what_not() -> None:
     assert before_the_table(lines) == [
         "not judged: too little could be compared: 50% of the kinds of input that it could be given; "
         "missing: odd sides, stride",
-        "  coverage: output, grad_input of a batch (N, C), on 2 inputs; "
+        "  coverage: output, grad_input of a batch (N, C), on 2 inputs, 50% of the kinds of input; "
         "not compared: odd sides; stride; eps (not tried)",
     ]
     assert in_the_table(lines)[1:] == [

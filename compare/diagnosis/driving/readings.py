@@ -391,8 +391,9 @@ def _in_words(found: Reading, given: Interface, claims: Sequence[Claim]) -> Iter
         said.append("targets as one-hot rows")
     if said:
         weights = next(iter(own.weight_layouts.values()), "")
-        spoken = [claim.reason for claim in claims if claim.agrees(own.layout, own.targets, weights) > 0]
-        yield f"it takes {', '.join(said)}" + (f" ({spoken[0]})" if spoken and found.support > 0 else "")
+        counts = [claim for claim in claims if claim.weights or found.support > 0]
+        spoken = [claim.reason for claim in counts if claim.agrees(own.layout, own.targets, weights) > 0]
+        yield f"it takes {', '.join(said)}" + (f" ({spoken[0]})" if spoken else "")
 
 
 def takes_pairs(session: Session, compared: Likeness, interface: Interface, probes: list[Probe]) -> bool:
