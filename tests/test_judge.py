@@ -277,6 +277,162 @@ def test_options_that_are_never_set_are_said() -> None:
     assert asked.outcome == "wrong"
 
 
+class Flat:
+    def forward(self, x: Array) -> Array:
+        self.shape = x.shape
+        return x.reshape(1, -1)
+
+    def backward(self, g: Array) -> Array:
+        return g.reshape(self.shape)
+
+
+class FlatOfBatch(Flat):
+    """Flattens each image of a batch (N, C, H, W)."""
+
+
+def test_one_row_for_a_whole_batch_is_wrong_whatever_its_shape() -> None:
+    flat = diagnose(Flat, like="flatten", with_example=False)
+    assert flat.outcome == "wrong"
+    assert flat.headline().startswith(
+        "wrong for a batch (N, C, H, W); right for one image (C, H, W): if that is meant, "
+    )
+    assert diagnose(Flat, like="flatten", with_example=False, **flat.alternatives[0].option).outcome == "right"
+    assert diagnose(FlatOfBatch, like="flatten", with_example=False).outcome == "wrong"
+
+
+class FirstImageOnly(LosesItsGradient):
+    def forward(self, x: Array) -> Array:
+        return super().forward(x)[:1]
+
+
+def test_what_computes_the_first_image_only_is_wrong() -> None:
+    result = diagnose(FirstImageOnly, like="linear", with_example=False)
+    assert (result.outcome, result.first_wrong, result.alternatives) == ("wrong", "output", ())
+
+
+def relu(z: Array) -> Array:
+    return np.maximum(z, 0)
+
+
+def relu_backward(dA: Array, Z: Array) -> Array:  # noqa: N803
+    gradient = np.array(dA)
+    gradient[Z <= 0] = 0
+    return gradient
+
+
+def leaky(x: Array, alpha: float = 0.01) -> Array:
+    return np.where(x > 0, x, alpha * x)
+
+
+def leaky_backward(dout: Array, x: Array, alpha: float = 0.01) -> Array:
+    return dout * np.where(x > 0, 1.0, alpha)
+
+
+def sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def sigmoid_derivative(a: Array) -> Array:
+    return a * (1 - a)
+
+
+@pytest.mark.parametrize(
+    ("functions", "like"),
+    [
+        ((relu, relu_backward), "relu"),
+        ((leaky, leaky_backward), nn.LeakyReLU()),
+        ((sigmoid, sigmoid_derivative), nn.Sigmoid()),
+    ],
+)
+def test_backward_is_given_the_input_or_the_output_again_by_the_names_of_its_arguments(
+    functions: tuple[Any, Any], like: Any
+) -> None:
+    result = diagnose(functions, like=like, with_example=False)
+    assert result.outcome == "right", result.headline()
+    assert "grad_input" in result.coverage.shares
+
+
+def test_a_backward_that_is_not_implemented_is_none() -> None:
+    class Base(ForwardOnly):
+        def backward(self, g: Array) -> Array:
+            raise NotImplementedError
+
+    result = diagnose(Base, like="relu", with_example=False)
+    assert result.headline().startswith("right, forward only: ")
+
+
+class Momentum:
+    def __init__(self, lr: float = 0.1) -> None:
+        self.lr = lr
+
+    def step(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
+        for name, gradient in grads.items():
+            params[name] -= self.lr * gradient
+
+
+def test_the_step_of_an_optimizer_is_no_training_step() -> None:
+    assert diagnose(Momentum, like="sgd", with_example=False).outcome == "right"
+
+
+def test_an_argument_that_is_accepted_and_never_set_counts_as_a_kind_that_is_missing() -> None:
+    class Pool(EvenPool):
+        def __init__(self, kernel_size: int = 2, dilation: int = 1, ceil_mode: bool = False) -> None:
+            del dilation, ceil_mode
+            assert kernel_size == 2, "only 2"
+
+    result = diagnose(Pool, like="maxpool2d", with_example=False)
+    assert {"dilation", "ceil_mode"} <= set(result.coverage.missed)
+
+
+class Remarkable:
+    """One gradient adds up, the other does not; the eps is another."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.W, self.b = np.zeros((out_features, in_features)), np.zeros(out_features)
+        self.db = np.zeros(out_features)
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        y: Array = x @ self.W.T + self.b
+        return y
+
+    def backward(self, g: Array) -> Array:
+        self.dW = g.T @ self.x
+        self.db += g.sum(axis=0)
+        grad_input: Array = g @ self.W
+        return grad_input
+
+
+def test_gradients_that_behave_differently_are_remarked_upon() -> None:
+    result = diagnose(Remarkable, like="linear", with_example=False)
+    assert result.outcome == "right"
+    assert "a second backward adds to db and overwrites dW: db must be set to zero before each" in result.remarks
+
+
+def test_defaults_that_are_others_than_torchs_are_remarked_upon() -> None:
+    class Own(ForwardOnly):
+        def __init__(self, negative_slope: float = 0.0) -> None:
+            del negative_slope
+
+    result = diagnose(Own, like="relu", with_example=False)
+    assert result.remarks == ()
+
+    class Drop:
+        def __init__(self, p: float = 0.3) -> None:
+            self.p, self.training = p, True
+
+        def forward(self, x: Array) -> Array:
+            kept = np.random.rand(*x.shape) >= self.p  # noqa: NPY002
+            self.mask = kept / (1 - self.p) if self.training else np.ones_like(x)
+            return x * self.mask
+
+        def backward(self, g: Array) -> Array:
+            return g * self.mask
+
+    assert "its default p is 0.3, torch's p is 0.5" in diagnose(Drop, like="dropout", with_example=False).remarks
+
+
 # ---- A network with its own step
 
 
@@ -323,6 +479,21 @@ class Climbs(Net):
 
 
 TWIN = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 5))
+
+
+class LossOnly(Net):
+    """Its gradients come out of `loss(X, y)` alone."""
+
+    backward = None  # type: ignore[assignment]
+    train_step = None  # type: ignore[assignment]
+
+    def loss(self, x: Array, y: Any = None) -> Any:
+        return (0.0, {}) if y is not None else self.forward(x)
+
+
+def test_a_network_whose_gradients_come_out_of_its_loss_is_not_judged() -> None:
+    result = diagnose(LossOnly(), like=TWIN, with_example=False)
+    assert result.headline() == "not judged: the gradients of loss(x, y) were not compared: give it a backward"
 
 
 def test_a_network_is_as_right_as_its_training_step() -> None:
