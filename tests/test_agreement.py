@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -420,7 +421,7 @@ def test_a_probe_is_drawn_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
         return original(pair, case, dtype, rng)
 
     monkeypatch.setattr(LayerPair, "probe", draw)
-    probes = likeness("linear").pair.examined()
+    probes = replace(likeness("linear").pair).examined()  # a pair of its own: others have drawn theirs
     next(probes)
     assert drawn == ["float64"]
     assert {probe.dtype for probe in probes} == {"float64", "float32"} == set(drawn)

@@ -283,7 +283,9 @@ class Reader:
                 outcome, taken = self._driven(reading, probe)
                 if _has_right_shape(reading.compared, taken, outcome):
                     placed = outcome.value.placed if outcome.value is not None else ()
-                    against = reading.support <= chosen.support - 2 * MEDIUM
+                    words = [claim for claim in read.claims if claim.strength >= MEDIUM]
+                    here, there = (_support(way, probe, words) for way in (reading.interface, chosen.interface))
+                    against = here <= there - 2 * MEDIUM
                     yield replace(reading, weights=placed, against=against)
 
 
