@@ -19,7 +19,7 @@ from compare.machine.errors import UserError
 from compare.pairs.cases import Case, Shape
 from compare.pairs.layers import KNOWN_OPTIONS, kin_of, registered
 from compare.pairs.measured import measured
-from compare.pairs.observe import Tensors
+from compare.pairs.observe import Tensors, has_state
 from compare.pairs.options import USUAL_AXES, Axes, Option
 from compare.pairs.pair import (
     LayerPair,
@@ -135,8 +135,10 @@ def _fixed(module: nn.Module, name: str, input_shape: Shape | None) -> Likeness:
     cases += [Case(first, calls=3)]
     ones = dict.fromkeys((1, *shape[1:]) for shape in sorted(shapes, key=lambda shape: int(np.prod(shape))))
 
+    changes = has_state(module) or (pair is not None and pair.random is not None)
+
     def reference() -> nn.Module:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module) if changes else module
 
     build = _builder(module, leaves, parts)
     compared = LayerPair(

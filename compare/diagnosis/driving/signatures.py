@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from inspect import ismethod
+from types import MethodType
 from typing import Any
 
 from compare.diagnosis.driving import vocabulary
@@ -12,10 +15,18 @@ from compare.diagnosis.driving import vocabulary
 def parameters(function: Callable[..., Any], inputs: int = 1) -> Mapping[str, inspect.Parameter]:
     """The arguments of a function; one of compiled code, which says nothing of them, takes the inputs."""
     try:
-        return inspect.signature(function).parameters
+        return (
+            _parameters_of_method(function.__func__) if ismethod(function) else inspect.signature(function).parameters
+        )
     except (TypeError, ValueError):
         kind = inspect.Parameter.POSITIONAL_ONLY
         return {f"x{index}": inspect.Parameter(f"x{index}", kind) for index in range(inputs)}
+
+
+@lru_cache(maxsize=256)
+def _parameters_of_method(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a method without its object: they are asked for again and again."""
+    return inspect.signature(MethodType(function, object())).parameters
 
 
 def argument_names(function: Callable[..., Any]) -> list[str]:
