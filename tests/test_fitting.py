@@ -349,3 +349,13 @@ def test_two_numbers_become_the_larger_one() -> None:
     assert found.options == {"kernel_size": 3, "stride": 2, "padding": 1}
     assert shape_of(found) == (1, 2, 6, 8)
     assert found.calls[0].grad_output.shape == (1, 2, 3, 4)
+
+
+def test_a_probe_whose_options_were_left_out_before_is_known_without_being_drawn() -> None:
+    pair = REGISTRY["cross_entropy"]
+    probe = next(probe for probe in pair.examined() if probe.options == {"reduction": "sum"})
+    fitter = Fitter(pair, {"reduction": "mean"})
+    (_, redrawn), *_ = fitter.again(probe, ("reduction",))
+    assert fitter.is_known(probe, ("reduction",), {(redrawn.case, "float64")})
+    assert not fitter.is_known(probe, ("reduction",), {(redrawn.case, "float32")})
+    assert not fitter.is_known(probe, ("reduction",), set())

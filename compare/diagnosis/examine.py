@@ -125,6 +125,8 @@ def _fitted(
     """A trial of a probe like the refused one that is taken; None if there is none, or it has been tried already."""
     if refusal.words in fitter.hopeless or (refusal.options and not _is_ordinary(refusal.probe)):
         return None
+    if refusal.options and fitter.is_known(refusal.probe, refusal.options, tried):
+        return None
     for fit, probe in fitter.again(refusal.probe, refusal.options):
         if (probe.case, probe.dtype) in tried:
             if fit in fitter.taken or refusal.options:

@@ -123,6 +123,12 @@ class Fitter:
                 seen.add(redrawn.case)
                 yield fit, redrawn
 
+    def is_known(self, probe: Probe, options: tuple[str, ...], tried: set[tuple[str, str]]) -> bool:
+        """Whether the probe with these options at their defaults has been tried, by its case's name and its dtype."""
+        if probe.drawn is None:
+            return False
+        return (Fit(plain=options).changed(self.pair, probe.drawn, self.defaults).name, probe.dtype) in tried
+
     def milder(self, probe: Probe) -> Iterator[tuple[Fit, Probe]]:
         """The probe with even sides, and with equal ones: what code takes that breaks without a word on others."""
         fits = (Fit(_even_and_tiled), Fit(_even_and_tiled, square=True))
