@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.driving import layouts, paths
-from compare.diagnosis.driving.layouts import LayoutError, for_axes, from_theirs, to_theirs
+from compare.diagnosis.driving.layouts import LayoutError, batch_in_words, for_axes, from_theirs, to_theirs
 from compare.pairs.layers import LAYERS
 from compare.pairs.options import USUAL_AXES
 from scratch import Array
@@ -322,3 +322,19 @@ def test_an_axis_of_length_1_may_not_be_longer_on_the_way_back() -> None:
 )
 def test_a_layout_for_other_axes_says_only_whether_there_is_a_batch(own: str, canonical: str, expected: str) -> None:
     assert for_axes(own, canonical) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "axes", "words"),
+    [
+        ("", 2, "a batch (N, C)"),
+        ("", 4, "a batch (N, C, H, W)"),
+        ("HWC", 4, "one image (H, W, C)"),
+        ("CHW", 2, "one image (C,)"),  # of an image it says that there is one; of rows, too
+        ("NHWC", 2, "a batch (N, C)"),
+        ("CN", 2, "a batch of columns (C, N)"),
+        ("C1", 2, "one column (C, 1)"),
+    ],
+)
+def test_what_an_input_is_is_said_for_the_axes_that_it_has(layout: str, axes: int, words: str) -> None:
+    assert batch_in_words(layout, axes) == words

@@ -15,7 +15,7 @@ from compare.diagnosis.explaining.replay import RAISED, Finding, name_mistakes
 from compare.diagnosis.explaining.shrink import smallest
 from compare.diagnosis.fitting import Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of
-from compare.diagnosis.trial import Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
+from compare.diagnosis.trial import SAME, Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
 from compare.diagnosis.verdict import Diagnosis, missing_of
 from compare.pairs.probe import Probe
 
@@ -258,8 +258,9 @@ def _of_another_shape(findings: tuple[Finding, ...], trials: Sequence[Trial]) ->
     """The findings, with the reason where a gradient is right but for its shape."""
 
     def why(finding: Finding) -> str:
-        rows = [row for trial in trials for row in trial.rows if not row.ok and kind_of(row.tensor) in finding.kinds]
-        return rows[0].problem if all("that of its weight" in row.problem for row in rows) else ""
+        wrong = [(trial, row) for trial in trials for row in trial.rows if not row.ok]
+        wrong = [(trial, row) for trial, row in wrong if kind_of(row.tensor) in finding.kinds]
+        return wrong[0][1].problem if all(row.tensor in trial.misshapen for trial, row in wrong) else ""
 
     return tuple(
         replace(
@@ -285,4 +286,5 @@ def _but_for_upstream(trial: Trial) -> bool:
     if given is None or given.shape != gradient.shape:
         return False
     right = trial.expected["grad_input"]
-    return bool(np.allclose(given * gradient, right, rtol=1e-6, atol=1e-6 * float(np.abs(right).max(initial=0))))
+    allowed = SAME[trial.probe.dtype] * float(np.abs(right).max(initial=0))
+    return bool((np.abs(given * gradient - right) <= allowed).all())

@@ -18,6 +18,7 @@ from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row, nothing_compared
 
+SAME = {"float64": 1e-10, "float32": 1e-5}  # of the largest element: mistakes differ by more, roundings by less
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 LESS_ACCURATE = "less accurate than it could be where the largest score is far from 0"
 NORMWISE = "as accurate as its largest element, not element by element: another algorithm than the definition"
@@ -55,6 +56,7 @@ class Trial:
         notes: what else was noticed.
         error, refused, in_backward, fatal: of the outcome that has no tensors, see `Outcome`.
         updated, ignores_gradient: see `Driven`.
+        misshapen: the gradients that are wrong by their shape alone.
         unjudged: what could not be judged, because the bound or the reference is no number that allows it.
     """
 
@@ -72,6 +74,7 @@ class Trial:
     fatal: bool = False
     updated: tuple[str, ...] = ()
     ignores_gradient: bool = False
+    misshapen: frozenset[str] = frozenset()
     unjudged: tuple[Row, ...] = ()
 
     @property
@@ -152,7 +155,8 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         if all(row.ok for row in widely):
             rows, allowed, notes = widely, wider, [*notes, LESS_ACCURATE]
     misshapen = dict(driven.misshapen)
-    rows = [replace(row, problem=row.problem or misshapen.get(row.tensor, "")) for row in rows]
+    shapes_only = frozenset(row.tensor for row in rows if row.ok and row.tensor in misshapen)
+    rows = [replace(row, problem=misshapen[row.tensor]) if row.tensor in shapes_only else row for row in rows]
     return Trial(
         probe,
         got,
@@ -164,6 +168,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
         tuple(notes),
         updated=driven.updated,
         ignores_gradient=driven.ignores_gradient,
+        misshapen=shapes_only,
         unjudged=tuple(row for row in rows if lenient and row.unjudged),
     )
 

@@ -14,6 +14,7 @@ from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.interface import INPUT
 from compare.diagnosis.driving.making import MistoldError
 from compare.diagnosis.driving.placement import GRADIENT_HOLDERS, HOLDERS, Placement, gradient_word, last_word
+from compare.diagnosis.trial import SAME
 from scratch import Array
 
 PLACES = GRADIENT_HOLDERS | {"params", "parameters", "weights"}
@@ -100,7 +101,7 @@ def _contradicts(name: str, shown: Array, placement: Placement) -> bool:
     scale = np.abs(before).max(initial=0) + np.abs(shown).max(initial=0)
     if change.size != np.size(shown):
         return True
-    allowed = 64 * np.finfo(before.dtype).eps * scale
+    allowed = SAME[str(before.dtype)] * scale
     return not bool((np.abs(change.reshape(-1) - np.asarray(shown).reshape(-1)) <= allowed).all())
 
 

@@ -79,10 +79,12 @@ def for_axes(theirs: str, canonical: str) -> str:
 def batch_in_words(layout: str, axes: int) -> str:
     """What an input of so many axes is in a layout, in words; "" is torch's order.
 
+    >>> batch_in_words("CHW", 2)
+    'one image (C,)'
     >>> batch_in_words("", 2), batch_in_words("HWC", 4), batch_in_words("CN", 2), batch_in_words("C1", 2)
     ('a batch (N, C)', 'one image (H, W, C)', 'a batch of columns (C, N)', 'one column (C, 1)')
     """
-    layout = layout or IMAGES[axes]
+    layout = for_axes(layout, IMAGES[axes])
     letters = ", ".join(layout) + ("," if len(layout) == 1 else "")
     columns = layout in ("CN", "C1")
     if "N" in layout:

@@ -193,13 +193,13 @@ class Reader:
         self, compared: Likeness, interface: Interface, claims: Sequence[Claim]
     ) -> tuple[bool, Reading | None, Outcome | None]:
         """The first reading whose output has the right shape, else the first that can be driven; and which it is."""
-        likely: Reading | None = None
-        broken: Reading | None = None
+        ran: Reading | None = None  # the first that gave anything
+        first: Reading | None = None  # the first that could be driven
         undrivable: Outcome | None = None
         for reading, probe in self._ways(compared, interface, claims):
-            if _is_matrix(reading.interface.layout) and _has_channels(reading, likely, broken):
+            if _is_matrix(reading.interface.layout) and _has_channels(reading, ran, first):
                 continue
-            if likely is not None and not _may_follow(reading, likely):
+            if ran is not None and not _may_follow(reading, ran):
                 continue
             outcome, taken = self._driven(reading, probe)
             if outcome.fatal:
@@ -213,11 +213,11 @@ class Reader:
                 placed = outcome.value.placed if outcome.value is not None else ()
                 return True, replace(reading, weights=placed), None
             if outcome.value is not None:
-                likely = likely or reading
-            broken = broken or reading
-        if broken is None and undrivable is None:
+                ran = ran or reading
+            first = first or reading
+        if first is None and undrivable is None:
             raise UserError(f"{self.name}: {compared.pair.name} has no case with a single image")
-        return False, broken, undrivable
+        return False, first, undrivable
 
     def _driven(self, reading: Reading, probe: Probe) -> tuple[Outcome, Probe]:
         """What became of a probe, or where it gives no output, of one drawn to fit what the code takes."""

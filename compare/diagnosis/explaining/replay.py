@@ -19,14 +19,13 @@ from compare.diagnosis.coverage import kinds_of
 from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.explaining.forms import Evidence, recognise
 from compare.diagnosis.likeness import Likeness
-from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.diagnosis.trial import SAME, Trial, in_order, kind_of
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
 from compare.pairs.models import TrainingStep
 from compare.pairs.observe import Tensors
 from scratch import Array
 
-SAME = {"float64": 1e-10, "float32": 1e-5}  # of the greatest element: mistakes differ by more, roundings by less
 FIRST = 4  # so many inputs decide which mistakes are replayed on all
 RAISED = "all tensors"
 
