@@ -433,6 +433,46 @@ def test_defaults_that_are_others_than_torchs_are_remarked_upon() -> None:
     assert "its default p is 0.3, torch's p is 0.5" in diagnose(Drop, like="dropout", with_example=False).remarks
 
 
+class Columns:
+    """Columns; the gradient of the bias has the shape of the bias."""
+
+    keepdims = True
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.W, self.b = np.zeros((n_out, n_in)), np.zeros((n_out, 1))
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        y: Array = self.W @ x + self.b
+        return y
+
+    def backward(self, g: Array) -> Array:
+        self.dW, self.db = g @ self.x.T, g.sum(axis=1, keepdims=self.keepdims)
+        grad_input: Array = self.W.T @ g
+        return grad_input
+
+
+class FlatBias(Columns):
+    keepdims = False
+
+
+class FlatBiasThatUpdates(Columns):
+    def backward(self, g: Array, lr: float) -> Array:  # type: ignore[override]
+        grad_input: Array = self.W.T @ g
+        self.dW, self.db = g @ self.x.T, g.sum(axis=1)
+        self.W -= lr * self.dW
+        self.b -= lr * self.db[:, None]
+        return grad_input
+
+
+def test_a_gradient_that_cannot_be_subtracted_from_its_weight_is_wrong_by_its_shape() -> None:
+    assert diagnose(Columns, like="linear", with_example=False).outcome == "right"
+    flat = diagnose(FlatBias, like="linear", with_example=False)
+    assert (flat.outcome, flat.first_wrong, flat.name) == ("wrong", "grad_bias", "gradient-of-another-shape")
+    assert "its shape is [4] instead of [4, 1]" in flat.headline()
+    assert diagnose(FlatBiasThatUpdates, like="linear", with_example=False).outcome == "right"
+
+
 # ---- A network with its own step
 
 
