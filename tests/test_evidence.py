@@ -515,6 +515,14 @@ def test_a_layer_beside_it_whose_bias_is_a_column_says_that_vectors_stand_uprigh
     assert ask(layer("n, c = x.shape") + dense) == ask(layer("n, c = x.shape"))
 
 
+def test_layers_beside_it_whose_biases_disagree_say_nothing_of_columns(ask: Ask) -> None:
+    column = "class Dense:\n    def __init__(self, n):\n        self.b = np.zeros((n, 1))\n"
+    flat = "class Other:\n    def __init__(self, n):\n        self.b = np.zeros(n)\n"
+    no_bias = "class None_:\n    def __init__(self, n):\n        self.b = None\n"
+    assert ask(layer() + column + flat) == ask(layer() + flat + column) == []
+    assert [claim.columns for claim in ask(layer() + column + no_bias)] == [True]
+
+
 # ---- what is asked
 
 

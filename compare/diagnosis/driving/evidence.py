@@ -368,33 +368,34 @@ def _yields_batches(iterated: ast.expr) -> bool | None:
 
 
 def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
-    """Whether the other layers of the file take batches, by how they unpack their inputs, if they agree."""
+    """What the other layers of the file say by how they unpack their inputs and make their biases, if they agree."""
     found: list[Claim] = []
-    for node in module.body:
-        if isinstance(node, ast.ClassDef) and node.name != own:
-            for method in node.body:
-                if isinstance(method, ast.FunctionDef) and method.name in vocabulary.FORWARD:
-                    claims = [claim for claim in _unpacked(method) if claim.batched is not None]
-                    found += [replace(claim, reason=f"{node.name} beside it has {claim.reason}") for claim in claims]
+    beside = [node for node in module.body if isinstance(node, ast.ClassDef) and node.name != own]
+    for node in beside:
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and method.name in vocabulary.FORWARD:
+                claims = [claim for claim in _unpacked(method) if claim.batched is not None]
+                found += [replace(claim, reason=f"{node.name} beside it has {claim.reason}") for claim in claims]
     if len({claim.batched for claim in found}) == 1:
         yield Claim(found[0].reason, WEAK, batched=found[0].batched)
         images = [claim for claim in found if "H" in claim.axes]
         if len({claim.ndim for claim in images}) == 1:
             yield Claim(images[0].reason, WEAK, ndim=images[0].ndim, of_images=True)
-    for node in module.body:
-        if isinstance(node, ast.ClassDef) and node.name != own:
-            made = (item for part in node.body if isinstance(part, ast.FunctionDef) for item in _assigned(part))
-            if any(_is_column(name, value) for name, value in made):
-                yield Claim(f"the bias of {node.name} beside it is a column", MEDIUM, columns=True)
-                return
+    upright = [(node.name, column) for node in beside for column in _biases(node)]
+    if upright and all(column for _, column in upright):
+        yield Claim(f"the bias of {upright[0][0]} beside it is a column", MEDIUM, columns=True)
 
 
-def _is_column(name: str, value: ast.expr) -> bool:
-    """Whether what is assigned is a bias of shape (n, 1)."""
-    if not {vocabulary.plain(word) for word in re.findall(r"\w+", name)} & vocabulary.BIAS_WORDS:
-        return False
-    sizes = [node.args if isinstance(node, ast.Call) else node.elts for node in ast.walk(value) if _has_parts(node)]
-    return any(len(parts) == 2 and ast.unparse(parts[1]) == "1" != ast.unparse(parts[0]) for parts in sizes)
+def _biases(kind: ast.ClassDef) -> Iterator[bool]:
+    """For each bias that a class makes, whether it is a column (n, 1)."""
+    methods = [part for part in kind.body if isinstance(part, ast.FunctionDef)]
+    for name, value in (made for method in methods for made in _assigned(method)):
+        words = {vocabulary.plain(word) for word in re.findall(r"\w+", name)}
+        kept = "self." in name or name[:1] in "'\""
+        parts = [part for part in ast.walk(value) if _has_parts(part)]
+        if kept and words & vocabulary.BIAS_WORDS and parts:
+            sizes = [part.args if isinstance(part, ast.Call) else part.elts for part in parts]
+            yield any(len(two) == 2 and ast.unparse(two[1]) == "1" != ast.unparse(two[0]) for two in sizes)
 
 
 def _has_parts(node: ast.AST) -> TypeGuard[ast.Call | ast.Tuple]:
