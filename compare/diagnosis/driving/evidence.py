@@ -114,8 +114,8 @@ def claims_of(subject: Any, forward: str = "") -> tuple[Claim, ...]:
     found += _held(subject)
     module = sys.modules.get(getattr(function, "__module__", ""))
     whole = None if module is None else _tree(module)
-    if whole is not None and tree is not None:
-        found += _usage(whole, tree.name, kind.__name__ if kind is not None else "")
+    if module is not None and whole is not None and tree is not None:
+        found += _usage(whole, inspect.getsource(module), tree.name, kind.__name__ if kind is not None else "")
         if not any(claim.batched is not None or claim.axes for claim in found):
             found += _siblings(whole, kind.__name__ if kind is not None else tree.name)
     return tuple(found)
@@ -164,8 +164,16 @@ def _parsed(module: ModuleType) -> ast.Module | None:
 @functools.cache
 def _definitions(module: ast.Module) -> dict[tuple[int, str], ast.FunctionDef]:
     """The functions of a file, by the line where they begin (with their decorators) and their name."""
-    found = (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef))
+    found = (node for node in _statements(module) if isinstance(node, ast.FunctionDef))
     return {(min([part.lineno for part in node.decorator_list] + [node.lineno]), node.name): node for node in found}
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements in a module, class, function or loop, and those inside them; expressions are not looked at."""
+    for part in ("body", "orelse", "handlers", "finalbody"):
+        for child in getattr(node, part, ()):
+            yield child
+            yield from _statements(child)
 
 
 def _own_arguments(function: ast.FunctionDef) -> list[str]:
@@ -194,7 +202,7 @@ def _unpacked(function: ast.FunctionDef) -> Iterator[Claim]:
     if not own:
         return
     given = {own[0]}
-    assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    assignments = [node for node in _statements(function) if isinstance(node, ast.Assign)]
     for node in sorted(assignments, key=lambda node: node.lineno):
         targets = {ast.unparse(target) for target in node.targets}
         given = given | targets if _same_axes(node.value) in given else given - targets
@@ -303,9 +311,11 @@ def _held(subject: Any) -> Iterator[Claim]:
             yield Claim(f"its {name} is a column", MEDIUM, columns=True)
 
 
-def _usage(module: ast.Module, method: str, owner: str) -> Iterator[Claim]:
+def _usage(module: ast.Module, source: str, method: str, owner: str) -> Iterator[Claim]:
     """How the file calls it, outside the class itself: `layer.forward(x[i])`, or with an item of a loop."""
-    for function, loops in _calls(module, owner):
+    lines, called = source.splitlines(), re.compile(rf"(?<!def )\b{re.escape(method)}\(")
+    blocks = [node for node in module.body if called.search("\n".join(lines[node.lineno - 1 : node.end_lineno]))]
+    for function, loops in _calls(ast.Module(blocks, []), owner):
         name = function.func.attr if isinstance(function.func, ast.Attribute) else ast.unparse(function.func)
         if name != method or not function.args:
             continue
@@ -391,9 +401,10 @@ def _biases(kind: ast.ClassDef) -> Iterator[bool]:
     methods = [part for part in kind.body if isinstance(part, ast.FunctionDef)]
     for name, value in (made for method in methods for made in _assigned(method)):
         words = {vocabulary.plain(word) for word in re.findall(r"\w+", name)}
-        kept = "self." in name or name[:1] in "'\""
+        if not words & vocabulary.BIAS_WORDS or not ("self." in name or name[:1] in "'\""):
+            continue
         parts = [part for part in ast.walk(value) if _has_parts(part)]
-        if kept and words & vocabulary.BIAS_WORDS and parts:
+        if parts:
             sizes = [part.args if isinstance(part, ast.Call) else part.elts for part in parts]
             yield any(len(two) == 2 and ast.unparse(two[1]) == "1" != ast.unparse(two[0]) for two in sizes)
 
@@ -430,11 +441,12 @@ def _weights(kind: type) -> Iterator[Claim]:
 
 def _assigned(function: ast.FunctionDef) -> Iterator[tuple[str, ast.expr]]:
     """What is assigned in a function, by its name or its key: `self.W = ...`, `self.params = {"W": ...}`."""
-    for node in ast.walk(function):
+    for node in _statements(function):
         if isinstance(node, ast.Assign):
             yield ast.unparse(node.targets[0]), node.value
-        elif isinstance(node, ast.Dict):
-            yield from ((ast.unparse(key), value) for key, value in zip(node.keys, node.values, strict=True) if key)
+            if isinstance(node.value, ast.Dict):
+                items = zip(node.value.keys, node.value.values, strict=True)
+                yield from ((ast.unparse(key), value) for key, value in items if key)
 
 
 _SIZES = {"inputshape", "inshape", "imageshape", "inputsize", "imagesize", "inputdim"}
