@@ -215,15 +215,25 @@ def test_a_gradient_that_is_lost_on_some_inputs_only_is_a_matter_of_coverage(
     assert (result.outcome, result.missing) == ("right", ())
 
 
-def test_options_that_foreign_code_has_not_are_left_out(linear: Likeness, probes: list[Probe]) -> None:
-    def answer(probe: Probe) -> Outcome:
-        return lacks("p=1 (only 0)") if probe in probes[1:4] else gives(linear)(probe)
+def test_options_that_foreign_code_has_not_are_left_out(linear: Likeness) -> None:
+    assert isinstance(linear.pair, LayerPair)
+    with_bias, free = (Case((4, 3), OPTIONS | {"bias": bias}) for bias in (True, False))
+    cases = (with_bias, free, replace(free, values="zeros"), replace(with_bias, shape=(6, 3)))
+    compared = replace(linear, pair=replace(linear.pair, cases=cases))
+    probes = list(compared.pair.examined())
+    lacking = [probe for probe in probes if not probe.options["bias"]]
+    asked: list[Probe] = []
 
-    result = examine(linear, "theirs", answer, probes, lenient=True)
+    def answer(probe: Probe) -> Outcome:
+        asked.append(probe)
+        return lacks("bias=False (always)") if probe in lacking else gives(compared)(probe)
+
+    result = examine(compared, "theirs", answer, probes, lenient=True)
     assert result.outcome == "right"
-    assert [trial.probe for trial in result.trials] == [probes[0], *probes[4:]]
+    assert [trial.probe for trial in result.trials] == [probe for probe in probes if probe not in lacking]
     assert result.remarks == ()
-    ours = examine(linear, "ours", answer, probes)
+    assert [probe for probe in asked if probe in lacking] == lacking[:1]  # the options say the same of the others
+    ours = examine(compared, "ours", answer, probes)
     assert [trial.probe for trial in ours.trials] == probes
     assert (ours.outcome, ours.remarks) == ("wrong", ())
 
@@ -270,7 +280,7 @@ def test_of_an_option_that_it_has_not_ordinary_numbers_are_enough(linear: Likene
         return gives(compared)(probe) if probe.options.get("bias", True) else lacks("bias=False (always)")
 
     result = examine(compared, "theirs", answer, probes, lenient=True)
-    assert [probe for probe in asked if probe in probes] == probes
+    assert [probe for probe in asked if probe in probes] == probes[:2]
     assert [trial.probe.case for trial in result.trials] == [
         probes[0].case,
         "in_features=3, out_features=2, bias=True | 5x3 normal",

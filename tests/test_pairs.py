@@ -408,6 +408,19 @@ def test_what_no_case_sets_is_named(name: str) -> None:
         assert dataclasses.replace(pair, unseen=("ignore_index",)).untested == expected
 
 
+def test_what_is_known_of_a_probe_without_a_candidate_is_computed_step_by_step() -> None:
+    pair = layer("linear")
+    probe, further = (next(pair.probes("float64", seed=77)) for _ in range(2))
+    steps = pair.prepared([probe, further])
+    computed = [next(steps), next(steps)]
+    assert [step.keys() for step in computed] == [pair.expected(probe).keys(), pair.bounds(probe).keys()]
+    for step, known in zip(computed, (pair.expected(probe), pair.bounds(probe)), strict=True):
+        assert all(step[name] is known[name] for name in known)  # they are not computed again
+    assert len(list(steps)) == 2
+    # What is right depends on the choices of a candidate.
+    assert list(layer("dropout").prepared(layer("dropout").probes("float64"))) == []
+
+
 def test_what_is_known_of_one_option_is_known_of_it_everywhere() -> None:
     assert layers.KNOWN_OPTIONS.keys() == {option for name in GRIDS for option in OPTIONS[name]}
     for name in GRIDS:

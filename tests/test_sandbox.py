@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,6 +207,51 @@ def test_an_answer_that_cannot_be_read_ends_the_process() -> None:
         outcome = session("unreadable")
         assert outcome == Outcome(problem="its answer could not be read (ValueError)", error="Answer", fatal=True)
         assert session._process is None
+
+
+def test_what_is_to_be_done_meanwhile_is_done_step_by_step_until_the_answer_is_there() -> None:
+    done: list[int] = []
+
+    def steps() -> Iterator[None]:
+        for number in range(3):
+            done.append(number)
+            if number == 1:  # wait for the answer, as long as it takes
+                assert session._connection is not None
+                assert session._connection.poll(60)
+            yield
+
+    with Session(Limits(seconds=60)) as session:
+        session.meanwhile = steps()
+        session.serve("sleep", time.sleep)
+        assert session("sleep", 0.1).problem == ""
+        assert done == [0, 1]
+        assert session("sleep", 0.1).problem == ""
+        assert session("sleep", 0).problem == ""
+        assert done == [0, 1, 2]
+
+
+def test_what_is_done_meanwhile_does_not_prolong_the_time_that_a_call_may_take() -> None:
+    with Session(Limits(seconds=0.25)) as session:
+        session.serve("sleep", time.sleep)
+        session.meanwhile = map(time.sleep, [0.4])
+        started = time.monotonic()
+        assert session("sleep", 3600).error == "Timeout"
+        assert time.monotonic() - started < 30
+        # What is there when the time is over is taken.
+        session.serve("divided", divided)
+        session("divided", 2)  # the process is there
+        session.meanwhile = map(time.sleep, [0.4])
+        assert session("divided", 2) == Outcome(0.5)
+
+
+def test_a_process_that_is_gone_before_it_is_asked_is_said_to_be() -> None:
+    with Session(Limits(seconds=60)) as session:
+        session.serve("divided", divided)
+        session("divided", 2)
+        session._process.kill()
+        session._process.join()
+        assert session("divided", 2).problem == "its process was ended by SIGKILL: a crash"
+        assert session("divided", 2) == Outcome(0.5)
 
 
 def test_a_process_that_is_too_slow_is_ended_at_once() -> None:

@@ -76,6 +76,7 @@ def diagnose(
     compared = likeness(like, input_shape)
     source, limits, name = source_of(candidate), Limits(seconds, memory), name_of(candidate)
     with equal_threads(1), direct_convolutions(), Session(limits) as session:
+        session.meanwhile = compared.pair.prepared(compared.pair.examined(seed))
         session.serve("look", lambda: _look(source()))
         _serve(session, Driver(source, compared))
         seen = session("look")
@@ -199,12 +200,14 @@ def _examined(
         redrawn = (fitter.redrawn(probe, ONE_NUMBER) if pairs_of(probe) else probe for probe in probes)
         probes = list({(p.case, p.dtype): p for p in redrawn if p is not None}.values())
         remarks.append("it takes one number for both sides")
+    probes = [pair.without_conventions(probe) for probe in probes]
+    session.meanwhile = pair.prepared(probes)
     layout = batch_in_words(interface.layout, probes[0].calls[0].inputs[0].ndim) if probes[0].calls else ""
     result = examine(
         reading.compared,
         name,
         functools.partial(session, "drive", interface),
-        [pair.without_conventions(probe) for probe in probes],
+        probes,
         lenient=True,
         with_example=with_example,
         one_image=interface.one_at_a_time,

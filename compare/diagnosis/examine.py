@@ -101,18 +101,23 @@ def _try_all(
     """A trial of every probe, or of one drawn to fit where the candidate does not take it; and what it did not take."""
     trials: list[Trial] = []
     refused: list[Refusal] = []
+    unsupported: dict[str, Refusal] = {}  # by the options, which are the same for many kinds of numbers
     pair = likeness.pair
     fitter = Fitter(pair, {**defaults_of(pair), **likeness.hints})
     tried = {(probe.case, probe.dtype) for probe in probes}
     for probe in probes:
-        trial = attempt(probe)
-        if lenient and _is_refused(trial):
-            refusal = _refusal(trial)
-            refused.append(refusal)
-            fitted = _fitted(fitter, attempt, refusal, tried)
-            if fitted is None:
-                continue
-            trial = fitted
+        trial: Trial | None = None
+        refusal = unsupported.get(str(probe.options))
+        if refusal is None:
+            trial = attempt(probe)
+            refusal = _refusal(trial) if lenient and _is_refused(trial) else None
+        if refusal is not None:
+            refused.append(replace(refusal, probe=probe))
+            if refusal.options:
+                unsupported[str(probe.options)] = refusal
+            trial = _fitted(fitter, attempt, refused[-1], tried)
+        if trial is None:
+            continue
         trials.append(trial)
         if trial.fatal:
             break  # another process would end in the same way

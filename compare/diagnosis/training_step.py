@@ -86,6 +86,7 @@ def _tried(session: Session, reading: Reading, trained: Likeness, seed: int) -> 
         interface = replace(reading.interface, targets=targets)
         probes = [_from_the_loss(probe) for probe in trained.pair.probes("float64", seed)]
         probes.append(replace(probes[0], case=f"{probes[0].case}, 2 calls", calls=probes[0].calls * 2))
+        session.meanwhile = trained.pair.prepared(probes)
         answer = functools.partial(session, "step", interface)
         trials = [_weights_only(try_probe(trained.pair, probe, answer, lenient=True)) for probe in probes]
         if all(trial.got is not None for trial in trials):

@@ -11,7 +11,7 @@ import inspect
 import itertools
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -121,6 +121,12 @@ class Pair(ABC):
     def bounds(self, probe: Probe, got: Tensors | None = None) -> Tensors:
         """How far each element may be off; `got` as above."""
         return self._bounds(probe, got) if self.is_random else dict(self._known(self._bounds, probe))
+
+    def prepared(self, probes: Iterable[Probe]) -> Iterator[Tensors]:
+        """Compute beforehand, step by step, what can be known of probes without a candidate."""
+        for probe in () if self.is_random else probes:
+            yield self.expected(probe)
+            yield self.bounds(probe)
 
     def wider_bounds(self, probe: Probe) -> Tensors | None:
         """How far each element may be off in code that is right and less accurate; None where there is no such way."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,14 @@ class Driver:
         with random_state_kept():
             return claims_of(construct(self.source(), self._making(interface, probe)), interface.forward)
 
+    @cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        return defaults_of(self.compared.pair)
+
+    @cached_property
+    def _buffers(self) -> frozenset[str]:
+        return self.compared.pair.buffers()
+
     def drive(self, interface: Interface, probe: Probe) -> Driven:
         """What it gives for a probe."""
         ways: dict[str, Callable[[Interface, Probe], Driven]] = {
@@ -82,7 +91,7 @@ class Driver:
         built_in = {name: replace(pair.about[name], implied=(value,)) for name, value in interface.built_in.items()}
         return Making(
             {**self.compared.hints, **probe.options},
-            defaults_of(pair),
+            self._defaults,
             probe.dtype,
             weights,
             pair.fixed,
@@ -104,8 +113,7 @@ class Driver:
 
     def _adds_up(self, subject: Any, interface: Interface, probe: Probe) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The gradients that a second backward adds to, and those that it overwrites."""
-        pair = self.compared.pair
-        module = adapt(subject, interface, probe.state, pair.buffers(), probe.dtype, self.compared.axes(probe.state))
+        module = adapt(subject, interface, probe.state, self._buffers, probe.dtype, self.compared.axes(probe.state))
         if not isinstance(module, Adapted) or module.functions is not None or len(probe.calls[0].inputs) != 1:
             return (), ()
         with suppress(Exception):
@@ -117,7 +125,7 @@ class Driver:
 
     def _other_defaults(self) -> tuple[str, ...]:
         """The defaults of its constructor that are others than torch's, in words."""
-        kind, torchs = self.source(), defaults_of(self.compared.pair)
+        kind, torchs = self.source(), self._defaults
         if not isinstance(kind, type):
             return ()
         found = []
@@ -146,7 +154,7 @@ class Driver:
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
             subject = construct(self.source(), self._making(interface, probe))
         pair, axes = self.compared.pair, self.compared.axes(probe.state)
-        module = adapt(subject, interface, probe.state, pair.buffers(), probe.dtype, axes)
+        module = adapt(subject, interface, probe.state, self._buffers, probe.dtype, axes)
         if isinstance(module, Adapted):
             module.scalar = all(call.grad_output.ndim == 0 for call in probe.calls)
         tensors = pair.drive(lambda **_: module, probe)

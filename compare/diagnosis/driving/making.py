@@ -275,7 +275,7 @@ def _known_arguments(factory: Any, making: Making) -> tuple[dict[str, Any], list
     unknown: list[str] = []
     options, takes_any = making.full(), False
     sides = by_sides(options, making.about)
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name, parameter in signatures.parameters(factory, 0).items():
         option = vocabulary.option_of(name, {*options, *sides, "dtype"})
         leaf = next((leaf for leaf in making.weights if vocabulary.same_thing(name, leaf)), None)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from compare.diagnosis.driving.evidence import MEDIUM, STRONG, Claim
@@ -22,6 +22,7 @@ from compare.diagnosis.fitting import Fit, Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of, one_channel, one_image, only_with
 from compare.machine.errors import UserError
 from compare.pairs.options import Axes
+from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 
 # The natural one first.
@@ -90,6 +91,7 @@ class Reader:
     session: Session
     name: str
     seed: int
+    _supported: dict[tuple[Pair, str], Probe] = field(default_factory=dict, repr=False)
 
     def read(self, compared: Likeness, interface: Interface) -> Read:
         """Find the reading that is judged.
@@ -170,6 +172,12 @@ class Reader:
         Raises:
             NotJudgedError: if there is none.
         """
+        key = compared.pair, repr(interface)
+        if key not in self._supported:
+            self._supported[key] = self._found_supported(compared, interface)
+        return self._supported[key]
+
+    def _found_supported(self, compared: Likeness, interface: Interface) -> Probe:
         tried: set[str] = set()
         refused = ""
         fitter = Fitter(compared.pair, defaults_of(compared.pair))
@@ -405,9 +413,10 @@ def takes_pairs(session: Session, compared: Likeness, interface: Interface, prob
     if compared.pair.fixed or not equal or not any(pairs_of(probe) for probe in probes):
         return True
     for probe in equal:
-        one = session("drive", interface, probe)
-        if one.value is not None:
-            return session("drive", replace(interface, size_pairs=True), probe).value is not None
+        if session("drive", replace(interface, size_pairs=True), probe).value is not None:
+            return True
+        if session("drive", interface, probe).value is not None:
+            return False
     return True
 
 

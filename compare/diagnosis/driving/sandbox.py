@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,9 +79,14 @@ class Session:
     """Answers requests, `session(function, *arguments) -> Outcome`, in a process of its own. A context manager.
 
     A request that breaks the process (a crash, a limit) ends in an Outcome too; the next one starts a new process.
+
+    Attributes:
+        limits: those of each request.
+        meanwhile: what is to be done here while an answer is awaited, a short step each time it is advanced.
     """
 
     limits: Limits = field(default_factory=Limits)
+    meanwhile: Iterator[object] = field(default_factory=lambda: iter(()))
 
     def __post_init__(self) -> None:
         self.isolated = "fork" in multiprocessing.get_all_start_methods()
@@ -107,9 +113,16 @@ class Session:
         if self._process is None:
             self._start()
         assert self._connection is not None
+        deadline = time.monotonic() + self.limits.seconds
         try:
             self._connection.send((name, arguments))
-            if not self._connection.poll(self.limits.seconds):
+        except OSError:
+            return self._died()
+        for _ in self.meanwhile:
+            if self._connection.poll():
+                break
+        try:
+            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                 self._stop()
                 return Outcome(
                     problem=f"no answer within {self.limits.seconds:g} s: an endless loop, or too slow for the limit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from inspect import ismethod
+from inspect import isclass, isfunction, ismethod
 from types import MethodType
 from typing import Any
 
@@ -15,17 +15,24 @@ from compare.diagnosis.driving import vocabulary
 def parameters(function: Callable[..., Any], inputs: int = 1) -> Mapping[str, inspect.Parameter]:
     """The arguments of a function; one of compiled code, which says nothing of them, takes the inputs."""
     try:
-        return (
-            _parameters_of_method(function.__func__) if ismethod(function) else inspect.signature(function).parameters
-        )
+        if ismethod(function):
+            return _parameters_of_method(function.__func__)
+        known = isclass(function) or isfunction(function)
+        return _parameters_of(function) if known else inspect.signature(function).parameters
     except (TypeError, ValueError):
         kind = inspect.Parameter.POSITIONAL_ONLY
         return {f"x{index}": inspect.Parameter(f"x{index}", kind) for index in range(inputs)}
 
 
+# They are asked for again and again.
+@lru_cache(maxsize=256)
+def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
 @lru_cache(maxsize=256)
 def _parameters_of_method(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a method without its object: they are asked for again and again."""
+    """The arguments of a method without its object."""
     return inspect.signature(MethodType(function, object())).parameters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from compare.pairs.layers import KNOWN_OPTIONS
 
@@ -125,6 +126,7 @@ _GRADIENT = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """`name` without case and underscores: the form in which words are compared.
 
