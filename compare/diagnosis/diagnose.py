@@ -13,7 +13,7 @@ from typing import Any
 from compare.diagnosis.coverage import Refusal, kinds_of
 from compare.diagnosis.driving import signatures
 from compare.diagnosis.driving.candidate import name_of, source_of
-from compare.diagnosis.driving.driver import Driver
+from compare.diagnosis.driving.driver import Driver, Methods
 from compare.diagnosis.driving.evidence import input_shape_of
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.layouts import batch_in_words
@@ -166,7 +166,8 @@ def _judged(
     judge = functools.partial(_examined, session, read=read, gaps=gaps, name=name, seed=seed, arguments=arguments)
     result = judge(read.reading, with_example=with_example)
     if result.outcome == "right":
-        return with_step(session, read.reading, result, seed)
+        has = _methods(session, read.reading, seed)
+        return with_step(session, read.reading, has, _remarked(result, has), seed)
     moved = any(trial.probe.calls and not trial.fatal for trial in result.trials)
     if result.outcome == "wrong" and moved:
         breaks = all(trial.got is None for trial in result.trials if "batches" in kinds_of(trial.probe, {}))
@@ -174,6 +175,27 @@ def _judged(
         found = itertools.islice(_alternatives(session, read.reading, others, judge, seed), ALTERNATIVES)
         result = replace(result, alternatives=tuple(found))
     return result
+
+
+def _methods(session: Session, reading: Reading, seed: int) -> Methods:
+    """What the code has beside its forward and backward; of an optimizer nothing is looked for."""
+    first = next(reading.compared.pair.examined(seed))
+    found = session("methods", reading.interface, first).value if first.calls else None
+    return found or Methods()
+
+
+def _remarked(result: Diagnosis, has: Methods) -> Diagnosis:
+    """The verdict with what else is known of the code."""
+    adds, overwrites = has.adds
+    remarks = list(has.defaults)
+    if adds and overwrites:
+        remarks.append(
+            f"a second backward adds to {', '.join(adds)} and overwrites {', '.join(overwrites)}: "
+            f"{', '.join(adds)} must be set to zero before each"
+        )
+    gaps = (f"{', '.join(has.updates)} (not run)",) if has.updates else ()
+    covered = replace(result.coverage, gaps=(*result.coverage.gaps, *gaps))
+    return replace(result, remarks=(*result.remarks, *remarks), coverage=covered)
 
 
 def _examined(

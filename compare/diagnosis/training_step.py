@@ -22,17 +22,12 @@ from compare.pairs.probe import Probe
 STEP = "training step"
 
 
-def with_step(session: Session, reading: Reading, result: Diagnosis, seed: int) -> Diagnosis:
+def with_step(session: Session, reading: Reading, has: Methods, result: Diagnosis, seed: int) -> Diagnosis:
     """The verdict on a right network and its training step, if it has one: a network is as right as its step.
 
     A step whose weights change by a multiple of what SGD gives, all by the same, is wrong: it climbs, or divides by the
     batch twice. One that changes them otherwise may be of another loss or optimizer, and is not judged.
     """
-    first = next(reading.compared.pair.examined(seed))
-    if not first.calls:
-        return result  # an optimizer, whose step it is
-    has: Methods = session("methods", reading.interface, first).value or Methods()
-    result = _remarked(result, has)
     if has.loss and not any("grad" in tensor for tensor in result.coverage.shares) and result.missing:
         return replace(result, problem=f"the gradients of {has.loss}(x, y) were not compared: give it a backward")
     if not has.step:
@@ -60,20 +55,6 @@ def with_step(session: Session, reading: Reading, result: Diagnosis, seed: int) 
     hint = f"Take one step of {method} with a small learning rate: does the loss fall, and by how much?"
     finding = Finding((STEP,), "", "training-step-scaled", False, made, hint, findings[0].evidence)
     return replace(result, trials=(*result.trials, *map(_as_one, trials)), findings=(finding,))
-
-
-def _remarked(result: Diagnosis, has: Methods) -> Diagnosis:
-    """The verdict with what else is known of the code."""
-    adds, overwrites = has.adds
-    remarks = list(has.defaults)
-    if adds and overwrites:
-        remarks.append(
-            f"a second backward adds to {', '.join(adds)} and overwrites {', '.join(overwrites)}: "
-            f"{', '.join(adds)} must be set to zero before each"
-        )
-    gaps = (f"{', '.join(has.updates)} (not run)",) if has.updates else ()
-    covered = replace(result.coverage, gaps=(*result.coverage.gaps, *gaps))
-    return replace(result, remarks=(*result.remarks, *remarks), coverage=covered)
 
 
 def _tried(session: Session, reading: Reading, trained: Likeness, seed: int) -> Sequence[Trial]:
