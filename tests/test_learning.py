@@ -226,20 +226,25 @@ SILENT: dict[str, Any] = {"lr": 1.0, "epochs": 2}
 SLOW: dict[str, Any] = {"lr": 1e-6, "epochs": 8}
 
 
-@pytest.mark.computes
 @pytest.mark.usefixtures("_short_proofs")
 @pytest.mark.parametrize(
     ("settings", "cause", "option"),
     [
-        (
+        pytest.param(
             SILENT,
             "the learning rate 1 is too large; dead units, which give 0 for each of 100 test images: all 8",
             "--lr 0.05",
+            id="too large",
+            marks=pytest.mark.computes,
         ),
-        (SLOW, "the learning rate 1e-06 is too small", "--lr 0.05"),
-        ({"optimizer": "adam", "lr": 1e-6, "epochs": 8}, "the learning rate 1e-06 is too small", "--lr 0.001"),
+        pytest.param(SLOW, "the learning rate 1e-06 is too small", "--lr 0.05", id="too small"),
+        pytest.param(
+            {"optimizer": "adam", "lr": 1e-6, "epochs": 8},
+            "the learning rate 1e-06 is too small",
+            "--lr 0.001",
+            id="adam",
+        ),
     ],
-    ids=["too large", "too small", "adam"],
 )
 def test_a_run_that_learned_nothing_is_right_and_its_option_helps(
     few: Dataset, tmp_path: Path, settings: dict[str, Any], cause: str, option: str

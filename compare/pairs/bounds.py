@@ -76,7 +76,8 @@ def module_with(reference: nn.Module, change: Callable[[torch.Tensor], torch.Ten
 
 def term_counts(reference: nn.Module, calls: Sequence[Call]) -> Tensors:
     """How many terms are added up for each element of each tensor: the reference, run on ones."""
-    return observe_torch(module_with(reference, torch.ones_like), [in_float64(call, np.ones_like) for call in calls])
+    ones = module_with(reference, torch.ones_like)
+    return observe_torch(ones, [in_float64(call, np.ones_like) for call in calls], keep=False)
 
 
 def sum_of_products(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
@@ -84,7 +85,8 @@ def sum_of_products(reference: nn.Module, calls: Sequence[Call], dtype: str) -> 
 
     A sum of n terms rounds each of them at most n times: once for its product, and once for every addition after it.
     """
-    magnitudes = observe_torch(module_with(reference, torch.abs), [in_float64(call, np.abs) for call in calls])
+    positive = module_with(reference, torch.abs)
+    magnitudes = observe_torch(positive, [in_float64(call, np.abs) for call in calls], keep=False)
     counts = term_counts(reference, calls)
     # Absolute values once more: between two calls the parameters change their sign, here too.
     bounds = {name: 2 * growth(np.abs(counts[name]), dtype) * np.abs(array) for name, array in magnitudes.items()}

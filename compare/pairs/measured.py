@@ -31,14 +31,14 @@ def measured(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors
     """
     wide = copy.deepcopy(reference).double()
     wide_calls = [in_float64(call, lambda array: array) for call in calls]
-    base, passing = observe_torch(copy.deepcopy(wide), wide_calls), _passing(wide, wide_calls[0])
+    base, passing = observe_torch(wide, wide_calls), _passing(wide, wide_calls[0])
     generator = torch.Generator().manual_seed(0)
     seen = [1]
 
     def moved_runs() -> Iterator[tuple[Tensors, Tensors]]:
         for _ in range(REPETITIONS):
             moved, sizes = _moved(wide, unit_roundoff(dtype), generator, passing)
-            yield observe_torch(moved, wide_calls), {}
+            yield observe_torch(moved, wide_calls, keep=False), {}
             seen.extend(sizes)  # which are known once it has run
 
     changes = largest_changes(base, moved_runs())

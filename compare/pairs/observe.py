@@ -73,9 +73,9 @@ def arguments_after_use(call: Call, name: str) -> Tensors:
     return seen | {f"grad_output after use{name}": call.grad_output}
 
 
-def observe_torch(module: nn.Module, calls: Sequence[Call]) -> Tensors:
-    """The same tensors of a torch module, by autograd; the module itself stays as it was."""
-    if len(calls) > 1 or has_state(module):
+def observe_torch(module: nn.Module, calls: Sequence[Call], *, keep: bool = True) -> Tensors:
+    """The same tensors of a torch module, by autograd; with `keep`, the module itself stays as it was."""
+    if keep and (len(calls) > 1 or has_state(module)):
         module = copy.deepcopy(module)
     module.zero_grad()
     seen: Tensors = {}
