@@ -65,7 +65,11 @@ class Fit:
             implied = pair.about[name].implied if name in pair.about else ()
             options[name] = implied[0] if implied else defaults[name]
         if self.one_number:
-            options = {name: max(value) if isinstance(value, tuple) else value for name, value in options.items()}
+            smaller = {"kernel_size"}  # the image may be as small as the kernel
+            options = {
+                name: (min if name in smaller else max)(value) if isinstance(value, tuple) else value
+                for name, value in options.items()
+            }
         count, *rest = case.shape
         if len(rest) == 3:
             full = {**defaults, **options}

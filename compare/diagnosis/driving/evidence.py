@@ -39,8 +39,16 @@ _ONE = re.compile(
     re.I,
 )
 _THINGS = "(images?|samples?|examples?)"
-_BATCH = re.compile(r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bwithout a )\b(mini-?batch(es)?|batch(es|ed)?)\b", re.I)
-_ROWS = re.compile(rf"\brows are {_THINGS}\b|\b{_THINGS} are (the )?rows\b|\b{_THINGS} (per|a) row\b", re.I)
+_BATCH = re.compile(r"\b(mini-?batch(es)?|batch(es|ed)?)\b", re.I)
+_NO_BATCH = re.compile(
+    r"\b(no|not|without|never)( (support|take|handle|accept|expect|process|work|made|meant|with|on|for|any|an?|in))* "
+    r"(mini-?)?batch",
+    re.I,
+)
+_ROWS = re.compile(
+    rf"\b(rows are|rows? per|rows? for each) {_THINGS}\b|\b{_THINGS} are (the )?rows\b|\b{_THINGS} (per|a) row\b",
+    re.I,
+)
 _COLUMNS = re.compile(r"\bcolumn[- ]?vectors?\b|\b(images|samples|examples) (are|as|in) columns\b|\bone column\b", re.I)
 _OTHER_SHAPE = re.compile(r"\b(kernel|pool|filter|stride|window|padding|weight|bias)[^.\n(\[]*[(\[][^)\]]*[)\]]", re.I)
 _SHAPE = re.compile(r"[(\[]\s*([A-Za-z_][\w ]*(?:\s*(?:,| x )\s*(?:[A-Za-z_][\w ]*|1|3)?)+)\s*[)\]]")
@@ -293,6 +301,8 @@ def _words(function: Any, kind: type | None) -> Iterator[Claim]:
             yield Claim(f"it is described as ({', '.join(known[0])})", STRONG, known[0], batched=_batched(known[0]))
         elif _ROWS.search(text):
             yield Claim("it is described as taking images as rows", STRONG, "NC", batched=True)
+        elif _NO_BATCH.search(text):
+            yield Claim("it is described as taking no batches", MEDIUM, batched=False)
         elif _BATCH.search(text):
             yield Claim("it is described as taking batches", MEDIUM, batched=True)
         elif _ONE.search(text):
@@ -358,6 +368,11 @@ def _is_batch(given: ast.expr, loops: Loops) -> bool | None:
     return False if word in SINGULAR else None
 
 
+# What images are called that are looped over one by one, and what larger parts of them are.
+_DATA = re.compile(r"train|test|valid|data|images|imgs|samples|examples|pictures|inputs|vectors|\b[xy]s?\b")
+_PARTS = re.compile(r"layer|chunk|split|fold|block|shard|group|parts|pieces")
+
+
 def _from_loop(loop: ast.For) -> set[str]:
     """The names that a loop gives a value, and those that are set to one of them in its body."""
     names = {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
@@ -374,7 +389,8 @@ def _yields_batches(iterated: ast.expr) -> bool | None:
         return True
     if isinstance(iterated, ast.Call) and ast.unparse(iterated.func) not in ("zip", "enumerate", "tqdm"):
         return None
-    return False if isinstance(iterated, ast.Name | ast.Attribute | ast.Call) and "layer" not in words else None
+    one_by_one = _DATA.search(words) is not None and _PARTS.search(words) is None
+    return False if one_by_one and isinstance(iterated, ast.Name | ast.Attribute | ast.Call) else None
 
 
 def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
@@ -391,7 +407,7 @@ def _siblings(module: ast.Module, own: str) -> Iterator[Claim]:
         images = [claim for claim in found if "H" in claim.axes]
         if len({claim.ndim for claim in images}) == 1:
             yield Claim(images[0].reason, WEAK, ndim=images[0].ndim, of_images=True)
-    upright = [(node.name, column) for node in beside for column in _biases(node)]
+    upright = [(node.name, column and not _takes_rows(node)) for node in beside for column in _biases(node)]
     if upright and all(column for _, column in upright):
         yield Claim(f"the bias of {upright[0][0]} beside it is a column", MEDIUM, columns=True)
 
@@ -407,6 +423,26 @@ def _biases(kind: ast.ClassDef) -> Iterator[bool]:
         if parts:
             sizes = [part.args if isinstance(part, ast.Call) else part.elts for part in parts]
             yield any(len(two) == 2 and ast.unparse(two[1]) == "1" != ast.unparse(two[0]) for two in sizes)
+
+
+def _takes_rows(kind: ast.ClassDef) -> bool:
+    """Whether weights stand on the right of a product somewhere in a class: `x @ self.W`, `np.dot(x, self.W)`."""
+    products = [found for node in ast.walk(kind) if (found := _factors(node)) is not None]
+    return any(_has_weights(right) and not _has_weights(left) for left, right in products)
+
+
+def _factors(node: ast.AST) -> tuple[ast.expr, ast.expr] | None:
+    """Both sides of a matrix product; None if it is none."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        return node.left, node.right
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("dot", "matmul"):
+        factors = [node.func.value, *node.args] if len(node.args) == 1 else node.args
+        return (factors[0], factors[1]) if len(factors) == 2 else None
+    return None
+
+
+def _has_weights(node: ast.expr) -> bool:
+    return any(vocabulary.plain(word) in vocabulary.WEIGHT_WORDS for word in re.findall(r"\w+", ast.unparse(node)))
 
 
 def _has_parts(node: ast.AST) -> TypeGuard[ast.Call | ast.Tuple]:

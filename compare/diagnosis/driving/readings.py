@@ -286,7 +286,7 @@ class Reader:
             if gap != read.assumed:
                 continue
             for reading, probe in self._ways(assumed, known, read.claims, also=True):
-                if reading.interface == chosen.interface or (not one and reading.interface.layout[:1] == "1"):
+                if reading.interface == chosen.interface or (not one and _is_batch_of_one(reading.interface.layout)):
                     continue
                 outcome, taken = self._driven(reading, probe)
                 if _has_right_shape(reading.compared, taken, outcome):
@@ -316,6 +316,11 @@ def _has_channels(matrix: Reading, ran: Reading | None, tried: Reading | None) -
     if ran is not None and matrix.support <= 0:
         return True
     return tried is not None and tried.support > matrix.support and not _is_matrix(tried.interface.layout)
+
+
+def _is_batch_of_one(layout: str) -> bool:
+    """Whether there is an axis for a batch, of length 1: 1CHW, 1C, C1."""
+    return "1" in layout and "N" not in layout
 
 
 def _is_matrix(layout: str) -> bool:
@@ -415,8 +420,14 @@ def takes_pairs(session: Session, compared: Likeness, interface: Interface, prob
     for probe in equal:
         if session("drive", replace(interface, size_pairs=True), probe).value is not None:
             return True
-        if session("drive", interface, probe).value is not None:
+        one = session("drive", interface, probe)
+        if one.value is not None:
             return False
+        if one.refused:  # it is asked on what it takes
+            fitter = Fitter(compared.pair, defaults_of(compared.pair))
+            fitting = (redrawn for _, redrawn in fitter.again(probe) if session("drive", interface, redrawn).value)
+            taken = next(fitting, None)
+            return taken is None or session("drive", replace(interface, size_pairs=True), taken).value is not None
     return True
 
 
