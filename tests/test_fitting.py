@@ -148,7 +148,7 @@ TALL = {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)}
         ("maxpool2d", Fit(plain=("stride",)), Case((1, 1, 7, 7), TALL), (1, 1, 7, 7), TALL | {"stride": None}),
         (
             "maxpool2d",
-            ONE_NUMBER,
+            ONE_NUMBER[0],
             Case((1, 2, 6, 8), TALL | {"return_indices": False}),
             (1, 2, 6, 8),
             {"kernel_size": 3, "stride": 2, "padding": 1, "return_indices": False},
@@ -156,7 +156,7 @@ TALL = {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)}
         # Sides by the options that are left.
         (
             "maxpool2d",
-            Fit(_tiled, plain=("stride", "padding"), one_number=True),
+            Fit(_tiled, plain=("stride", "padding"), one_number=max),
             Case((1, 2, 7, 8), TALL),
             (1, 2, 9, 9),
             {"kernel_size": 3, "stride": None, "padding": 0},
@@ -191,7 +191,7 @@ def changes(fit: Fit) -> int:
 def test_every_way_is_there_once_without_that_of_changing_nothing() -> None:
     assert len(FITS) == len(set(FITS)) == 4 * 2 * 2 * 2 - 1
     assert Fit() not in FITS
-    assert all(fit.plain == () and not fit.one_number for fit in FITS)
+    assert all(fit.plain == () and fit.one_number is None for fit in FITS)
 
 
 def test_one_change_comes_before_two_and_sides_before_the_number_of_images_or_channels() -> None:
@@ -248,14 +248,17 @@ def test_what_torch_does_not_take_is_not_drawn() -> None:
     assert fitter("batchnorm2d").redrawn(probe_of("batchnorm2d", values), Fit(_even)) is not None
     # As one number the padding is more than half of the kernel: torch does not make it.
     wide = Case((1, 1, 8, 8), {"kernel_size": (2, 4), "padding": (0, 2)})
-    assert fitter("maxpool2d").redrawn(probe_of("maxpool2d", wide), ONE_NUMBER) is not None
+    assert fitter("maxpool2d").redrawn(probe_of("maxpool2d", wide), ONE_NUMBER[0]) is not None
     short = Case((1, 1, 3, 9), {"kernel_size": (2, 5), "stride": 1, "padding": 0})
-    assert fitter("maxpool2d").redrawn(probe_of("maxpool2d", short), ONE_NUMBER) is None
+    assert fitter("maxpool2d").redrawn(probe_of("maxpool2d", short), ONE_NUMBER[0]) is None
+    smaller = fitter("maxpool2d").redrawn(probe_of("maxpool2d", short), ONE_NUMBER[1])
+    assert smaller is not None
+    assert smaller.options["kernel_size"] == 2
 
 
 def test_what_does_not_change_is_not_drawn() -> None:
     probe = probe_of("maxpool2d", Case((2, 3, 8, 8), {"kernel_size": 2}))
-    for fit in (Fit(), Fit(_even), Fit(_tiled), Fit(square=True), ONE_NUMBER, Fit(plain=("stride", "padding"))):
+    for fit in (Fit(), Fit(_even), Fit(_tiled), Fit(square=True), *ONE_NUMBER, Fit(plain=("stride", "padding"))):
         assert fitter("maxpool2d").redrawn(probe, fit) is None
 
 
@@ -344,7 +347,7 @@ def test_what_breaks_without_a_word_is_tried_with_even_and_with_equal_sides() ->
 
 def test_two_numbers_become_the_larger_one() -> None:
     probe = probe_of("maxpool2d", Case((1, 2, 6, 8), TALL))
-    found = fitter("maxpool2d").redrawn(probe, ONE_NUMBER)
+    found = fitter("maxpool2d").redrawn(probe, ONE_NUMBER[0])
     assert found is not None
     assert found.options == {"kernel_size": 3, "stride": 2, "padding": 1}
     assert shape_of(found) == (1, 2, 6, 8)

@@ -13,7 +13,7 @@ from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.driving.interface import Interface
 from compare.diagnosis.driving.making import Functions, UndrivableError
-from compare.diagnosis.driving.steps import AdaptedStep, step_method, update_methods
+from compare.diagnosis.driving.steps import AdaptedStep, loop_method, step_method, update_methods
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.training_step import STEP
 from compare.diagnosis.verdict import Diagnosis
@@ -783,4 +783,6 @@ def test_a_loop_over_epochs_is_no_step_and_is_listed_as_not_run() -> None:
         train_step = None  # type: ignore[assignment]
 
     assert (step_method(Fits()), update_methods(Fits())) == ("train_step", ("fit",))
-    assert (step_method(FitsOnly()), update_methods(FitsOnly())) == ("", ("fit",))
+    assert loop_method(Fits()) == "fit"
+    # Where there is no other, its steps are run.
+    assert (step_method(FitsOnly()), loop_method(FitsOnly()), update_methods(FitsOnly())) == ("", "fit", ())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from compare.diagnosis.coverage import Refusal, kinds_of
-from compare.diagnosis.driving import signatures
+from compare.diagnosis.driving import signatures, vocabulary
 from compare.diagnosis.driving.candidate import name_of, source_of
 from compare.diagnosis.driving.driver import Driver, Methods
 from compare.diagnosis.driving.evidence import input_shape_of
@@ -27,6 +27,7 @@ from compare.diagnosis.trial import try_probe
 from compare.diagnosis.verdict import Alternative, Diagnosis
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.machine.errors import UserError
+from compare.pairs.probe import Probe
 from scratch import Module, Optimizer
 
 ALTERNATIVES = 2  # so many readings under which it is right are looked for
@@ -162,7 +163,7 @@ def _judged(
     reader = Reader(session, name, seed)
     interface = interface.for_parameters(compared.axes(next(compared.pair.examined(seed)).state))
     read = reader.read(compared, interface)
-    gaps = [words for words in (read.assumed, gap) if words]
+    gaps = [words for words in (read.assumed, gap, _not_understood(read.reading, arguments)) if words]
     judge = functools.partial(_examined, session, read=read, gaps=gaps, name=name, seed=seed, arguments=arguments)
     result = judge(read.reading, with_example=with_example)
     if result.outcome == "right":
@@ -175,6 +176,15 @@ def _judged(
         found = itertools.islice(_alternatives(session, read.reading, others, judge, seed), ALTERNATIVES)
         result = replace(result, alternatives=tuple(found))
     return result
+
+
+def _not_understood(reading: Reading, arguments: Sequence[str]) -> str:
+    """The arguments that may mean an option of which the code is taken to have one value only; empty if none may."""
+    pair = reading.compared.pair
+    own = [option for option in reading.interface.built_in if pair.about[option].usual]
+    known = {*pair.about, *defaults_of(pair)}
+    unknown = [name for name in arguments if vocabulary.option_of(name, known) is None]
+    return f"{', '.join(unknown)} (not understood; is it {own[0]}?)" if own and unknown else ""
 
 
 def _methods(session: Session, reading: Reading, seed: int) -> Methods:
@@ -219,7 +229,7 @@ def _examined(
             for probe in probes
             if pairs_of(probe)
         ]
-        redrawn = (fitter.redrawn(probe, ONE_NUMBER) if pairs_of(probe) else probe for probe in probes)
+        redrawn = (_with_one_number(fitter, probe) if pairs_of(probe) else probe for probe in probes)
         probes = list({(p.case, p.dtype): p for p in redrawn if p is not None}.values())
         remarks.append("it takes one number for both sides")
     probes = [pair.without_conventions(probe) for probe in probes]
@@ -239,6 +249,11 @@ def _examined(
         arguments=arguments,
     )
     return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _with_one_number(fitter: Fitter, probe: Probe) -> Probe | None:
+    """The probe with one number in place of two; None where torch takes neither."""
+    return next((redrawn for fit in ONE_NUMBER if (redrawn := fitter.redrawn(probe, fit)) is not None), None)
 
 
 def _alternatives(

@@ -202,8 +202,18 @@ def _not_provided(trials: Sequence[Trial], missing: Sequence[str]) -> list[str]:
     gradients = [kind for kind in missing if "grad" in kind]
     compared = {kind_of(row.tensor) for trial in trials for row in trial.rows}
     if gradients and not any("grad" in kind and not kind.endswith("after use") for kind in compared):
-        return ["backward (not provided)"]
+        called = any(_has_its_shape(trial) for trial in trials)
+        return ["backward (not provided)" if called else "backward (not called: the output has another shape)"]
     return [f"{', '.join(missing)} (not provided)"] if missing else []
+
+
+def _has_its_shape(trial: Trial) -> bool:
+    """Whether an output has the shape that it should have: else no upstream gradient fits it."""
+    got = trial.got or {}
+    return any(
+        kind_of(name) == "output" and name in got and got[name].shape == array.shape
+        for name, array in trial.expected.items()
+    )
 
 
 def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, lenient: bool) -> str:

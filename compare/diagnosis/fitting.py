@@ -48,7 +48,7 @@ class Fit:
         square: whether both sides become equal.
         one_image, one_channel: whether there is only one.
         plain: the options that get their defaults.
-        one_number: whether options that are two numbers become one.
+        one_number: which of two numbers an option becomes that is two numbers, `max` or `min`; None if it stays.
     """
 
     side: Side = _same
@@ -56,7 +56,7 @@ class Fit:
     one_image: bool = False
     one_channel: bool = False
     plain: tuple[str, ...] = ()
-    one_number: bool = False
+    one_number: Callable[[tuple[int, ...]], int] | None = None
 
     def changed(self, pair: Pair, case: Case, defaults: Mapping[str, Any]) -> Case:
         """The case as this fit wants it; `defaults` are those of the options, or what a given module has."""
@@ -64,12 +64,9 @@ class Fit:
         for name in {*self.plain} & options.keys() & defaults.keys():
             implied = pair.about[name].implied if name in pair.about else ()
             options[name] = implied[0] if implied else defaults[name]
-        if self.one_number:
-            smaller = {"kernel_size"}  # the image may be as small as the kernel
-            options = {
-                name: (min if name in smaller else max)(value) if isinstance(value, tuple) else value
-                for name, value in options.items()
-            }
+        if self.one_number is not None:
+            one = self.one_number
+            options = {name: one(value) if isinstance(value, tuple) else value for name, value in options.items()}
         count, *rest = case.shape
         if len(rest) == 3:
             full = {**defaults, **options}
@@ -147,4 +144,5 @@ class Fitter:
         self.taken = [fit, *(other for other in self.taken if other != fit)]
 
 
-ONE_NUMBER = Fit(one_number=True)
+# The smaller one where torch does not take the larger: the image may be as small as the kernel.
+ONE_NUMBER = (Fit(one_number=max), Fit(one_number=min))

@@ -30,9 +30,20 @@ def with_step(session: Session, reading: Reading, has: Methods, result: Diagnosi
     """
     if has.loss and not any("grad" in tensor for tensor in result.coverage.shares) and result.missing:
         return replace(result, problem=f"the gradients of {has.loss}(x, y) were not compared: give it a backward")
-    if not has.step:
+    method = has.step or has.loop
+    if not method:
         return result
-    method = has.step
+    if has.loop and any("grad" in tensor for tensor in result.coverage.shares):
+        stepped = _stepped(session, reading, method, result, seed)
+        if not stepped.problem:
+            return stepped
+        gaps = (*result.coverage.gaps, f"{method} (not run)")  # it may do more than steps; the gradients were compared
+        return replace(result, coverage=replace(result.coverage, gaps=gaps))
+    return _stepped(session, reading, method, result, seed)
+
+
+def _stepped(session: Session, reading: Reading, method: str, result: Diagnosis, seed: int) -> Diagnosis:
+    """The verdict with that on the training step."""
     trained = with_loss(reading.compared)
     if trained is None:
         return _not_run(result, method, "it is compared with what gives no scores (N, K), or with a name")

@@ -35,6 +35,7 @@ class Driven:
         placed: where its weights are, by torch's names.
         ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
         misshapen: gradients, by name, whose shape does not go with that of their weight, and why, in words.
+        notes: how it was read, in words.
     """
 
     tensors: Tensors
@@ -43,6 +44,7 @@ class Driven:
     placed: tuple[tuple[str, str], ...] = ()
     ignores_gradient: bool = False
     misshapen: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def try_probe(pair: Pair, probe: Probe, answer: Callable[[Probe], Outcome], *, l
     got = got | random[0]
     for name in driven.recovered:
         allowed = allowed | _of_updates(name, probe, allowed, reference)
-    notes = list(outcome.notes)
+    notes = [*outcome.notes, *driven.notes]
     missing: tuple[str, ...] = ()
     if lenient:
         got, converted = _same_floats(got, reference)

@@ -209,8 +209,9 @@ class Adapted(Module):
             return None  # that of a base class: there is no backward
         except Exception as error:
             if self.training:
-                error.in_backward = True  # type: ignore[attr-defined]
-                raise
+                raised = self._wants_an_array(error) or error
+                raised.in_backward = True  # type: ignore[attr-defined]
+                raise raised from None
             return None  # much code has no backward in evaluation, and needs none
         found = collect(returned, self.placement, np.shape(self.inputs[0]), updates=updates)
         self.recovered |= found.recovered
@@ -234,6 +235,26 @@ class Adapted(Module):
             return from_theirs(grad_input, *reversed(self.input_layout))
         except LayoutError:
             return grad_input
+
+    def _wants_an_array(self, error: Exception) -> UndrivableError | None:
+        """What to raise in place of an error of a loss's backward that cannot take the gradient of the loss itself."""
+        if len(self.inputs) != 2 or not isinstance(error, TypeError | IndexError) or self.backward_call is None:
+            return None
+        name = calling.gradient_argument(self.backward_call)
+        if not name:
+            return None
+        said = f"{type(error).__name__}: {error}"
+        return UndrivableError(
+            f"backward breaks where {name} is the gradient of the loss, one number ({said}); "
+            "let it take the targets alone, or wrap it in a function of your own"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was read, in words, where that is told by no more than a name."""
+        called = self.backward_call if self.cache is None else None
+        slope = calling.slope_at_output(called, self.forward_call) if called is not None else ""
+        return (f"its derivative is given the output, as its argument is called {slope}",) if slope else ()
 
     def adds_up(self, grad_output: Array) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The gradients that one more backward adds to, and those that it overwrites; it must have run once."""

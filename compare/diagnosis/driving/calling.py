@@ -24,11 +24,15 @@ def call_forward(
     return _call(function, _in_their_order(function, inputs), training, functions, {})
 
 
-def call_step(function: Callable[..., Any], inputs: tuple[Any, ...], training: bool) -> Any:
-    """Call their training step with the input and the targets, and the learning rate `RATE` if it asks for one."""
-    return _call(
-        function, _in_their_order(function, inputs), training, None, dict.fromkeys(vocabulary.RATE_WORDS, RATE)
-    )
+def call_step(
+    function: Callable[..., Any], inputs: tuple[Any, ...], training: bool, further: Mapping[str, Any] | None = None
+) -> Any:
+    """Call their training step with the input and the targets, and the learning rate `RATE` if it asks for one.
+
+    `further` has what else it is given, by the plain word of the argument.
+    """
+    known = {**dict.fromkeys(vocabulary.RATE_WORDS, RATE), **(further or {})}
+    return _call(function, _in_their_order(function, inputs), training, None, known)
 
 
 def _in_their_order(function: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Any]:
@@ -63,7 +67,7 @@ def call_backward(
     """
     again = signatures.argument_names(forward)[:1] if forward is not None and len(inputs) == 1 else []
     if takes_input_only(function) and cache is None:
-        given = _slope_of(signatures.required_names(function)[0], again, inputs[0], output)
+        given = output if slope_at_output(function, forward) and output is not None else inputs[0]
         return np.asarray(_call(function, [given], training, functions, {})) * grad_output, True
     known = dict.fromkeys(rate_words(forward), RATE) | dict.fromkeys(vocabulary.CACHE_WORDS, cache)
     wanted = signatures.required_names(function)
@@ -88,9 +92,16 @@ def call_backward(
     return _call(function, [grad_output] * starred, training, functions, known), main is not None or starred
 
 
-def _slope_of(name: str, again: list[str], given: Any, output: Any) -> Any:
-    """What a slope is taken at, by the name of the argument: the input, or the output, as in sigmoid_derivative(a)."""
-    return output if name not in again and vocabulary.plain(name) in RESULTS and output is not None else given
+def gradient_argument(function: Callable[..., Any]) -> str:
+    """The argument of a backward that takes the upstream gradient, by its name; empty if none is called so."""
+    return next((name for name in signatures.required_names(function) if _is_gradient(name)), "")
+
+
+def slope_at_output(function: Callable[..., Any], forward: Callable[..., Any] | None) -> str:
+    """The argument of a derivative that takes the output, by its name, as in sigmoid_derivative(a); else empty."""
+    name = signatures.required_names(function)[0] if takes_input_only(function) else ""
+    again = signatures.argument_names(forward)[:1] if forward is not None else []
+    return name if name not in again and vocabulary.plain(name) in RESULTS else ""
 
 
 def _given_again(name: str, again: list[str], inputs: tuple[Any, ...], output: Any) -> Any:

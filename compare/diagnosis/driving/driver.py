@@ -19,7 +19,7 @@ from compare.diagnosis.driving.layouts import LayoutError, to_theirs
 from compare.diagnosis.driving.making import Functions, Making, construct
 from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from compare.diagnosis.driving.sandbox import random_state_kept
-from compare.diagnosis.driving.steps import AdaptedStep, loss_method, step_method, update_methods
+from compare.diagnosis.driving.steps import AdaptedStep, loop_method, loss_method, step_method, update_methods
 from compare.diagnosis.likeness import Likeness, defaults_of
 from compare.diagnosis.trial import Driven
 from compare.diagnosis.with_loss import with_loss
@@ -33,7 +33,8 @@ class Methods:
     """What somebody's code has beside its forward and backward.
 
     Attributes:
-        step: the method that trains; empty if there is none.
+        step: the method that trains by one step; empty if there is none.
+        loop: one that trains for a number of epochs; empty if there is a step, or none.
         loss: a method that computes a loss of inputs and targets.
         updates: methods that update the weights.
         adds: the gradients that a second backward adds to, and those that it overwrites.
@@ -41,6 +42,7 @@ class Methods:
     """
 
     step: str = ""
+    loop: str = ""
     loss: str = ""
     updates: tuple[str, ...] = ()
     adds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -103,8 +105,10 @@ class Driver:
         """What else it has and does that no probe asks for."""
         with random_state_kept():
             subject = construct(self.source(), self._making(interface, probe))
+            step = step_method(subject)
             return Methods(
-                step_method(subject),
+                step,
+                "" if step else loop_method(subject),
                 loss_method(subject),
                 update_methods(subject),
                 self._adds_up(subject, interface, probe),
@@ -167,7 +171,8 @@ class Driver:
         placed = tuple(module.placement.paths.items()) if isinstance(module, Adapted) else ()
         ignores = isinstance(module, Adapted) and module.ignores_gradient
         misshapen = _misshapen(module) if isinstance(module, Adapted) else ()
-        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores, misshapen)
+        notes = module.notes if isinstance(module, Adapted) else ()
+        return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores, misshapen, notes)
 
     def _drive_optimizer(self, interface: Interface, probe: Probe) -> Driven:
         made: list[Any] = []

@@ -302,7 +302,7 @@ def _words(function: Any, kind: type | None) -> Iterator[Claim]:
         elif _ROWS.search(text):
             yield Claim("it is described as taking images as rows", STRONG, "NC", batched=True)
         elif _NO_BATCH.search(text):
-            yield Claim("it is described as taking no batches", MEDIUM, batched=False)
+            yield Claim("it is described as taking one at a time", MEDIUM, batched=False)
         elif _BATCH.search(text):
             yield Claim("it is described as taking batches", MEDIUM, batched=True)
         elif _ONE.search(text):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,8 @@ class Placement:
         leaves = {name.rpartition(".")[2] for name in self.parameters}
         free = [word for word in wanted if word not in takes.values()]
         refuse_missing(free, functions.about, leaves)
-        functions.arguments |= {word: self.theirs(name) for name, word in takes.items()}
+        forward = functions.forward_function
+        functions.arguments |= {word: _as_indexed(forward, word, self.theirs(name)) for name, word in takes.items()}
         found = {name: f"arguments[{word!r}]" for name, word in takes.items()}
         for name, buffer in self.buffers.items():
             if name in takes or buffer.data.dtype.kind == "i":  # nobody else counts batches
@@ -193,6 +194,17 @@ class Placement:
 KEPT = vocabulary.INPUT_WORDS | vocabulary.OUTPUT_WORDS | {"h", "probs", "p", "mask", "cols", "col", "cache"}
 HOLDERS = ("data", "value", "val", "values")  # attributes of an object that is a parameter
 GRADIENT_HOLDERS = {"grads", "grad", "gradients", "gradient", "dparams", "derivatives"}
+
+
+def _as_indexed(function: Callable[..., Any], argument: str, array: Array) -> Array:
+    """A vector with as many axes as a function indexes: (1, 1, 1, C) for `b[:, :, :, c]`."""
+    indices = signatures.indices_of(function, argument) if array.ndim == 1 else []
+    if len({len(index) for index in indices}) != 1 or len(indices[0]) < 2:
+        return array
+    axes = [axis for index in indices for axis, part in enumerate(index) if part not in (":", "0")]
+    shape = [1] * len(indices[0])
+    shape[axes[0] if axes else -1] = array.size
+    return array.reshape(shape)
 
 
 def last_word(path: str) -> str:

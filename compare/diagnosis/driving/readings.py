@@ -286,7 +286,7 @@ class Reader:
             if gap != read.assumed:
                 continue
             for reading, probe in self._ways(assumed, known, read.claims, also=True):
-                if reading.interface == chosen.interface or (not one and _is_batch_of_one(reading.interface.layout)):
+                if reading.interface == chosen.interface or (not one and _differs_by_one_image(reading, chosen)):
                     continue
                 outcome, taken = self._driven(reading, probe)
                 if _has_right_shape(reading.compared, taken, outcome):
@@ -318,9 +318,10 @@ def _has_channels(matrix: Reading, ran: Reading | None, tried: Reading | None) -
     return tried is not None and tried.support > matrix.support and not _is_matrix(tried.interface.layout)
 
 
-def _is_batch_of_one(layout: str) -> bool:
-    """Whether there is an axis for a batch, of length 1: 1CHW, 1C, C1."""
-    return "1" in layout and "N" not in layout
+def _differs_by_one_image(reading: Reading, chosen: Reading) -> bool:
+    """Whether a reading is the same as the chosen one, for a batch of one: 1CHW for NCHW, C1 for CN."""
+    layout = reading.interface.layout
+    return layout[:1] == "1" or ("1" in layout and layout.replace("1", "N") == chosen.interface.layout)
 
 
 def _is_matrix(layout: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from inspect import isclass, isfunction, ismethod
@@ -39,6 +41,28 @@ def _parameters_of_method(function: Callable[..., Any]) -> Mapping[str, inspect.
 def argument_names(function: Callable[..., Any]) -> list[str]:
     """The names of a function's arguments."""
     return list(parameters(function))
+
+
+@lru_cache(maxsize=256)
+def indices_of(function: Callable[..., Any], argument: str) -> list[list[str]]:
+    """The indices by which a function takes parts of an argument, one for each axis; empty where there is no source.
+
+    >>> def forward(x, b): return x + b[:, 0]
+    >>> indices_of(forward, "b")
+    [[':', '0']]
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return []
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and ast.unparse(node.value) == argument)
+    slices = [node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice] for node in found]
+    return [[ast.unparse(part) for part in parts] for parts in slices if not any(map(_is_open, parts))]
+
+
+def _is_open(part: ast.expr) -> bool:
+    """Whether an index stands for any number of axes, or for none."""
+    return ast.unparse(part) in ("...", "None", "np.newaxis", "numpy.newaxis")
 
 
 def is_starred(function: Callable[..., Any]) -> bool:

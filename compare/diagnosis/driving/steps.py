@@ -7,6 +7,7 @@ weights. What it returns, a loss or an accuracy, is not looked at.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,22 @@ def step_method(subject: Any) -> str:
     >>> step_method(Net())
     'train_step'
     """
+    return next((name for name in _trainers(subject) if not _epochs(getattr(subject, name))), "")
+
+
+def loop_method(subject: Any) -> str:
+    """The method that trains a network for a number of epochs, which may be 1; empty if there is none."""
+    return next((name for name in _trainers(subject) if _epochs(getattr(subject, name))), "")
+
+
+def _trainers(subject: Any) -> Iterator[str]:
+    """The methods that train and need no more than inputs, targets, a learning rate and a number of epochs."""
     for name in sorted(dir(subject), key=lambda name: not re.search("step|batch", name, re.I)):
-        if _STEP.match(name) and callable(getattr(subject, name)):
-            words = [vocabulary.plain(word) for word in signatures.required_names(getattr(subject, name))]
-            given = [word for word in words if word not in vocabulary.RATE_WORDS]
-            if len(given) == 2 and not _is_loop(getattr(subject, name)):
-                return name
-    return ""
+        if _STEP.match(name) and callable(method := getattr(subject, name)):
+            known = vocabulary.RATE_WORDS | _epochs(method)
+            words = [vocabulary.plain(word) for word in signatures.required_names(method)]
+            if sum(word not in known for word in words) == 2:
+                yield name
 
 
 def loss_method(subject: Any) -> str:
@@ -50,26 +60,31 @@ def loss_method(subject: Any) -> str:
     return ""
 
 
-def _is_loop(method: Any) -> bool:
-    """Whether a method takes many steps: it is told how many epochs."""
-    return any(re.search("epoch|iter", name, re.I) for name in signatures.argument_names(method))
+def _epochs(method: Any) -> set[str]:
+    """What a method that takes many steps calls the number of its epochs."""
+    return {vocabulary.plain(name) for name in signatures.argument_names(method) if re.search("epoch|iter", name, re.I)}
 
 
 def update_methods(subject: Any) -> tuple[str, ...]:
-    """Methods that update the weights, and training loops, which nothing here calls."""
+    """Methods that update the weights, and further training loops, which nothing here calls."""
     if isinstance(subject, Functions):
         return ()
     found = [name for name in dir(subject) if callable(getattr(subject, name))]
-    loops = {name for name in found if _STEP.match(name) and _is_loop(getattr(subject, name))}
+    loops = {name for name in found if _STEP.match(name) and _epochs(getattr(subject, name))}
+    if not step_method(subject):
+        loops -= {loop_method(subject)}  # its steps are run
     return tuple(name for name in found if vocabulary.plain(name) in UPDATES or name in loops)
 
 
 class AdaptedStep(Adapted):
-    """Drives the training step of a network: `forward(x, classes)`, then `backward` tells how the weights changed."""
+    """Drives the training step of a network: `forward(x, classes)`, then `backward` tells how the weights changed.
+
+    Of a training loop it is the one step of one epoch.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.method = step_method(self.subject)
+        self.method = step_method(self.subject) or loop_method(self.subject)
         self.network, self.forward_call = self.forward_call, self._step
         self.recovered = set(self.placement.parameters)
 
@@ -84,7 +99,7 @@ class AdaptedStep(Adapted):
         asked = {vocabulary.plain(name) for name in signatures.argument_names(method)} & vocabulary.RATE_WORDS
         if not (self._sets_rate() or asked):
             raise UndrivableError("its learning rate is neither an argument nor an attribute: call it lr")
-        calling.call_step(method, (x, targets), self.training)
+        calling.call_step(method, (x, targets), self.training, dict.fromkeys(_epochs(method), 1))
         return 0.0
 
     def _targets(self, targets: Array, scores: Array) -> Array:
