@@ -94,6 +94,11 @@ def conv_course_cache(m, x, g, weight, bias):
     return chw(y), chw(dx), dw.transpose(3, 2, 0, 1), db.reshape(-1)
 
 
+@like(nn.Conv2d(2, 4, 3, stride=2, padding=1), *BATCHES)
+def conv_course_four_axes(m, x, g, weight, bias):
+    return conv_course_cache(m, x, g, weight, bias)
+
+
 @like(nn.Conv2d(2, 4, 3), *BATCHES, one=True)
 def conv_one_chw(m, x, g, weight, bias):
     layer = m.Conv(2, 4, 3)

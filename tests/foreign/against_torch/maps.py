@@ -7,6 +7,7 @@ from torch import nn
 from tests.foreign.against_torch.checking import FLAT, GRAY, LAST, batched, cached, derivative, like, methods
 
 batched("maxpool_even_assert", lambda m: methods(m.MaxPool(2)), nn.MaxPool2d(2), (3, 2, 6, 4), (1, 3, 4, 4))
+batched("maxpool_even_raise", lambda m: methods(m.MaxPool(2)), nn.MaxPool2d(2), (3, 2, 6, 4), (1, 3, 4, 4))
 batched("maxpool_loops", lambda m: methods(m.MaxPool2D(3, 2)), nn.MaxPool2d(3, 2))
 batched("maxpool_padded", lambda m: methods(m.MaxPool2d(3, 2, 1)), nn.MaxPool2d(3, 2, 1))
 batched("maxpool_im2col", lambda m: methods(m.Pooling(3, 2, 2)), nn.MaxPool2d((3, 2), 2))

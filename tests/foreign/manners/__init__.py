@@ -61,6 +61,7 @@ MANNERS = (
         "Conv2d(2, 3, 3, stride=2, padding=2)",
         "docstring: (m, n_H, n_W, n_C)",
     ),
+    Manner("conv_course_four_axes", "conv_forward,conv_backward", "conv2d", "(m, n_H_prev, n_W_prev, n_C_prev) = ..."),
     Manner("conv_one_chw", "Conv(2, 4, 3)", "Conv2d(2, 4, 3)", "c, h, w = image.shape"),
     Manner("conv_one_hwc", "ConvolutionLayer(4, 3)", "Conv2d(3, 4, 3)", "h, w, c = image.shape"),
     Manner(
@@ -96,6 +97,7 @@ MANNERS = (
     ),
     # Pooling
     Manner("maxpool_even_assert", "MaxPool(2)", "MaxPool2d(2)", "n, c, h, w = x.shape"),
+    Manner("maxpool_even_raise", "MaxPool", "maxpool2d", "n, c, h, w = x.shape"),
     Manner("maxpool_loops", "MaxPool2D", "maxpool2d", "B, C, H, W = x.shape"),
     Manner(
         "pool_course_mode", "pool_forward,pool_backward", "maxpool2d", "docstring: (m, n_H_prev, n_W_prev, n_C_prev)"
