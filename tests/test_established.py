@@ -289,3 +289,38 @@ def conv_forward(x, W, b):
 def test_a_bias_has_as_many_axes_as_the_function_indexes(of_file: Diagnosed, bias: str) -> None:
     result = of_file(CONV_FUNCTION.format(bias=bias), "conv_forward", nn.Conv2d(2, 3, 3))
     assert result.outcome == "right", result.headline()
+
+
+class HalvesBothSides:
+    def __init__(self, kernel_size: int = 2) -> None:
+        del kernel_size
+
+    def forward(self, x: Array) -> Array:
+        n, c, h, w = x.shape
+        y: Array = x.reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5))
+        return y
+
+
+class ExchangesSides:
+    def forward(self, x: Array) -> Array:
+        y = x.copy()
+        y += np.zeros(x.transpose(0, 1, 3, 2).shape)
+        return y
+
+
+def test_what_breaks_it_is_told_apart_from_what_goes_with_it() -> None:
+    halves = diagnose(HalvesBothSides, like=nn.AvgPool2d(2), with_example=False)
+    assert "inputs that torch takes (odd sides): raised ValueError" in halves.headline()
+    assert halves.coverage.missed == ("odd sides",)
+    exchanges = diagnose(ExchangesSides, like=nn.AvgPool2d(1), with_example=False)
+    assert "inputs that torch takes (sides of two lengths): raised ValueError" in exchanges.headline()
+
+
+def test_a_kind_that_is_missed_is_listed_once() -> None:
+    class Halves(HalvesBothSides):
+        def __init__(self) -> None:
+            pass
+
+    result = diagnose(Halves, like="avgpool2d", with_example=False)
+    words = str(result.coverage).partition("not compared: ")[2].replace(" (", ", (").replace("; ", ", ").split(", ")
+    assert words.count("stride") == 1

@@ -143,7 +143,7 @@ def coverage(
         every = possible.get(tensor, set()) | seen | set(untried)
         shares[tensor] = len(seen) / len(every) if every else float(tensor in compared)
         missed += sorted(every - seen)
-    unsaid -= set[str]().union(*compared.values())
+    unsaid -= set(missed).union(*compared.values())
     also = [f"{', '.join(sorted(unsaid))} (it has no such argument)"] if unsaid else []
     return Coverage(len(answered), layout, shares, tuple(dict.fromkeys(missed)), (*also, *gaps))
 

@@ -98,7 +98,10 @@ def examine(
 def _try_all(
     likeness: Likeness, attempt: Callable[[Probe], Trial], probes: Sequence[Probe], *, lenient: bool
 ) -> tuple[list[Trial], list[Refusal]]:
-    """A trial of every probe, or of one drawn to fit where the candidate does not take it; and what it did not take."""
+    """A trial of every probe, or of one drawn to fit where the candidate does not take it; and what it did not take.
+
+    Where it breaks, also one with even sides or equal ones, if it takes that: so that what breaks it can be told.
+    """
     trials: list[Trial] = []
     refused: list[Refusal] = []
     unsupported: dict[str, Refusal] = {}  # by the options, which are the same for many kinds of numbers
@@ -121,6 +124,10 @@ def _try_all(
         trials.append(trial)
         if trial.fatal:
             break  # another process would end in the same way
+    broken = next((trial for trial in trials if trial.got is None), None)
+    if lenient and broken is not None and not broken.fatal:
+        milder = (attempt(probe) for _, probe in fitter.milder(broken.probe) if (probe.case, probe.dtype) not in tried)
+        trials += [trial for trial in milder if trial.got is not None][:1]
     return trials, refused
 
 
