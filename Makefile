@@ -18,7 +18,8 @@ test: $(INSTALLED)  ## lint, types and tests at the same time; without the long 
 	$(MAKE) --no-print-directory --jobs 2 lint quick
 
 test-all: $(INSTALLED)  ## with the long ones, and on every kind of processor
-	$(MAKE) --no-print-directory --jobs 3 lint whole test-processors
+	$(MAKE) --no-print-directory --jobs 2 lint whole
+	$(MAKE) --no-print-directory test-processors
 
 quick: $(INSTALLED)
 	$(PYTEST) -m "not long" $(ARGS)
@@ -27,7 +28,7 @@ whole: $(INSTALLED)
 	$(PYTEST) $(ARGS)
 
 test-processors: $(INSTALLED)  ## the tests of whatever computes, as on other processors and with more threads
-	nice $(BIN)/python -m tests.processors $(ARGS)
+	$(BIN)/python -m tests.processors $(ARGS)
 
 OLDEST ?= python3.11
 test-oldest:  ## the tests with the lowest versions that pyproject.toml admits, in an environment of their own
