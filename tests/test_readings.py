@@ -937,6 +937,20 @@ def test_batches_of_one_are_alternatives_only_for_code_that_breaks_on_larger_one
     assert [reading.interface.layout for reading in others(Here(drive), "softmax", one=False)] == ["CN", "C", "C1"]
 
 
+def test_one_column_is_no_alternative_to_columns_for_code_that_takes_several() -> None:
+    def drive(_: Interface, probe: Probe) -> Outcome:
+        return shaped(pair_of("softmax"), probe)
+
+    def layouts(one: bool) -> list[str]:
+        reader = Reader(Here(drive), "Layer", 0)
+        compared = likeness("softmax")
+        read = Read(Reading(compared, Interface(layout="CN")))
+        return [other.interface.layout for other in reader.other_readings(read, compared, Interface(), one=one)]
+
+    assert layouts(one=True) == ["", "C", "C1", "1C"]
+    assert layouts(one=False) == ["", "C"]
+
+
 def test_a_reading_that_the_code_speaks_against_is_called_so() -> None:
     def drive(_: Interface, probe: Probe) -> Outcome:
         return shaped(pair_of("softmax"), probe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ GRADIENT_HOLDERS = {"grads", "grad", "gradients", "gradient", "dparams", "deriva
 
 def _as_indexed(function: Callable[..., Any], argument: str, array: Array) -> Array:
     """A vector with as many axes as a function indexes: (1, 1, 1, C) for `b[:, :, :, c]`."""
-    indices = signatures.indices_of(function, argument) if array.ndim == 1 else []
+    indices = signatures.indices_of(function, argument) if array.ndim == 1 and isfunction(function) else []
     if len({len(index) for index in indices}) != 1 or len(indices[0]) < 2:
         return array
     axes = [axis for index in indices for axis, part in enumerate(index) if part not in (":", "0")]

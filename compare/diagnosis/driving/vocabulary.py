@@ -44,7 +44,7 @@ OPTIONS: dict[str, set[str]] = {
     "out_channels": {"outchannels", "outchannel", "outch", "cout", "channelsout", "outputchannels", "nout", "outc"}
     | {"numfilters", "nfilters", "filters", "numkernels", "nkernels", "depth", "oc", "f", "outdepth", "kout"},
     "kernel_size": {"kernelsize", "kernel", "ksize", "filtersize", "k", "size", "poolsize", "windowsize", "window"}
-    | {"filtershape", "kernelshape", "pool", "ks", "fs", "f", "poolkernel", "windowshape", "kernelsizes", "poolshape"},
+    | {"filtershape", "kernelshape", "pool", "ks", "fs", "f", "kernelsizes", "poolshape"},
     "kernel_height": {"kernelheight", "poolh", "poolheight", "kh", "filterh", "filterheight", "fh", "kernelh", "hf"},
     "kernel_width": {"kernelwidth", "poolw", "poolwidth", "kw", "filterw", "filterwidth", "fw", "kernelw", "wf"},
     "stride": {"stride", "strides", "s", "step"},
