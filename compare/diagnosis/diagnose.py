@@ -83,7 +83,8 @@ def diagnose(
         seen = session("look")
         remarks = () if session.isolated else ("it runs in this process, without limits: there is no fork here",)
         if seen.value is None:  # the file cannot be imported, or has no such thing
-            problem = f"{name}: {seen.problem.removeprefix('raised TargetError: ')}"
+            missing = seen.error == "TargetError"  # which says itself where it was looked for
+            problem = seen.problem.partition("Error: ")[2] if missing else f"{name}: {seen.problem}"
             return _not_judged(name, compared, problem, (*remarks, *seen.notes))
         ours, own_shape, arguments = seen.value
         gap = ""
