@@ -517,7 +517,7 @@ def test_what_cannot_be_driven_says_what_to_do(candidate: Any, like: Any, how: d
     [
         (NoWeights, "conv2d", "NoWeights: cannot be made like any case of conv2d ("),
         (NoWeights, nn.Conv2d(1, 2, 3), "NoWeights: cannot find bias [2], weight [2, 1, 3, 3]; arrays"),
-        (f"{right.__file__}:Nothing", "relu", "right.py:Nothing: right.py has no Nothing; it has LoopConv, "),
+        (f"{right.__file__}:Nothing", "relu", "not judged: right.py has no Nothing; it has LoopConv, "),
     ],
 )
 def test_code_of_another_form_is_not_judged_and_says_what_to_do(candidate: Any, like: Any, message: str) -> None:
