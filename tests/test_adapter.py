@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving.adapter import Adapted, adapt
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UndrivableError
+from compare.driving.adapter import Adapted, adapt
+from compare.driving.calling import RATE
+from compare.driving.interface import Interface
+from compare.driving.making import ConversionError, Functions, MistoldError, UndrivableError
 from scratch import Array, BatchNorm2d, Linear
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

@@ -16,6 +16,7 @@ from torch import nn
 import scratch
 import torch_ref
 from compare.diagnosis.likeness import likeness
+from compare.driving.tensors import Call
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
 from compare.machine.data import Dataset, batches
@@ -25,7 +26,7 @@ from compare.pairs.cases import Case
 from compare.pairs.decisions import decided
 from compare.pairs.layers import layer_pair_of
 from compare.pairs.models import ModelPair, check_model
-from compare.pairs.observe import Call, observe_torch, record_calls
+from compare.pairs.observe import observe_torch, record_calls
 from compare.pairs.optimizers import draw_steps
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.tensors import Call
 from compare.pairs import bounds as derived
 from compare.pairs import optimizers
 from compare.pairs.cases import Case
 from compare.pairs.layers import normalisation, pooling
-from compare.pairs.observe import Call, observe_torch, observe_torch_optimizer
+from compare.pairs.observe import observe_torch, observe_torch_optimizer
 from compare.pairs.optimizers import OptimizerPair
 from compare.pairs.pair import LayerPair
 from compare.pairs.registry import REGISTRY

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from compare.driving.tensors import Call, Tensors
 from compare.pairs import bounds as derived
 from compare.pairs import optimizers
 from compare.pairs.layers import activation, dropout, loss, normalisation, pooling
-from compare.pairs.observe import Call, Tensors, observe_torch
+from compare.pairs.observe import observe_torch
 from scratch import Array
 
 pytestmark = pytest.mark.computes

@@ -25,7 +25,7 @@ TELLING -= {"p", "momentum", "eps", "reduction", "dim"}  # words that optimizers
 OWN = ("scratch/", "torch_ref/", "compare/pairs/layers/", "compare/faults/")
 SHOWN = ("compare/lesson/chapters/", "compare/bench/models.py", "compare/bench/loops.py")
 # Words that are also names of layers: functions that are exported, and what people call an option.
-WORDS = ("scratch/__init__.py", "compare/diagnosis/driving/vocabulary.py")
+WORDS = ("scratch/__init__.py", "compare/driving/vocabulary.py")
 
 
 def is_layer(node: ast.AST) -> bool:

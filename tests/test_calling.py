@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving import calling
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.making import Functions, UndrivableError
+from compare.driving import calling
+from compare.driving.calling import RATE
+from compare.driving.making import Functions, UndrivableError
 
 X, T, G, CACHE = "input", "targets", "gradient", "cache"  # what they are does not matter here
 

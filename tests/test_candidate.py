@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compare.diagnosis.driving.candidate import TargetError, name_of, source_of
+from compare.driving.candidate import TargetError, name_of, source_of
 from compare.machine.errors import UserError
 
 FORM = "write FILE.py:Class, FILE.py:Class(arguments) or FILE.py:forward_function,backward_function"

@@ -16,10 +16,11 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from compare.driving.tensors import Call
 from compare.machine import conditions, processor
 from compare.pairs import measured
 from compare.pairs.layers import registered
-from compare.pairs.observe import Call, observe_torch
+from compare.pairs.observe import observe_torch
 from scratch import Array
 
 SHAPE = (2, 4, 4, 4)

@@ -10,7 +10,7 @@ import pytest
 
 from compare.diagnosis.coverage import ENOUGH, Coverage, Refusal, coverage, kinds_of
 from compare.diagnosis.trial import Trial
-from compare.pairs.observe import Call
+from compare.driving.tensors import Call
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row, nothing_compared
 

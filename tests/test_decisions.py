@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import torch_ref
+from compare.driving.tensors import Tensors
 from compare.pairs import weights
 from compare.pairs.bounds import growth
 from compare.pairs.decisions import Flip, decided, deciding_layers, flips, impose
@@ -19,7 +20,7 @@ from compare.pairs.end_to_end import own_rounding_of_gradients
 from compare.pairs.layers import LAYERS
 from compare.pairs.layers.activation import RELU
 from compare.pairs.layers.pooling import MAXPOOL2D
-from compare.pairs.observe import Tensors, Values, watch_torch
+from compare.pairs.observe import Values, watch_torch
 from compare.pairs.pair import chooses_elements
 from compare.pairs.report import Row
 from compare.verify import one_step

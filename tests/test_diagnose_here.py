@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 import scratch
+from compare.contained.session import Limits, Session
 from compare.diagnosis import diagnose as module
 from compare.diagnosis.diagnose import _is_ours, diagnose
-from compare.diagnosis.driving.driver import Driver, _plain
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
-from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.verdict import Diagnosis
+from compare.driving.driver import Driver, _plain
+from compare.driving.interface import Interface
+from compare.driving.making import Making, UndrivableError, UnsupportedError
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
 from compare.pairs.pair import LayerPair

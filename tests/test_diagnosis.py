@@ -21,10 +21,10 @@ from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.explaining import replay
 from compare.diagnosis.trial import _normwise
 from compare.diagnosis.verdict import Diagnosis
+from compare.driving.tensors import Call
 from compare.faults.catalogue import CATALOGUE, find_fault
 from compare.faults.fault import plant
 from compare.machine.errors import UserError
-from compare.pairs.observe import Call
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY

@@ -15,12 +15,13 @@ from torch import nn
 
 import scratch
 import torch_ref
+from compare.driving.tensors import Tensors
 from compare.machine import data
 from compare.machine.conditions import equal_threads
 from compare.machine.data import Dataset
 from compare.pairs import weights
 from compare.pairs.decisions import Flip, flips, impose
-from compare.pairs.observe import Tensors, watch_scratch, watch_torch
+from compare.pairs.observe import watch_scratch, watch_torch
 from compare.pairs.report import nothing_compared
 from compare.training.drift import Drift, _Moment
 from compare.training.findings import Distance, Findings, Parting, distance

@@ -10,10 +10,10 @@ import pytest
 from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.driving.adapter import Adapted, adapt
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import (
+from compare.driving.adapter import Adapted, adapt
+from compare.driving.calling import RATE
+from compare.driving.interface import Interface
+from compare.driving.making import (
     ConversionError,
     Making,
     MistoldError,

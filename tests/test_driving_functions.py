@@ -9,8 +9,8 @@ import pytest
 from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Functions, Making, UndrivableError, UnsupportedError, construct
+from compare.driving.interface import Interface
+from compare.driving.making import Functions, Making, UndrivableError, UnsupportedError, construct
 from scratch import Array
 from tests.foreign.linear_styles import ReturnsAll
 from tests.test_driving import RIGHT, X, adapted, driven

@@ -9,8 +9,8 @@ import pytest
 
 import scratch
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.driving.making import Making, UndrivableError, UnsupportedError
-from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.driving.making import Making, UndrivableError, UnsupportedError
+from compare.driving.optimizers import AdaptedOptimizer, adapt_optimizer
 from scratch import Array, Parameter
 
 pytestmark = pytest.mark.computes

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.tensors import Call, Tensors
 from compare.pairs import end_to_end, models, weights
 from compare.pairs.bounds import conditioning_factor, growth, sum_of_products
 from compare.pairs.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
 from compare.pairs.layers.loss import cross_entropy
 from compare.pairs.models import ModelPair, check_layers, check_model
-from compare.pairs.observe import Call, Tensors, record_calls
+from compare.pairs.observe import record_calls
 from compare.pairs.pair import LayerPair
 from compare.pairs.registry import REGISTRY
 from compare.pairs.report import Row

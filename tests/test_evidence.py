@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving.evidence import MEDIUM, STRONG, WEAK, Claim, claims_of, input_shape_of
-from compare.diagnosis.driving.making import Functions
+from compare.driving.evidence import MEDIUM, STRONG, WEAK, Claim, claims_of, input_shape_of
+from compare.driving.making import Functions
 
 Written = Callable[[str], ModuleType]
 

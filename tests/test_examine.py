@@ -13,13 +13,13 @@ from torch import nn
 import scratch
 from compare.diagnosis import examine as module
 from compare.diagnosis.coverage import Refusal
-from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.examine import Answer, examine, own_answer
 from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.trial import NORMWISE, Driven, Trial, kind_of
+from compare.diagnosis.trial import NORMWISE, Trial, kind_of
+from compare.driving.answering import Outcome
+from compare.driving.tensors import Driven, Tensors
 from compare.pairs.cases import Case
-from compare.pairs.observe import Tensors
 from compare.pairs.optimizers import draw_steps
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe

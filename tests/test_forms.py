@@ -12,7 +12,7 @@ import pytest
 from compare.diagnosis.explaining import forms
 from compare.diagnosis.explaining.forms import Evidence, Form, recognise
 from compare.diagnosis.trial import Trial
-from compare.pairs.observe import Call, Tensors
+from compare.driving.tensors import Call, Tensors
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row
 from scratch import Array

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.gradients import Gradients, Resetting, _place, collect
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Functions, MistoldError
-from compare.diagnosis.driving.placement import Placement
+from compare.driving.calling import RATE
+from compare.driving.gradients import Gradients, Resetting, _place, collect
+from compare.driving.interface import Interface
+from compare.driving.making import Functions, MistoldError
+from compare.driving.placement import Placement
 from scratch import Array, Parameter
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

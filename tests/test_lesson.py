@@ -30,6 +30,7 @@ from torch import nn
 
 import scratch
 from compare import cli
+from compare.driving.tensors import Call, Tensors
 from compare.faults.catalogue import find_fault
 from compare.faults.fault import plant
 from compare.lesson import agreement, examples, server
@@ -43,7 +44,6 @@ from compare.lesson.showing import chart, source
 from compare.machine.data import Dataset
 from compare.machine.errors import UserError
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import LayerPair
 from compare.pairs.registry import MODELS, REGISTRY
 from compare.pairs.report import Report, Row

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+from compare.driving.tensors import Tensors
 from compare.lesson.history import Curve, History, _apart, read_run, train_small
 from compare.machine import data
 from compare.machine.conditions import equal_threads
 from compare.machine.data import Dataset
 from compare.machine.errors import UserError
 from compare.pairs import weights
-from compare.pairs.observe import Tensors
 from compare.training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
 from compare.training.drift import Drift
 from compare.training.findings import Findings

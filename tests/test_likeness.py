@@ -22,11 +22,11 @@ from compare.diagnosis.likeness import (
     only_with,
     parse_like,
 )
+from compare.driving.options import KERNELS, MATRIX, VECTOR, Axes
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
 from compare.pairs.layers import KNOWN_OPTIONS
 from compare.pairs.measured import measured
-from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes
 from compare.pairs.pair import LayerPair, arguments_of, takes
 from compare.pairs.registry import REGISTRY
 from scratch import Array

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving.making import (
+from compare.driving.making import (
     Functions,
     Making,
     Settings,
@@ -25,9 +25,9 @@ from compare.diagnosis.driving.making import (
     settings_of,
     single,
 )
+from compare.driving.options import Option
 from compare.pairs.layers import KNOWN_OPTIONS
 from compare.pairs.layers.normalisation import BATCHNORM2D
-from compare.pairs.options import Option
 
 CONV_DEFAULTS = {"stride": 1, "padding": 0, "bias": True, "device": None}
 POOL_DEFAULTS = {"stride": None, "padding": 0}

@@ -13,7 +13,6 @@ import pytest
 from torch import nn
 
 import scratch
-from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.examine import own_answer
 from compare.diagnosis.explaining import replay
 from compare.diagnosis.explaining.replay import (
@@ -40,10 +39,11 @@ from compare.diagnosis.explaining.replay import (
 )
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import Trial, in_order, try_probe
+from compare.driving.calling import RATE
+from compare.driving.tensors import Call, Tensors
 from compare.faults.catalogue import faults_of, find_fault
 from compare.faults.fault import Fault, plant
 from compare.pairs.models import TrainingStep
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 from compare.pairs.registry import MODELS, REGISTRY

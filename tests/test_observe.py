@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.tensors import Call, Tensors
 from compare.pairs import observe, values
 from compare.pairs.layers import dropout
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.registry import REGISTRY
 from scratch import Array
 

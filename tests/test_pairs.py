@@ -14,6 +14,7 @@ from torch import nn
 
 import scratch
 import torch_ref
+from compare.driving.options import USUAL_AXES, Axes
 from compare.machine.errors import UserError
 from compare.pairs import bounds, cases, layers, optimizers, registry
 from compare.pairs.cases import Case
@@ -21,7 +22,6 @@ from compare.pairs.layers import activation, loss, normalisation, pooling
 from compare.pairs.layers.dropout import choose_dropout, dropout_given, dropout_shares, one_product
 from compare.pairs.models import ModelPair
 from compare.pairs.optimizers import OptimizerPair
-from compare.pairs.options import USUAL_AXES, Axes
 from compare.pairs.pair import LayerPair, Pair, image_shapes, row_shapes
 from compare.pairs.registry import MODELS, REGISTRY
 

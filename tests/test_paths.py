@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving import layouts, paths
-from compare.diagnosis.driving.layouts import LayoutError, batch_in_words, for_axes, from_theirs, to_theirs
+from compare.driving import layouts, paths
+from compare.driving.layouts import LayoutError, batch_in_words, for_axes, from_theirs, to_theirs
+from compare.driving.options import USUAL_AXES
 from compare.pairs.layers import LAYERS
-from compare.pairs.options import USUAL_AXES
 from scratch import Array
 
 

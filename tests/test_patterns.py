@@ -10,11 +10,12 @@ import pytest
 from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.explaining.forms import Evidence, _in_words
 from compare.diagnosis.explaining.replay import name_mistakes
 from compare.diagnosis.likeness import Likeness, likeness
-from compare.diagnosis.trial import Driven, Trial, kind_of, try_probe
+from compare.diagnosis.trial import Trial, kind_of, try_probe
+from compare.driving.answering import Outcome
+from compare.driving.tensors import Driven
 from compare.pairs.probe import Probe
 from scratch import Array
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from compare.driving.tensors import Call
 from compare.pairs import end_to_end, measured
 from compare.pairs.bounds import conditioning_factor
-from compare.pairs.observe import Call
 from compare.pairs.registry import model_pair
 from scratch import Array
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import LayoutError
-from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UnsupportedError
-from compare.diagnosis.driving.placement import Placement, gradient_word, last_word
+from compare.driving.interface import Interface
+from compare.driving.layouts import LayoutError
+from compare.driving.making import ConversionError, Functions, MistoldError, UnsupportedError
+from compare.driving.options import Axes
+from compare.driving.placement import Placement, gradient_word, last_word
 from compare.pairs.layers.activation import SOFTMAX
 from compare.pairs.layers.normalisation import BATCHNORM2D
-from compare.pairs.options import Axes
 from scratch import Array, Buffer, Parameter
 
 W = np.arange(1.0, 7.0).reshape(2, 3)

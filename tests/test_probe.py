@@ -14,10 +14,11 @@ from torch import nn
 
 import scratch
 from compare.diagnosis.likeness import likeness
+from compare.driving.tensors import Call, Tensors
 from compare.pairs import models, values, weights
 from compare.pairs.cases import Case
 from compare.pairs.models import ModelPair, TrainingStep
-from compare.pairs.observe import Call, Tensors, observe_torch
+from compare.pairs.observe import observe_torch
 from compare.pairs.optimizers import OptimizerPair, draw_steps
 from compare.pairs.pair import LayerPair, Pair
 from compare.pairs.probe import Probe, draw_state

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from compare.diagnosis.driving.evidence import MEDIUM, STRONG, WEAK, Claim
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.readings import (
+from compare.contained.session import Session
+from compare.diagnosis.likeness import Likeness, likeness, one_image
+from compare.diagnosis.readings import (
     NotJudgedError,
     Read,
     Reader,
@@ -24,13 +24,13 @@ from compare.diagnosis.driving.readings import (
     unsupported,
     variants,
 )
-from compare.diagnosis.driving.sandbox import Outcome, Session
-from compare.diagnosis.likeness import Likeness, likeness, one_image
-from compare.diagnosis.trial import Driven
+from compare.driving.answering import Outcome
+from compare.driving.evidence import MEDIUM, STRONG, WEAK, Claim
+from compare.driving.interface import Interface
+from compare.driving.options import Axes, Option
+from compare.driving.tensors import Call, Driven, Tensors
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case
-from compare.pairs.observe import Call, Tensors
-from compare.pairs.options import Axes, Option
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY

@@ -26,8 +26,8 @@ from compare.diagnosis.render.page import CELLS, MAPS, as_html, heatmaps, maps
 from compare.diagnosis.render.terminal import first_difference, show
 from compare.diagnosis.trial import Trial
 from compare.diagnosis.verdict import Alternative, Diagnosis
+from compare.driving.tensors import Tensors
 from compare.machine.errors import UserError
-from compare.pairs.observe import Tensors
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row
 from compare.testing import assert_twin

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from compare.diagnosis.render.terminal import first_difference
-from compare.pairs.observe import Tensors
+from compare.driving.tensors import Tensors
 from compare.pairs.report import Report, Row, compare, failure, nothing_compared, overview
 from compare.verify.canaries import BOUND as CANARY_BOUND
 from compare.verify.canaries import CANARIES, Canary, misjudged

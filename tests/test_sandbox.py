@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_info
 
 import compare
 import scratch
-from compare.diagnosis.driving import sandbox
-from compare.diagnosis.driving.sandbox import (
+from compare.contained import session as sandbox
+from compare.contained.session import (
     LARGEST_FILE,
     Limits,
     MiB,

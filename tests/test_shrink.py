@@ -12,16 +12,16 @@ import pytest
 from torch import nn
 
 import scratch
-from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.examine import own_answer
 from compare.diagnosis.explaining import shrink
 from compare.diagnosis.explaining.replay import RAISED
 from compare.diagnosis.explaining.shrink import Example, smallest
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.trial import Trial, try_probe
+from compare.driving.answering import Outcome
+from compare.driving.tensors import Call, Tensors
 from compare.pairs.bounds import exact
 from compare.pairs.cases import Case
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import LayerPair, Pair, _with_tie
 from compare.pairs.probe import Probe
 from compare.pairs.registry import MODELS, REGISTRY

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from compare.diagnosis.diagnose import diagnose
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.making import Functions, UndrivableError
-from compare.diagnosis.driving.steps import AdaptedStep, loop_method, step_method, update_methods
 from compare.diagnosis.likeness import likeness
 from compare.diagnosis.training_step import STEP
 from compare.diagnosis.verdict import Diagnosis
 from compare.diagnosis.with_loss import with_loss
+from compare.driving.calling import RATE
+from compare.driving.interface import Interface
+from compare.driving.making import Functions, UndrivableError
+from compare.driving.steps import AdaptedStep, loop_method, step_method, update_methods
 from compare.pairs.pair import LayerPair
 from scratch import Array
 

@@ -14,21 +14,12 @@ from torch import nn
 
 import scratch
 from compare.diagnosis import trial as module
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.likeness import likeness
-from compare.diagnosis.trial import (
-    LESS_ACCURATE,
-    NORMWISE,
-    Driven,
-    Trial,
-    in_order,
-    kind_of,
-    remarks_on_rows,
-    try_probe,
-)
+from compare.diagnosis.trial import LESS_ACCURATE, NORMWISE, Trial, in_order, kind_of, remarks_on_rows, try_probe
+from compare.driving.answering import Outcome
+from compare.driving.calling import RATE
+from compare.driving.tensors import Call, Driven, Tensors
 from compare.pairs.cases import Case
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.pair import LayerPair
 from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY

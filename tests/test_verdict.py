@@ -13,8 +13,8 @@ from compare.diagnosis.explaining.replay import RAISED, Finding
 from compare.diagnosis.explaining.shrink import Example
 from compare.diagnosis.trial import Trial
 from compare.diagnosis.verdict import Alternative, Diagnosis, missing_of
+from compare.driving.tensors import Tensors
 from compare.machine.outcome import STATUS
-from compare.pairs.observe import Tensors
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row
 

@@ -10,7 +10,7 @@ import pytest
 
 from compare.diagnosis.explaining.forms import _where
 from compare.diagnosis.render.page import maps
-from compare.pairs.observe import Call
+from compare.driving.tensors import Call
 from scratch import Array
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from compare.diagnosis.driving import signatures, vocabulary
-from compare.diagnosis.driving.interface import Interface
+from compare.driving import signatures, vocabulary
+from compare.driving.interface import Interface
+from compare.driving.options import KERNELS, MATRIX, VECTOR, Axes, Option
 from compare.machine.errors import UserError
 from compare.pairs.layers import KNOWN_OPTIONS
-from compare.pairs.options import KERNELS, MATRIX, VECTOR, Axes, Option
 
 CONV = {"in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias"}
 POOL = {"kernel_size", "kernel_height", "kernel_width", "stride", "padding"}

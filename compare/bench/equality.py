@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compare.bench.sides import Side
-from compare.pairs.observe import Tensors
+from compare.driving.tensors import Tensors
 from scratch import Array
 
 OUTPUTS = 1e-4  # of the greatest element

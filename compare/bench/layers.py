@@ -18,9 +18,9 @@ from torch import nn
 from compare.bench.equality import NotEqualError, difference
 from compare.bench.models import PAIRS, draw_batch, draw_state
 from compare.bench.timing import SETTLE, Timed, interleaved, speed_ratio, wall_clock
+from compare.driving.tensors import Tensors, gradient_name
 from compare.pairs import weights
 from compare.pairs.layers import layer_pair_of
-from compare.pairs.observe import Tensors, gradient_name
 from scratch import Array
 
 MATRIX = 1024  # side of the matrices whose product shows the peak

@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 
 import scratch
 from compare.bench.timing import Stopwatch, Timed, wall_clock
+from compare.driving.tensors import Tensors
 from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
 from compare.pairs.learners import ScratchLearner, TorchLearner
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors
 from compare.pairs.registry import optimizer_pair
 from compare.pairs.weights import State, load_scratch_state, load_torch_state
 from scratch import Array, backend

@@ -10,25 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from compare.contained.session import Limits, Session
 from compare.diagnosis.coverage import Refusal, kinds_of
-from compare.diagnosis.driving import signatures, vocabulary
-from compare.diagnosis.driving.candidate import name_of, source_of
-from compare.diagnosis.driving.driver import Driver, Methods
-from compare.diagnosis.driving.evidence import input_shape_of
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import batch_in_words
-from compare.diagnosis.driving.readings import NotJudgedError, Read, Reader, Reading, pairs_of, takes_pairs
-from compare.diagnosis.driving.sandbox import Limits, Session
 from compare.diagnosis.examine import examine
 from compare.diagnosis.fitting import ONE_NUMBER, Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of, likeness, one_image
+from compare.diagnosis.readings import NotJudgedError, Read, Reader, Reading, pairs_of, takes_pairs
 from compare.diagnosis.training_step import with_step
 from compare.diagnosis.trial import try_probe
 from compare.diagnosis.verdict import Alternative, Diagnosis
+from compare.driving import vocabulary
+from compare.driving.answering import Outcome
+from compare.driving.candidate import name_of
+from compare.driving.driver import Methods
+from compare.driving.interface import Interface
+from compare.driving.layouts import batch_in_words
+from compare.driving.worker import Look
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.machine.errors import UserError
 from compare.pairs.probe import Probe
-from scratch import Module, Optimizer
 
 ALTERNATIVES = 2  # so many readings under which it is right are looked for
 
@@ -50,6 +50,7 @@ def diagnose(
     memory: int = Limits.memory,
     seed: int = 0,
     with_example: bool = True,
+    require_contained: bool = False,
 ) -> Diagnosis:
     """Compare anybody's layer, loss, activation, optimizer or model with what it should be, and name its mistakes.
 
@@ -62,57 +63,92 @@ def diagnose(
             a pair of functions (forward, backward), or "FILE.py:Class".
         like: what it should be: a registered name ("conv2d") or a torch module, a `Sequential` too.
         forward, backward, parameters, gradients, layout, output_layout, output_from, targets: see
-            `compare.diagnosis.driving.interface.Interface`.
+            `compare.driving.interface.Interface`.
         input_shape: the shape of one input without the batch, where it cannot be found by trying.
         seconds, memory: the limits of one call, in seconds and MiB.
         seed: draws weights and inputs.
         with_example: whether to look for the smallest input that shows the first mistake.
+        require_contained: whether to refuse where the system cannot contain the process.
 
     Raises:
-        UserError: if `like` is unknown, the file is not there, or something that is said about the code is not so.
+        UserError: if `like` is unknown, the file is not there, something that is said about the code is not so, or it
+            cannot be contained and has to be.
     """
     interface = Interface(
         forward, backward, dict(parameters or {}), dict(gradients or {}), layout, output_layout, output_from, targets
     )
-    compared = likeness(like, input_shape)
-    source, limits, name = source_of(candidate), Limits(seconds, memory), name_of(candidate)
-    with equal_threads(1), direct_convolutions(), Session(limits) as session:
-        session.meanwhile = compared.pair.prepared(compared.pair.examined(seed))
-        session.serve("look", lambda: _look(source()))
-        _serve(session, Driver(source, compared))
+    with Session(candidate, Limits(seconds, memory)) as session:
+        return diagnosed(
+            session, like, interface, input_shape, seed, with_example=with_example, require_contained=require_contained
+        )
+
+
+def diagnosed(
+    session: Session,
+    like: Any,
+    interface: Interface,
+    input_shape: tuple[int, ...] | None = None,
+    seed: int = 0,
+    *,
+    with_example: bool = True,
+    require_contained: bool = False,
+) -> Diagnosis:
+    """The verdict on the candidate of a session; arguments and errors as of `diagnose`."""
+    compared, name = likeness(like, input_shape), name_of(session.candidate)
+    with equal_threads(1), direct_convolutions():
+        session.meanwhile, session.task = compared.pair.prepared(compared.pair.examined(seed)), compared.task
         seen = session("look")
-        remarks = () if session.isolated else ("it runs in this process, without limits: there is no fork here",)
+        if require_contained and not session.contained:
+            raise UserError(
+                f"{session.containment or seen.problem}; without --require-contained it is run all the same"
+            )
         if seen.value is None:  # the file cannot be imported, or has no such thing
             missing = seen.error == "TargetError"  # which says itself where it was looked for
             problem = seen.problem.partition("Error: ")[2] if missing else f"{name}: {seen.problem}"
-            return _not_judged(name, compared, problem, (*remarks, *seen.notes))
-        ours, own_shape, arguments = seen.value
-        gap = ""
-        if own_shape and input_shape is None and compared.pair.fixed and not ours:
-            compared = _for_its_size(like, own_shape) or compared
-            _serve(session, Driver(source, compared))
-            gap = f"inputs of other sizes than {'x'.join(map(str, own_shape))}, which it is made for"
-        if ours:
-            compared = (one_image(compared) if interface.one_at_a_time else None) or compared
-            probes = list(compared.pair.examined(seed))
-            answer = functools.partial(session, "drive", interface)
-            result = examine(compared, name, answer, probes, with_example=with_example)
+            result = _not_judged(name, compared, problem, seen.notes)
         else:
             try:
-                asked = functools.partial(_judged, session, compared, interface, name=name, seed=seed)
-                result = asked(gap=gap, arguments=() if compared.pair.fixed else arguments, with_example=with_example)
+                result = _by_look(session, like, compared, interface, input_shape, seed, seen, with_example)
             except NotJudgedError as why:
-                return _not_judged(name, compared, str(why), remarks)
-    return replace(result, remarks=(*remarks, *result.remarks))
+                result = _not_judged(name, compared, str(why), ())
+    noted = tuple(note for note in seen.notes if note not in result.remarks)
+    remarks = (*session.remarks, *(noted if seen.value is not None else ()), *result.remarks)
+    return replace(result, remarks=remarks, containment=session.containment, seed=seed)
+
+
+def _by_look(
+    session: Session,
+    like: Any,
+    compared: Likeness,
+    interface: Interface,
+    input_shape: tuple[int, ...] | None,
+    seed: int,
+    seen: Outcome,
+    with_example: bool,
+) -> Diagnosis:
+    """The verdict on code of which is known what it is.
+
+    Raises:
+        NotJudgedError: if it cannot be driven at all.
+        UserError: if something that was said about it is not so.
+    """
+    look: Look = seen.value
+    name, gap = name_of(session.candidate), ""
+    if look.shape and input_shape is None and compared.pair.fixed and not look.ours:
+        compared = _for_its_size(like, look.shape) or compared
+        session.task = compared.task
+        gap = f"inputs of other sizes than {'x'.join(map(str, look.shape))}, which it is made for"
+    if look.ours:
+        compared = (one_image(compared) if interface.one_at_a_time else None) or compared
+        probes = list(compared.pair.examined(seed))
+        answer = functools.partial(session, "drive", interface)
+        return examine(compared, name, answer, probes, with_example=with_example)
+    asked = functools.partial(_judged, session, compared, interface, name=name, seed=seed)
+    return asked(gap=gap, arguments=() if compared.pair.fixed else look.arguments, with_example=with_example)
 
 
 def _not_judged(name: str, compared: Likeness, problem: str, remarks: tuple[str, ...]) -> Diagnosis:
     return Diagnosis(name, compared.pair.name, (), (), None, (), remarks, problem)
-
-
-def _serve(session: Session, driver: Driver) -> None:
-    for function in (driver.drive, driver.construct, driver.claims, driver.methods, driver.step):
-        session.serve(function.__name__, function)
 
 
 def _for_its_size(like: Any, own_shape: tuple[int, ...]) -> Likeness | None:
@@ -124,20 +160,6 @@ def _for_its_size(like: Any, own_shape: tuple[int, ...]) -> Likeness | None:
         except UserError:
             continue
     return None
-
-
-def _look(subject: Any) -> tuple[bool, tuple[int, ...], tuple[str, ...]]:
-    """Whether it follows our own interface; the shape of one input, if an object keeps it; the arguments it takes."""
-    made = subject() if isinstance(subject, functools.partial) else subject
-    called = made[0] if isinstance(made, tuple) else made
-    arguments = signatures.argument_names(called) if callable(called) else []
-    return _is_ours(made), () if isinstance(made, type) else input_shape_of(made), tuple(arguments)
-
-
-def _is_ours(subject: Any) -> bool:
-    """Whether it follows the interface of `scratch`, and is held to all of its conventions."""
-    kind = subject if isinstance(subject, type) else type(subject)
-    return issubclass(kind, Module | Optimizer)
 
 
 def _judged(

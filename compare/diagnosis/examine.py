@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis.coverage import Coverage, Refusal, coverage
-from compare.diagnosis.driving.sandbox import Outcome
 from compare.diagnosis.explaining.replay import RAISED, Finding, name_mistakes
 from compare.diagnosis.explaining.shrink import smallest
 from compare.diagnosis.fitting import Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of
-from compare.diagnosis.trial import SAME, Driven, Trial, in_order, kind_of, remarks_on_rows, try_probe
+from compare.diagnosis.trial import Trial, in_order, kind_of, remarks_on_rows, try_probe
 from compare.diagnosis.verdict import Diagnosis, missing_of
+from compare.driving.answering import Outcome
+from compare.driving.tensors import SAME, Driven
 from compare.pairs.probe import Probe
 
 Answer = Callable[[Probe], Outcome]

@@ -9,18 +9,21 @@ import itertools
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import USUAL_AXES, Axes, Option
+from compare.driving.task import Task
+from compare.driving.tensors import Tensors
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case, Shape
 from compare.pairs.layers import KNOWN_OPTIONS, kin_of, registered
 from compare.pairs.measured import measured
-from compare.pairs.observe import Tensors, has_state
-from compare.pairs.options import USUAL_AXES, Axes, Option
+from compare.pairs.observe import has_state
 from compare.pairs.pair import (
     LayerPair,
     Make,
@@ -64,6 +67,18 @@ class Likeness:
             part = self.parts.get(owner)
             found[name] = (part and part.axes_of(leaf)) or USUAL_AXES.get(array.ndim, Axes(""))
         return found
+
+    @cached_property
+    def task(self) -> Task:
+        """What the candidate's own side has to know of it."""
+        pair = self.pair
+        known = {
+            f"{owner}.{leaf}".removeprefix("."): axes
+            for owner, part in self.parts.items()
+            for leaf, axes in getattr(part, "weights", {}).items()
+        }
+        buffers = tuple(sorted(pair.buffers()))
+        return Task(pair.role, defaults_of(pair), pair.about, self.hints, known, buffers, pair.fixed)
 
 
 def likeness(like: Any, input_shape: Shape | None = None) -> Likeness:

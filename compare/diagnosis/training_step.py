@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from compare.diagnosis.driving.driver import Methods
-from compare.diagnosis.driving.interface import TARGETS
-from compare.diagnosis.driving.readings import Reading
-from compare.diagnosis.driving.sandbox import Session
+from compare.contained.session import Session
 from compare.diagnosis.explaining.replay import Finding, name_mistakes
 from compare.diagnosis.likeness import Likeness
+from compare.diagnosis.readings import Reading
 from compare.diagnosis.trial import Trial, kind_of, try_probe
 from compare.diagnosis.verdict import Diagnosis
 from compare.diagnosis.with_loss import with_loss
+from compare.driving.driver import Methods
+from compare.driving.interface import TARGETS
 from compare.pairs.probe import Probe
 
 STEP = "training step"

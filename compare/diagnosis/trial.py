@@ -10,41 +10,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.sandbox import Outcome
+from compare.driving.answering import Outcome
+from compare.driving.calling import RATE
+from compare.driving.tensors import Driven, Tensors
 from compare.pairs.bounds import LAMBDA, unit_roundoff
-from compare.pairs.observe import Tensors
 from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 from compare.pairs.report import Row, nothing_compared
 
-SAME = {"float64": 1e-10, "float32": 1e-5}  # of the largest element: mistakes differ by more, roundings by less
 ORDER = ("output", "grad_input", "grad_weight", "grad_bias")  # how a reader goes through a layer
 LESS_ACCURATE = "less accurate than it could be where the largest score is far from 0"
 NORMWISE = "as accurate as its largest element, not element by element: another algorithm than the definition"
-
-
-@dataclass(frozen=True)
-class Driven:
-    """What a candidate gave for a probe, as it comes from its process.
-
-    Attributes:
-        tensors: outputs and gradients, by name.
-        updated: the parameters that it updates itself.
-        recovered: those of them whose gradient was taken from the update.
-        placed: where its weights are, by torch's names.
-        ignores_gradient: whether its backward takes no upstream gradient, though it is no loss.
-        misshapen: gradients, by name, whose shape does not go with that of their weight, and why, in words.
-        notes: how it was read, in words.
-    """
-
-    tensors: Tensors
-    updated: tuple[str, ...] = ()
-    recovered: tuple[str, ...] = ()
-    placed: tuple[tuple[str, str], ...] = ()
-    ignores_gradient: bool = False
-    misshapen: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class Diagnosis:
         problem: why it is not judged; empty if it is.
         coverage: what the verdict rests on.
         alternatives: readings under which it is right, though it is wrong under the one that is judged.
+        containment: how its process was contained, in words.
+        seed: what its inputs were drawn from.
     """
 
     candidate: str
@@ -64,6 +66,8 @@ class Diagnosis:
     problem: str = ""
     coverage: Coverage = field(default_factory=Coverage)
     alternatives: tuple[Alternative, ...] = ()
+    containment: str = ""
+    seed: int = 0
 
     def __repr__(self) -> str:
         return f"<Diagnosis {self.headline()}>"
@@ -167,6 +171,8 @@ class Diagnosis:
                 for a in self.alternatives
             ],
             "remarks": list(self.remarks),
+            "containment": self.containment,
+            "seed": self.seed,
         }
         if not hint_only:
             result["example"] = None if self.example is None else self.example.as_json()

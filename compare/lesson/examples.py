@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.driving.tensors import Tensors
 from compare.lesson.layers import LAYERS, Layer
 from compare.lesson.not_as_shown import NotAsShown
 from compare.pairs.by_hand import ByHand
-from compare.pairs.observe import Tensors
 
 SLACK = 1e-6  # by which float32 may be off what was computed by hand, relative to the greatest number of the tensor
 

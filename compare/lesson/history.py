@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compare.driving.tensors import Tensors
 from compare.machine.conditions import equal_threads, keep_freed_memory
 from compare.machine.data import KIN, MNIST, Dataset, load
 from compare.machine.errors import UserError
-from compare.pairs.observe import Tensors
 from compare.pairs.registry import model_pair
 from compare.training.board.logs import require_logs
 from compare.training.board.server import APART

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from compare.driving.tensors import Tensors
 from compare.lesson.chapters import windows
 from compare.lesson.history import History
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors
 from compare.pairs.report import Report
 from scratch import Array
 

@@ -28,13 +28,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from compare.pairs.observe import (
-    Call,
-    Tensors,
-    arguments_after_use,
-    call_names,
-    observe_torch,
-)
+from compare.driving.tensors import Call, Tensors, arguments_after_use, call_names
+from compare.pairs.observe import observe_torch
 from scratch import Array
 
 LAMBDA = 4.0

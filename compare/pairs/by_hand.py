@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.pairs.observe import Tensors
+from compare.driving.tensors import Tensors
 from scratch import Array
 
 Results = dict[str, Any]

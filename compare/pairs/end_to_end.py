@@ -8,26 +8,22 @@ the last place. What that does to a tensor, times what the roundings of the laye
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import scratch
 import torch_ref
+from compare.driving.models import SGD, STEPS, after
+from compare.driving.tensors import Tensors, gradient_name
 from compare.pairs import weights
 from compare.pairs.bounds import conditioning_factor, growth, largest_changes
 from compare.pairs.layers import layer_pair_of
-from compare.pairs.observe import Tensors, gradient_name, leaves, record_calls
+from compare.pairs.observe import leaves, record_calls
 from scratch import Array
 
 PERTURBATIONS = 8  # how often the reference runs again, one ulp away
-TrainStep = Callable[..., tuple[float, int]]
-
-STEPS = {"float64": 3, "float32": 1}  # optimizer steps end to end; in float32 a later step may meet a near tie
-SGD: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 
 
 def bounds_end_to_end(
@@ -52,7 +48,7 @@ def bounds_end_to_end(
 
 def updated_from(reference: nn.Module, dtype: str) -> Tensors:
     """What the updated parameters were before the steps, under their names after them."""
-    return _after(weights.torch_state(reference), STEPS[dtype])
+    return after(weights.torch_state(reference), STEPS[dtype])
 
 
 def moved_reference(reference: nn.Module, images: int, rng: np.random.Generator) -> nn.Module:
@@ -88,7 +84,7 @@ def _own_rounding(reference: nn.Module, images: Array, labels: Array, steps: int
     roundings = 2 * growth(np.asarray(8.0 * steps), dtype)
     for name, array in weights.torch_state(reference).items():
         gradients = SGD["lr"] * steps * (steps + 1) / 2 * own[gradient_name(name)]
-        own |= _after({name: gradients + roundings * np.abs(array)}, steps)
+        own |= after({name: gradients + roundings * np.abs(array)}, steps)
     return own
 
 
@@ -110,50 +106,10 @@ def roundings_of(reference: nn.Module) -> float:
     return conditioning_factor(sum(bool(list(layer.parameters())) for _, layer in leaves(reference)) + 1)
 
 
-def _after(state: weights.State, steps: int) -> Tensors:
-    return {f"{name} after {steps} step{'s' if steps > 1 else ''}": array for name, array in state.items()}
-
-
 def one_ulp_away(x: Array, rng: np.random.Generator) -> Array:
     """Every element moved to the next number above or below, by chance; zeros stay."""
     direction = rng.choice([-np.inf, np.inf], x.shape).astype(x.dtype)
     return np.where(x == 0, x, np.nextafter(x, direction))
-
-
-def run_scratch(
-    model: scratch.Module,
-    images: Array,
-    labels: Array,
-    *,
-    blank_free: bool = True,
-    train_step: TrainStep = scratch.train_step,
-) -> Tensors:
-    """Logits, loss, all gradients, and the parameters after some optimizer steps, of a scratch model.
-
-    `blank_free` says that no two patches of an image are equal: only then do two correct implementations agree on the
-    winner of every pooling window, and with it on the gradient of the images.
-    """
-    steps = STEPS[str(images.dtype)]
-    criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(model.parameters(), **SGD)
-    seen: Tensors = {"logits": np.array(model(images)), "logits of one image": np.array(model(images[:1]))}
-    model.eval()
-    seen["logits in evaluation"] = np.array(model(images))
-    model.train()
-    if blank_free:
-        criterion(model(images), labels)
-        grad_input: Array | None = model.backward(criterion.backward())
-        if grad_input is not None:
-            seen["grad_input"] = np.array(grad_input)
-    for step in range(steps):
-        loss, _ = train_step(model, criterion, optimizer, images, labels)
-        if step == 0:
-            seen["loss"] = np.array(loss, images.dtype)
-            seen |= {
-                gradient_name(name): np.array(parameter.grad)
-                for name, parameter in model.named_parameters()
-                if parameter.grad is not None
-            }
-    return seen | _after({name: array.copy() for name, array in model.state_dict().items()}, steps)
 
 
 def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free: bool = True) -> Tensors:
@@ -180,4 +136,4 @@ def run_torch(reference: nn.Module, images: Array, labels: Array, *, blank_free:
                 for name, parameter in model.named_parameters()
                 if parameter.grad is not None
             }
-    return seen | _after(weights.torch_state(model), steps)
+    return seen | after(weights.torch_state(model), steps)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import scratch
 import torch_ref
-from compare.pairs.observe import Tensors, gradient_name
+from compare.driving.tensors import Tensors, gradient_name
 from compare.pairs.optimizers import OptimizerPair
 from compare.pairs.weights import State, load_scratch_state, load_torch_state, scratch_state, torch_state
 from scratch import Array, backend

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compare.driving.tensors import Call, Tensors
 from compare.pairs.bounds import conditioning_factor, in_float64, largest_changes, unit_roundoff
 from compare.pairs.cases import Shape
 from compare.pairs.layers import registered
-from compare.pairs.observe import Call, Tensors, leaves, observe_torch
+from compare.pairs.observe import leaves, observe_torch
 
 REPETITIONS = 8
 

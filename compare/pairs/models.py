@@ -7,9 +7,9 @@ and some optimizer steps. This finds what is wrong between the layers.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from torch import nn
 
 import scratch
 import torch_ref
+from compare.driving.models import TrainStep, drive_model, run_scratch
+from compare.driving.tensors import Call, Tensors
 from compare.pairs import weights
 from compare.pairs.cases import Shape
 from compare.pairs.decisions import decided
-from compare.pairs.end_to_end import TrainStep, bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.end_to_end import bounds_end_to_end, run_torch, updated_from
 from compare.pairs.layers import layer_pair_of
-from compare.pairs.observe import Call, Tensors, record_calls
+from compare.pairs.observe import record_calls
 from compare.pairs.pair import Make, Pair, Rng
-from compare.pairs.probe import Probe, draw_state, load_probe
+from compare.pairs.probe import Probe, draw_state
 from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
 from scratch import Array
 
@@ -53,6 +55,10 @@ class ModelPair(Pair):
     num_classes: int = 10
     images_per_thread: int = 64
     lesson_epochs: int = 4
+
+    @property
+    def role(self) -> Literal["model"]:
+        return "model"
 
     @property
     def fixed(self) -> bool:
@@ -86,12 +92,8 @@ class ModelPair(Pair):
 
     def drive(self, make: Make | TrainingStep, probe: Probe, got: Tensors | None = None) -> Tensors:
         """As of every pair; a training step may take the place of `make`."""
-        step, factory = (make.function, self.scratch) if isinstance(make, TrainingStep) else (scratch.train_step, make)
-        with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
-            model: scratch.Module = factory()
-            load_probe(model, probe)
-            images, labels = copy.deepcopy(probe.calls[0].inputs)
-            return run_scratch(model, images, labels, train_step=step)
+        step, factory = (make.function, self.scratch) if isinstance(make, TrainingStep) else (None, make)
+        return drive_model(factory(), probe, step)
 
     def check(self, probe: Probe, seed: int = 0) -> list[Row]:
         images, labels = probe.calls[0].inputs

@@ -12,65 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.observe import learning_rates
+from compare.driving.tensors import Call, Tensors, arguments_after_use, call_names, gradient_name
 from scratch import Array, backend
 
-Tensors = dict[str, Array]
 Values = dict[str, Array]  # one array for each layer, by its dotted name
-
-
-@dataclass(frozen=True)
-class Call:
-    """One forward and backward pass: the inputs (a loss takes two), and the gradient of the output."""
-
-    inputs: tuple[Array, ...]
-    grad_output: Array
-
-
-def gradient_name(parameter: str) -> str:
-    """The name of a parameter's gradient: "conv1.weight" has "conv1.grad_weight"."""
-    owner, dot, leaf = parameter.rpartition(".")
-    return f"{owner}{dot}grad_{leaf}"
-
-
-def call_names(calls: Sequence[Call]) -> list[str]:
-    """What is added to the name of a tensor to say which call it belongs to; nothing where there is only one."""
-    return [""] if len(calls) == 1 else [f" of call {number}" for number in range(1, len(calls) + 1)]
-
-
-def observe_scratch(module: scratch.Module, calls: Sequence[Call]) -> Tensors:
-    """Outputs, gradients, buffers, and whether inputs and weights were left alone, of `calls` made one after the other.
-
-    Between two calls all parameters change their sign, and the last of several calls is made in evaluation mode: of an
-    earlier call nothing may be remembered but the gradients of the parameters, which accumulate (one that was never set
-    is missing), and the buffers, which are seen as all the calls left them.
-    """
-    module.zero_grad()
-    seen: Tensors = {}
-    for number, (call, name) in enumerate(zip(calls, call_names(calls), strict=True)):
-        if number:
-            module.train(number < len(calls) - 1)
-            for parameter in module.parameters():
-                parameter.data = -parameter.data
-        output = seen[f"output{name}"] = np.asarray(module(*call.inputs))
-        # An upstream gradient of another shape than the output says nothing about backward.
-        fits = output.shape == call.grad_output.shape
-        grad_input: Array | None = module.backward(call.grad_output) if fits else None
-        if grad_input is not None:
-            seen[f"grad_input{name}"] = np.asarray(grad_input)
-        seen |= arguments_after_use(call, name)
-    for name, parameter in module.named_parameters():
-        if parameter.grad is not None:
-            seen[gradient_name(name)] = parameter.grad
-        seen[f"{name} after use"] = parameter.data
-    seen |= {name: np.asarray(buffer.data) for name, buffer in module.named_buffers()}
-    # Not copied on the way: an array that a later call wrote into again no longer holds what it was returned for.
-    return seen
-
-
-def arguments_after_use(call: Call, name: str) -> Tensors:
-    """The arrays that a call was given, under the names that say so."""
-    seen = {f"input {n} after use{name}" if n else f"input after use{name}": x for n, x in enumerate(call.inputs)}
-    return seen | {f"grad_output after use{name}": call.grad_output}
 
 
 def observe_torch(module: nn.Module, calls: Sequence[Call], *, keep: bool = True) -> Tensors:
@@ -113,33 +59,6 @@ def _backward(output: Tensor, grad_output: Tensor) -> None:
     """
     assert output.shape == grad_output.shape, f"output {output.shape}, its gradient {grad_output.shape}"
     (output * grad_output).sum().backward()
-
-
-def learning_rates(lr: float, steps: int) -> list[float]:
-    """The learning rate of every step: before the last one it is halved, as a schedule would."""
-    return [lr] * (steps - 1) + [0.5 * lr]
-
-
-def observe_scratch_optimizer(
-    make: Callable[[list[scratch.Parameter]], scratch.Optimizer], start: Tensors, gradients: Sequence[Tensors]
-) -> Tensors:
-    """The parameters `start` after one optimizer step for each set of `gradients`, and what became of the gradients.
-
-    A parameter that is missing in `gradients` has none. The learning rate is that of `learning_rates`, so that an
-    optimizer that mixes it into its velocity shows.
-    """
-    parameters = {name: scratch.Parameter(array.copy()) for name, array in start.items()}
-    arrays = {name: parameter.data for name, parameter in parameters.items()}  # to be updated in place
-    optimizer = make(list(parameters.values()))
-    for step, lr in zip(gradients, learning_rates(optimizer.lr, len(gradients)), strict=True):
-        optimizer.lr = lr
-        for name, parameter in parameters.items():
-            parameter.grad = step[name].copy() if name in step else None
-        optimizer.step()
-    used = {f"grad of {n} after use": p.grad.copy() for n, p in parameters.items() if p.grad is not None}
-    optimizer.zero_grad()
-    left = np.array(float(sum(p.grad is not None and bool(p.grad.any()) for p in parameters.values())))
-    return arrays | used | {"gradients left by zero_grad": left}
 
 
 def observe_torch_optimizer(

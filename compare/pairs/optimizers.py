@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.observe import drive_optimizer, learning_rates
+from compare.driving.tensors import Tensors
 from compare.pairs.bounds import either_way, growth, unit_roundoff
 from compare.pairs.by_hand import ByHand, Lesson, Results, array, plain
 from compare.pairs.cases import Shape
-from compare.pairs.observe import Tensors, learning_rates, observe_scratch_optimizer, observe_torch_optimizer
+from compare.pairs.observe import observe_torch_optimizer
 from compare.pairs.pair import Make, Pair, Rng
 from compare.pairs.probe import Probe
 from scratch import Array
@@ -59,10 +61,7 @@ class OptimizerPair(Pair):
         return None if self.draw is None else draw_steps(self.draw(rng), dtype, rng)
 
     def drive(self, make: Make, probe: Probe, got: Tensors | None = None) -> Tensors:
-        with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
-            return observe_scratch_optimizer(
-                lambda parameters: make(parameters, **probe.options), probe.state, probe.gradients
-            )
+        return drive_optimizer(make, probe, scratch.Parameter)
 
     def _expected(self, probe: Probe, got: Tensors | None) -> Tensors:
         return observe_torch_optimizer(

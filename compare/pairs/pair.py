@@ -21,14 +21,16 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.observe import drive_module, observe_scratch
+from compare.driving.options import Axes, Option
+from compare.driving.tensors import LAYOUTS, Call, Tensors
 from compare.pairs.bounds import Bound
 from compare.pairs.by_hand import Lesson
 from compare.pairs.cases import Case, Shape
-from compare.pairs.observe import Call, Tensors, observe_scratch, observe_torch
-from compare.pairs.options import Axes, Option
-from compare.pairs.probe import Probe, draw_state, laid_out, load_probe
+from compare.pairs.observe import observe_torch
+from compare.pairs.probe import Probe, draw_state
 from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure
-from compare.pairs.values import LAYOUTS, VALUES
+from compare.pairs.values import VALUES
 from compare.pairs.weights import load_torch_state
 from scratch import Array, Module
 
@@ -70,7 +72,7 @@ class Pair(ABC):
     torch: Callable[..., Any]
 
     @property
-    def role(self) -> Literal["module", "optimizer"]:
+    def role(self) -> Literal["module", "optimizer", "model"]:
         """How somebody's code of this kind is driven."""
         return "module"
 
@@ -412,12 +414,10 @@ class LayerPair(Pair):
         return None if self.wider is None else self.wider(self.reference(probe), probe.calls, probe.dtype)
 
     def drive(self, make: Make, probe: Probe, got: Tensors | None = None) -> Tensors:
-        with np.errstate(all="ignore"):  # NaN and infinity are found in what it gives
-            module: scratch.Module = make(**probe.options)
-            if self.random is not None:
-                self.random.choose(module, got)
-            load_probe(module, probe)
-            return observe_scratch(module, [laid_out(call, probe.layout) for call in probe.calls])
+        module: scratch.Module = make(**probe.options)
+        if self.random is not None:
+            self.random.choose(module, got)
+        return drive_module(module, probe)
 
     @property
     def is_random(self) -> bool:

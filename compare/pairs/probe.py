@@ -7,41 +7,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-import scratch
+from compare.driving.tensors import Given, Tensors
 from compare.pairs.cases import Case
-from compare.pairs.observe import Call, Tensors
-from compare.pairs.values import LAYOUTS
-from compare.pairs.weights import load_scratch_state
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """What a layer, loss, optimizer or model is given. A probe equals itself only.
+class Probe(Given):
+    """What a layer, loss, optimizer or model is given, and where it comes from. A probe equals itself only.
 
     Attributes:
-        case: its name in reports.
-        dtype: "float64" or "float32".
-        options: the constructor's arguments.
-        state: parameters and buffers, by name; for an optimizer, the parameters at the start.
-        calls: inputs and upstream gradients, one after the other; for a model, images and labels.
-        gradients: for an optimizer, the gradients of each step.
-        layout: how the arrays of the calls lie in memory, one of `values.LAYOUTS`.
         plain: whether its numbers are ordinary ones, or as large as they get: those that float32 is tried on.
         drawn: the case of a layer that it was drawn for.
     """
 
-    case: str
-    dtype: str
-    options: dict[str, Any]
-    state: Tensors
-    calls: tuple[Call, ...] = ()
-    gradients: tuple[Tensors, ...] = ()
-    layout: str = "contiguous"
     plain: bool = True
     drawn: Case | None = None
 
@@ -63,17 +45,3 @@ def draw_state(reference: nn.Module, dtype: str, rng: np.random.Generator) -> Te
             drawn = rng.standard_normal(shape)
             state[name] = np.asarray(np.abs(drawn) + 0.1 if name.endswith("_var") else drawn, dtype)
     return {name: np.asarray(array) for name, array in state.items()}
-
-
-def load_probe(module: scratch.Module, probe: Probe) -> None:
-    """Give a scratch module the weights of a probe, and its dtype."""
-    module.to(lambda array: array.astype(probe.dtype))
-    load_scratch_state(module, probe.state)
-
-
-def laid_out(call: Call, layout: str) -> Call:
-    """A copy of a call with its arrays in another memory layout."""
-    lay = LAYOUTS[layout]
-    first, *rest = (array.copy() for array in call.inputs)
-    grad_output = call.grad_output.copy()
-    return Call((lay(first), *rest), lay(grad_output) if grad_output.ndim else grad_output)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from compare.pairs.observe import Tensors
+from compare.driving.tensors import Tensors
 from scratch import Array
 
 CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us

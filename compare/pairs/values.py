@@ -33,26 +33,3 @@ VALUES: dict[str, Draw] = {
         rng.standard_normal(shape) + 1000.0 * np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
     ),
 }
-
-
-def _strided(x: Array) -> Array:
-    """`x` as every second element of a larger array: a view that is contiguous nowhere."""
-    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
-def _read_only(x: Array) -> Array:
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    return frozen
-
-
-# What each is for: code that trusts the memory instead of the shape, or writes where it should only read.
-LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "contiguous": np.ascontiguousarray,
-    "strided": _strided,
-    "fortran": np.asfortranarray,
-    "batch last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
-    "read-only": _read_only,
-}

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from compare.driving.tensors import Tensors
 from compare.machine.conditions import direct_convolutions
 from compare.pairs import weights
 from compare.pairs.decisions import Flip, flips
 from compare.pairs.models import check_layers
-from compare.pairs.observe import Tensors, Values, watch_scratch, watch_torch
+from compare.pairs.observe import Values, watch_scratch, watch_torch
 from compare.pairs.report import Report, Row
 from compare.training.findings import Distance, Findings, Parting, distance, judged, unjudged_rows, wrong_rows
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 import scratch
 import torch_ref
+from compare.driving.tensors import Tensors
 from compare.machine.devices import Device, open_device
 from compare.machine.errors import UserError
 from compare.pairs import weights
 from compare.pairs.end_to_end import one_ulp_away
 from compare.pairs.learners import ScratchLearner, TorchLearner
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors
 from compare.pairs.registry import model_pair, optimizer_pair
 from compare.pairs.weights import State
 from compare.training.settings import Settings

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
+from compare.driving.tensors import Tensors
 from compare.pairs import report as verifier
-from compare.pairs.observe import Tensors
 from scratch import Array
 
 BOUND = 1e-14

@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 import torch_ref
+from compare.driving.tensors import Tensors, gradient_name
 from compare.pairs import weights
 from compare.pairs.bounds import growth, largest_changes
 from compare.pairs.decisions import Flip, flips, impose
 from compare.pairs.end_to_end import moved_reference, one_ulp_away, own_rounding_of_gradients, roundings_of
-from compare.pairs.observe import Tensors, Values, gradient_name, watch_torch
+from compare.pairs.observe import Values, watch_torch
 from compare.pairs.report import Row, compare, nothing_compared
 from scratch import Array
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from compare.driving.tensors import Tensors
 from compare.machine.conditions import direct_convolutions
 from compare.machine.data import Dataset, batches
 from compare.pairs.models import ModelPair, check_model
-from compare.pairs.observe import Tensors
 from compare.pairs.report import Row
 from compare.verify.agreement import DTYPES
 

@@ -60,7 +60,7 @@ class Recorder:
 
     def pytest_collection_finish(self) -> None:
         """Have the processes of the diagnosis save what they have seen before they are killed."""
-        from compare.diagnosis.driving.sandbox import Session
+        from compare.contained.session import Session
 
         stop = Session._stop
 

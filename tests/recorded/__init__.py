@@ -27,11 +27,11 @@ from compare.diagnosis.explaining.replay import planted
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.trial import kind_of
 from compare.diagnosis.verdict import Diagnosis
+from compare.driving.tensors import Call, Tensors
 from compare.faults.catalogue import CATALOGUE
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.pairs import measured, weights
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Call, Tensors
 from compare.pairs.probe import Probe, draw_state
 from compare.pairs.registry import REGISTRY
 from compare.verify.configurations import random_configurations

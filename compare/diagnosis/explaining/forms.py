@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis.trial import Trial, kind_of
-from compare.pairs.observe import Call
+from compare.driving.tensors import Call
 from scratch import Array
 
 ONE = "one"  # the tensor of ones

@@ -16,14 +16,14 @@ import numpy as np
 
 import scratch
 from compare.diagnosis.coverage import kinds_of
-from compare.diagnosis.driving.calling import RATE
 from compare.diagnosis.explaining.forms import Evidence, recognise
 from compare.diagnosis.likeness import Likeness
-from compare.diagnosis.trial import SAME, Trial, in_order, kind_of
+from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.driving.calling import RATE
+from compare.driving.tensors import SAME, Tensors
 from compare.faults.catalogue import faults_of
 from compare.faults.fault import Fault, plant
 from compare.pairs.models import TrainingStep
-from compare.pairs.observe import Tensors
 from scratch import Array
 
 FIRST = 4  # so many inputs decide which mistakes are replayed on all

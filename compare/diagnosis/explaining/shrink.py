@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compare.diagnosis.trial import Trial, kind_of
-from compare.pairs.observe import Call, Tensors
+from compare.driving.tensors import Call, Tensors
 from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 from scratch import Array

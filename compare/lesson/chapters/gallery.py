@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.tensors import Tensors, gradient_name
 from compare.faults.catalogue import CATALOGUE, faults_of
 from compare.faults.fault import Fault, plant
 from compare.lesson.chapters.notes import note
@@ -25,7 +26,7 @@ from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import equal_threads
 from compare.pairs.layers import layer_pair_of
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors, gradient_name, leaves, torch_pass
+from compare.pairs.observe import leaves, torch_pass
 from compare.pairs.pair import arguments_of, chooses_elements
 from compare.pairs.registry import MODELS
 from compare.pairs.report import CANDIDATE_ERRORS

@@ -7,6 +7,7 @@ import torch
 
 import scratch
 import torch_ref
+from compare.driving.tensors import Tensors
 from compare.lesson.history import Curve, History
 from compare.lesson.scene import Context, Scene, in_float32, some
 from compare.lesson.showing.chart import Series, lines
@@ -14,7 +15,7 @@ from compare.lesson.showing.render import tiny
 from compare.lesson.showing.source import beside, listing
 from compare.pairs.decisions import deciding_layers
 from compare.pairs.models import ModelPair
-from compare.pairs.observe import Tensors, watch_scratch, watch_torch
+from compare.pairs.observe import watch_scratch, watch_torch
 from compare.pairs.registry import model_pair
 from compare.pairs.weights import load_scratch_state, load_torch_state
 from compare.pictures import inline

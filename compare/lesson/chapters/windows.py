@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.observe import observe_scratch
+from compare.driving.tensors import Call, Tensors
 from compare.lesson.agreement import require
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.conditions import direct_convolutions, equal_threads
@@ -26,7 +28,7 @@ from compare.machine.data import Dataset
 from compare.pairs.bounds import growth, worst_case
 from compare.pairs.by_hand import plain
 from compare.pairs.layers.convolution import CONV2D
-from compare.pairs.observe import Call, Tensors, observe_scratch, observe_torch
+from compare.pairs.observe import observe_torch
 from compare.pairs.weights import load_scratch_state, load_torch_state
 from scratch import Array
 from scratch.windows import output_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from compare.driving import vocabulary
 from compare.machine.errors import UserError
 from compare.pairs.layers.activation import LOG_SOFTMAX, RELU, SOFTMAX
 from compare.pairs.layers.convolution import CONV2D
@@ -30,6 +31,7 @@ LAYERS = (
 
 # An option of a layer that is not registered means what it means for those that are.
 KNOWN_OPTIONS = {name: option for pair in reversed(LAYERS) for name, option in pair.options.items()}
+vocabulary.learn(KNOWN_OPTIONS)
 
 
 def registered(layer: nn.Module) -> LayerPair | None:

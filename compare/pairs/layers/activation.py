@@ -9,11 +9,11 @@ import numpy as np
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import ALONG_ROWS
+from compare.driving.tensors import Call, Tensors, call_names
 from compare.pairs.bounds import LIBRARY, either_way, exact, left_alone
 from compare.pairs.by_hand import BOTH, MAPPED, ByHand, Lesson, Results, array, plain
 from compare.pairs.cases import PLAIN, SCORES, Case, grid, whole
-from compare.pairs.observe import Call, Tensors, call_names
-from compare.pairs.options import ALONG_ROWS
 from compare.pairs.pair import (
     NO_DECISIONS,
     NO_OPTIONS,

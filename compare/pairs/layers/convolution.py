@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import BIAS, IN_CHANNELS, KERNEL_SIZE, KERNELS, OUT_FEATURES, PADDING, STRIDE, VECTOR
+from compare.driving.tensors import Tensors
 from compare.pairs.bounds import sum_of_products
 from compare.pairs.by_hand import WEIGHTED, ByHand, Lesson, Results, array, terms
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
-from compare.pairs.observe import Tensors
-from compare.pairs.options import BIAS, IN_CHANNELS, KERNEL_SIZE, KERNELS, OUT_FEATURES, PADDING, STRIDE, VECTOR
 from compare.pairs.pair import IMAGE_SIZES, NO_DECISIONS, NOT_RANDOM, ONE_INPUT, LayerPair, Rng
 from scratch import Array, naive
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import Option
+from compare.driving.tensors import Call, Tensors
 from compare.pairs.bounds import growth, in_float64, left_alone
 from compare.pairs.cases import Case, grid, whole
-from compare.pairs.observe import Call, Tensors, observe_torch
-from compare.pairs.options import Option
+from compare.pairs.observe import observe_torch
 from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, ONE_INPUT, LayerPair, Random, Rng
 from scratch import Array
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import BIAS, IN_FEATURES, MATRIX, OUT_FEATURES, VECTOR
+from compare.driving.tensors import Tensors
 from compare.pairs.bounds import exact, sum_of_products
 from compare.pairs.by_hand import BOTH, MAPPED, WEIGHTED, ByHand, Lesson, Results, array, terms
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
-from compare.pairs.observe import Tensors
-from compare.pairs.options import BIAS, IN_FEATURES, MATRIX, OUT_FEATURES, VECTOR
 from compare.pairs.pair import (
     NO_DECISIONS,
     NO_OPTIONS,

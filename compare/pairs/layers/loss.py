@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody gives it
 
 import scratch
+from compare.driving.options import Option
+from compare.driving.tensors import Call, Tensors, call_names
 from compare.pairs.bounds import LIBRARY, either_way, left_alone
 from compare.pairs.by_hand import BOTH, ByHand, Lesson, Results, array, is_tensor_of
 from compare.pairs.cases import SCORES, Case, Shape, grid, whole
 from compare.pairs.layers.activation import softmax_error
-from compare.pairs.observe import Call, Tensors, call_names
-from compare.pairs.options import Option
 from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, NOT_RANDOM, LayerPair, Rng, row_shapes
 from scratch import Array, log_softmax
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.options import IN_FEATURES, VECTOR, Option
+from compare.driving.tensors import Call, Tensors, call_names
 from compare.pairs.bounds import either_way, growth, left_alone, module_with, unit_roundoff
 from compare.pairs.cases import PLAIN, Case, Geometry, Shape, grid, whole
-from compare.pairs.observe import Call, Tensors, call_names
-from compare.pairs.options import IN_FEATURES, VECTOR, Option
 from compare.pairs.pair import IMAGE_SIZES, NO_DECISIONS, NO_PRODUCTS, NOT_RANDOM, ONE_INPUT, LayerPair, Rng
 from scratch import Array
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from compare.driving.options import KERNEL_SIZE, PADDING, STRIDE
+from compare.driving.tensors import Call, Tensors, call_names
 from compare.pairs.bounds import growth, in_float64, left_alone
 from compare.pairs.by_hand import BOTH, MAPPED, ByHand, Lesson, Results, array, plain
 from compare.pairs.cases import PLAIN, Case, Geometry, grid, whole
-from compare.pairs.observe import Call, Tensors, call_names, observe_torch
-from compare.pairs.options import KERNEL_SIZE, PADDING, STRIDE
+from compare.pairs.observe import observe_torch
 from compare.pairs.pair import NO_DECISIONS, NO_PRODUCTS, NO_WEIGHTS, NOT_RANDOM, ONE_INPUT, Decisions, LayerPair, Rng
 from scratch import Array, naive
 

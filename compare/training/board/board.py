@@ -17,9 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 import scratch
+from compare.driving.tensors import Tensors, gradient_name
 from compare.machine.data import Dataset, batches
 from compare.pairs.layers import layer_pair_of
-from compare.pairs.observe import Tensors, Values, gradient_name, leaves, watch_scratch, watch_torch
+from compare.pairs.observe import Values, leaves, watch_scratch, watch_torch
 from compare.pairs.report import Report
 from compare.pictures import side_by_side
 from compare.training.board.logs import cut_back, log_sizes

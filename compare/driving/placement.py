@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import paths, signatures, vocabulary
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import LayoutError, from_theirs, to_theirs
-from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, refuse_missing
-from compare.pairs.options import USUAL_AXES, Axes
-from scratch import Array, Buffer, Parameter
+from compare.driving import paths, signatures, vocabulary
+from compare.driving.interface import Interface
+from compare.driving.layouts import LayoutError, from_theirs, to_theirs
+from compare.driving.making import ConversionError, Functions, MistoldError, refuse_missing
+from compare.driving.observe import Buffer, Parameter
+from compare.driving.options import USUAL_AXES, Axes
+from compare.driving.tensors import Array
 
 
 class Placement:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from compare.diagnosis.driving import vocabulary
-from compare.diagnosis.driving.making import Functions
+from compare.driving import vocabulary
+from compare.driving.making import Functions
 
 STRONG, MEDIUM, WEAK = 4, 2, 1  # their own words about the array; a name; what is said or done elsewhere in the file
 

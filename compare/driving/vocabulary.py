@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from compare.pairs.layers import KNOWN_OPTIONS
+from compare.driving.options import Option
 
 FORWARD = ("forward", "__call__", "forward_pass", "feedforward", "feed_forward", "fprop", "predict", "call", "loss")
 BACKWARD = (
@@ -151,7 +151,15 @@ def option_of(argument: str, options: set[str]) -> str | None:
 
 def _called(option: str) -> tuple[str, ...]:
     """What the row of a layer says that others call an option of its."""
-    return KNOWN_OPTIONS[option].called if option in KNOWN_OPTIONS else ()
+    return _CALLED.get(option, ())
+
+
+_CALLED: dict[str, tuple[str, ...]] = {}
+
+
+def learn(about: Mapping[str, Option]) -> None:
+    """Take over what the rows of layers say that others call their options."""
+    _CALLED.update({name: option.called for name, option in about.items() if option.called})
 
 
 def methods_like(what: str, names: Iterable[str]) -> list[str]:

@@ -31,7 +31,7 @@ class Option:
         often_dropped: whether much code has no such weight at all.
         implied: the values that code without such an option takes for granted.
         called: what others call it, in small letters without underscores; many words are known without being named
-            here (`diagnosis/driving/vocabulary.py`).
+            here (`driving/vocabulary.py`).
         default: the option whose value it has where it is None.
         usual: the values that code without such an argument often has: they are tried.
         channels: whether it is the number of channels, or features, of the input.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from compare.driving.options import Axes
 from compare.machine.errors import UserError
-from compare.pairs.options import Axes
 
 TARGETS = ("classes", "one-hot")
 AXES = "NCHWDL1"  # and F, features, which is C

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from compare.diagnosis.driving import calling, signatures, vocabulary
-from compare.diagnosis.driving.adapter import Adapted
-from compare.diagnosis.driving.layouts import to_theirs
-from compare.diagnosis.driving.making import Functions, UndrivableError
-from scratch import Array
+from compare.driving import calling, signatures, vocabulary
+from compare.driving.adapter import Adapted
+from compare.driving.layouts import to_theirs
+from compare.driving.making import Functions, UndrivableError
+from compare.driving.tensors import Array
 
 # What changes weights, by the words in its name.
 _STEP = re.compile(r"^_?(train|fit|learn|optimi[sz]e)(_?(step|batch|one_?batch|on_?batch|one_?step))?$|^step$", re.I)
@@ -88,7 +88,7 @@ class AdaptedStep(Adapted):
         self.network, self.forward_call = self.forward_call, self._step
         self.recovered = set(self.placement.parameters)
 
-    def train(self, mode: bool = True) -> AdaptedStep:
+    def train(self, mode: bool = True) -> Self:
         """A step is taken in training."""
         del mode
         super().train()

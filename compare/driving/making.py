@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import signatures, vocabulary
-from compare.pairs.layers import KNOWN_OPTIONS
-from compare.pairs.options import Option
-from scratch import Array
+from compare.driving import signatures, vocabulary
+from compare.driving.options import Option
+from compare.driving.tensors import Array
 
 
 class UndrivableError(ValueError):
@@ -91,12 +90,12 @@ class Functions:
         forward: Callable[..., Any],
         backward: Callable[..., Any] | None,
         options: Mapping[str, Any],
-        about: Mapping[str, Option] = KNOWN_OPTIONS,
+        about: Mapping[str, Option] | None = None,
     ) -> None:
         self.forward_function, self.backward_function = forward, backward
-        self.options, self.about = dict(options), about
+        self.options, self.about = dict(options), about or {}
         self.arguments: dict[str, Array] = {}
-        self.settings = Settings(settings_of(options, about) | {"mode": "train"})
+        self.settings = Settings(settings_of(options, self.about) | {"mode": "train"})
 
     def require_read(self, making: Making) -> None:
         """Raise UnsupportedError for an option that is not at its default and was never read."""
@@ -118,10 +117,10 @@ class Functions:
         making.refuse(unread)
 
 
-def settings_of(options: Mapping[str, Any], about: Mapping[str, Option] = KNOWN_OPTIONS) -> dict[str, Any]:
+def settings_of(options: Mapping[str, Any], about: Mapping[str, Option]) -> dict[str, Any]:
     """The options under every usual key.
 
-    >>> settings_of({"stride": 2, "padding": 1})
+    >>> settings_of({"stride": 2, "padding": 1}, {})
     {'stride': 2, 'strides': 2, 'pad': 1, 'padding': 1}
     """
     return {
@@ -134,7 +133,8 @@ def settings_of(options: Mapping[str, Any], about: Mapping[str, Option] = KNOWN_
 def by_sides(options: Mapping[str, Any], about: Mapping[str, Option]) -> dict[str, Any]:
     """The two numbers of every option that people also give one by one.
 
-    >>> by_sides({"kernel_size": (3, 2), "stride": 1}, KNOWN_OPTIONS)
+    >>> from compare.driving.options import KERNEL_SIZE
+    >>> by_sides({"kernel_size": (3, 2), "stride": 1}, {"kernel_size": KERNEL_SIZE})
     {'kernel_height': 3, 'kernel_width': 2}
     """
     found: dict[str, Any] = {}
@@ -172,7 +172,7 @@ class Making:
     weights: Mapping[str, Array] = field(default_factory=dict)
     fixed: bool = False
     size_pairs: bool = False
-    about: Mapping[str, Option] = field(default_factory=lambda: KNOWN_OPTIONS)
+    about: Mapping[str, Option] = field(default_factory=dict)
 
     def value(self, option: str) -> Any:
         """What is passed for an option: a pair of equal numbers as one number, unless they take pairs."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scratch import Array
+from compare.driving.tensors import Array
 
 DEPTH = 4  # how deep objects may lie in one another
 NO_PARTS = (type, FunctionType, MethodType, ModuleType, str, bytes, int, float, complex, np.generic)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from compare.machine.errors import UserError
@@ -21,36 +24,59 @@ class TargetError(ValueError):
     """The file has no such thing in it."""
 
 
-def source_of(candidate: Any) -> Source:
-    """How to get at the candidate: called in the process where it is to run.
+@dataclass(frozen=True)
+class Target:
+    """A file and what of it: "Class", "Class(8)" or "forward, backward"."""
 
-    Args:
-        candidate: a class, a function that makes an object, an object, a pair of functions, or the text of a target.
+    file: Path
+    expression: str
+
+    @property
+    def root(self) -> Path:
+        """The folder that the file is imported from: its own, or that in which the package lies that it belongs to."""
+        folder = self.file.parent
+        while (folder / "__init__.py").is_file() and folder.parent != folder:
+            folder = folder.parent
+        return folder
+
+    @property
+    def top(self) -> Path:
+        """The folder whose files it may need: of its package as a whole, or its own."""
+        inside = self.file.relative_to(self.root).parts
+        return self.root / inside[0] if len(inside) > 1 else self.root
+
+
+def read_target(text: str) -> Target:
+    """The target that a text of a command line names.
 
     Raises:
         UserError: for a text that is no target, or a file that is not there.
     """
-    if not isinstance(candidate, str):
-        return lambda: candidate
-    file, colon, expression = candidate.rpartition(":")
+    file, colon, expression = text.rpartition(":")
     if not colon or not file.endswith(".py") or not expression.strip():
-        raise UserError(f"target {candidate!r} is not understood; {_FORM}")
+        raise UserError(f"target {text!r} is not understood; {_FORM}")
     path = Path(file)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; {_FORM}")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
-    except SyntaxError:
+        plain = ast.unparse(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UserError(f"target {expression!r} is not Python; {_FORM}") from None
     names = tree.elts if isinstance(tree, ast.Tuple) else [tree]
     simple = 0 < len(names) <= 2 and all(isinstance(node, ast.Name | ast.Attribute) for node in names)
     if not simple and not isinstance(tree, ast.Call):
         raise UserError(f"target {expression!r} is neither a name, a call nor two names; {_FORM}")
-    return functools.partial(_load, str(path.resolve()), ast.unparse(tree))
+    return Target(path.resolve(), plain)
 
 
 @functools.cache
-def _load(file: str, expression: str) -> Any:
+def load_target(file: str, expression: str) -> Any:
+    """What `expression` means in a file, a path relative to the working directory.
+
+    Raises:
+        TargetError: if there is no such thing in it; and whatever the file raises.
+    """
     module = _module(file)
     if re.fullmatch(r"[\w.]+", expression):
         return _attribute(module, expression, file)
@@ -75,10 +101,13 @@ def _attribute(module: Any, name: str, file: str) -> Any:
 
 
 @functools.cache
-def _module(file: str) -> Any:
-    """The file, imported under its own name, with its folder on the path as if it were run from there."""
-    sys.path.insert(0, str(Path(file).parent))
-    specification = importlib.util.spec_from_file_location(Path(file).stem, file)
+def _module(file: str) -> ModuleType:
+    """The file, imported as part of its package, or under its own name as if it were run from its folder."""
+    path = Path(file)
+    if (path.parent / "__init__.py").is_file() and path.parent != Path():
+        return importlib.import_module(".".join(path.with_suffix("").parts))
+    sys.path.insert(0, str(path.parent.resolve()))
+    specification = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)

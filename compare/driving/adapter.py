@@ -1,4 +1,4 @@
-"""Anybody's class, object or functions, presented as a `scratch.Module`.
+"""Anybody's class, object or functions, presented as a module: what `scratch.Module` has that drives one.
 
 With it, one and the same observation serves our layers, their layers and the catalogued mistakes. In their code nothing
 is changed: weights are put into it before a forward, gradients are taken out after a backward, axes are reordered on
@@ -8,42 +8,42 @@ the way.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from compare.diagnosis.driving import calling, paths, signatures, vocabulary
-from compare.diagnosis.driving.gradients import Resetting, collect
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
-from compare.diagnosis.driving.making import ConversionError, Functions, MistoldError, UndrivableError
-from compare.diagnosis.driving.placement import Placement, gradient_word
-from compare.pairs.observe import Tensors
-from compare.pairs.options import Axes
-from scratch import Array, Buffer, Module, Parameter
+from compare.driving import calling, paths, signatures, vocabulary
+from compare.driving.gradients import Resetting, collect
+from compare.driving.interface import Interface
+from compare.driving.layouts import IMAGES, LayoutError, for_axes, from_theirs, to_theirs
+from compare.driving.making import ConversionError, Functions, MistoldError, UndrivableError
+from compare.driving.observe import Buffer, Parameter, is_ours
+from compare.driving.options import Axes
+from compare.driving.placement import Placement, gradient_word
+from compare.driving.tensors import Array, Tensors
 
 
 def adapt(
     subject: Any,
     interface: Interface,
     state: Tensors,
-    buffers: frozenset[str],
+    buffers: Collection[str],
     dtype: str,
     axes: Mapping[str, Axes] | None = None,
-) -> Module:
+) -> Any:
     """`subject` as a `scratch.Module` with parameters and buffers of these names and shapes; a Module stays what it is.
 
     Raises:
         UndrivableError: if a method or a parameter cannot be found.
     """
-    if isinstance(subject, Module):
+    if is_ours(type(subject), "Module"):
         return subject.to(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
     return Adapted(subject, interface, state, buffers, axes)
 
 
-class Adapted(Module):
+class Adapted:
     """Drives `subject` as `interface` says, and by the usual names where it says nothing.
 
     Attributes:
@@ -58,10 +58,10 @@ class Adapted(Module):
         subject: Any,
         interface: Interface,
         state: Tensors,
-        buffers: frozenset[str],
+        buffers: Collection[str],
         axes: Mapping[str, Axes] | None = None,
     ) -> None:
-        super().__init__()
+        self.training = True
         self.subject, self.interface = subject, interface
         self.placement = Placement(
             subject,
@@ -101,15 +101,45 @@ class Adapted(Module):
             f"{kind} has no method called {', '.join(usual[:3])} or the like; name it (--{what} NAME)"
         )
 
-    def _named(self, kinds: tuple[type[Any], ...], prefix: str) -> Iterator[tuple[str, Any]]:
+    def __call__(self, *inputs: Array) -> Array:
+        return self.forward(*inputs)
+
+    def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
+        return self.placement.parameters.items()
+
+    def parameters(self) -> Iterable[Parameter]:
+        return self.placement.parameters.values()
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         # Once their code is known, of the buffers only what it has: running statistics may lie where nobody finds them.
         known = self.placement.paths or self.placement.buffers
-        buffers = {name: buffer for name, buffer in self.placement.buffers.items() if name in known}
-        for name, held in (self.placement.parameters | buffers).items():
-            if isinstance(held, kinds):
-                yield prefix + name, held
+        return ((name, buffer) for name, buffer in self.placement.buffers.items() if name in known)
 
-    def train(self, mode: bool = True) -> Adapted:
+    def zero_grad(self) -> None:
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def to(self, convert: Callable[[Array], Array]) -> Self:
+        """Convert every array; a count stays a whole number."""
+        for parameter in self.parameters():
+            parameter.data, parameter.grad = convert(parameter.data), None
+        for _, buffer in self.named_buffers():
+            if buffer.data.dtype.kind == "f":
+                buffer.data = convert(buffer.data)
+        return self
+
+    def load_state_dict(self, state: Tensors) -> None:
+        for name, array in self.state_dict().items():
+            array[...] = state[name]
+
+    def state_dict(self) -> Tensors:
+        parameters = {name: parameter.data for name, parameter in self.named_parameters()}
+        return parameters | {name: buffer.data for name, buffer in self.named_buffers()}
+
+    def eval(self) -> Self:
+        return self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
         self.training = mode
         switches = [getattr(self.subject, name, None) for name in ("train", "eval")]
         if all(callable(switch) and not signatures.required_names(switch) for switch in switches):

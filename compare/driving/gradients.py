@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import paths, vocabulary
-from compare.diagnosis.driving.calling import RATE
-from compare.diagnosis.driving.interface import INPUT
-from compare.diagnosis.driving.making import MistoldError
-from compare.diagnosis.driving.placement import GRADIENT_HOLDERS, HOLDERS, Placement, gradient_word, last_word
-from compare.diagnosis.trial import SAME
-from scratch import Array
+from compare.driving import paths, vocabulary
+from compare.driving.calling import RATE
+from compare.driving.interface import INPUT
+from compare.driving.making import MistoldError
+from compare.driving.placement import GRADIENT_HOLDERS, HOLDERS, Placement, gradient_word, last_word
+from compare.driving.tensors import SAME, Array
 
 PLACES = GRADIENT_HOLDERS | {"params", "parameters", "weights"}
 

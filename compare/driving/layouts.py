@@ -7,7 +7,7 @@ last, "HW" one image of one channel; "NC" are rows, "CN" columns, "C1" one colum
 
 from __future__ import annotations
 
-from scratch import Array
+from compare.driving.tensors import Array
 
 IMAGES = {1: "C", 2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}  # torch's order by number of axes
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import signatures, vocabulary
-from compare.diagnosis.driving.adapter import Adapted, adapt
-from compare.diagnosis.driving.candidate import Source
-from compare.diagnosis.driving.evidence import Claim, claims_of
-from compare.diagnosis.driving.interface import Interface
-from compare.diagnosis.driving.layouts import LayoutError, to_theirs
-from compare.diagnosis.driving.making import Functions, Making, construct
-from compare.diagnosis.driving.optimizers import AdaptedOptimizer, adapt_optimizer
-from compare.diagnosis.driving.sandbox import random_state_kept
-from compare.diagnosis.driving.steps import AdaptedStep, loop_method, loss_method, step_method, update_methods
-from compare.diagnosis.likeness import Likeness, defaults_of
-from compare.diagnosis.trial import Driven
-from compare.diagnosis.with_loss import with_loss
-from compare.pairs.observe import Tensors, gradient_name
-from compare.pairs.probe import Probe, load_probe
-from scratch import Parameter
+from compare.driving import signatures, vocabulary
+from compare.driving.adapter import Adapted, adapt
+from compare.driving.answering import random_state_kept
+from compare.driving.candidate import Source
+from compare.driving.evidence import Claim, claims_of
+from compare.driving.interface import Interface
+from compare.driving.layouts import LayoutError, to_theirs
+from compare.driving.making import ConversionError, Functions, Making, construct
+from compare.driving.models import drive_model
+from compare.driving.observe import Parameter, drive_module, drive_optimizer, load
+from compare.driving.optimizers import AdaptedOptimizer, adapt_optimizer
+from compare.driving.steps import AdaptedStep, loop_method, loss_method, step_method, update_methods
+from compare.driving.task import Task
+from compare.driving.tensors import Driven, Given, Tensors, gradient_name
 
 
 @dataclass(frozen=True)
@@ -54,54 +51,42 @@ class Driver:
     """Makes and drives a candidate as one side of the pair that it is compared with."""
 
     source: Source
-    compared: Likeness
+    task: Task
 
-    def construct(self, interface: Interface, probe: Probe) -> None:
+    def construct(self, interface: Interface, probe: Given) -> None:
         """Try whether it takes the options of a probe."""
         with random_state_kept():
             construct(self.source(), self._making(interface, probe))
 
-    def claims(self, interface: Interface, probe: Probe) -> tuple[Claim, ...]:
+    def claims(self, interface: Interface, probe: Given) -> tuple[Claim, ...]:
         """What the code says about the arrays that it takes."""
         with random_state_kept():
             return claims_of(construct(self.source(), self._making(interface, probe)), interface.forward)
 
-    @cached_property
-    def _defaults(self) -> Mapping[str, Any]:
-        return defaults_of(self.compared.pair)
-
-    @cached_property
-    def _buffers(self) -> frozenset[str]:
-        return self.compared.pair.buffers()
-
-    def drive(self, interface: Interface, probe: Probe) -> Driven:
+    def drive(self, interface: Interface, probe: Given) -> Driven:
         """What it gives for a probe."""
-        ways: dict[str, Callable[[Interface, Probe], Driven]] = {
-            "module": self._drive_module,
-            "optimizer": self._drive_optimizer,
-        }
-        return ways[self.compared.pair.role](interface, probe)
+        return (self._drive_optimizer if self.task.role == "optimizer" else self._drive_module)(interface, probe)
 
-    def _making(self, interface: Interface, probe: Probe, *, with_weights: bool = True) -> Making:
+    def _making(self, interface: Interface, probe: Given, *, with_weights: bool = True) -> Making:
         """What it is made with for a probe."""
         weights = {}
-        for name, axes in self.compared.axes(probe.state).items() if with_weights else ():
+        for name, axes in self.task.axes_of(probe.state).items() if with_weights else ():
             with suppress(LayoutError):
                 theirs = interface.layout_of(name) or axes.torch
                 weights[name.rpartition(".")[2]] = to_theirs(probe.state[name], axes.torch, theirs)
-        pair = self.compared.pair
-        built_in = {name: replace(pair.about[name], implied=(value,)) for name, value in interface.built_in.items()}
+        task = self.task
+        built_in = {name: replace(task.about[name], implied=(value,)) for name, value in interface.built_in.items()}
         return Making(
-            {**self.compared.hints, **probe.options},
-            self._defaults,
+            {**task.hints, **probe.options},
+            task.defaults,
             probe.dtype,
             weights,
-            pair.fixed,
+            task.fixed,
             interface.size_pairs,
-            {**pair.about, **built_in},
+            {**task.about, **built_in},
         )
 
-    def methods(self, interface: Interface, probe: Probe) -> Methods:
+    def methods(self, interface: Interface, probe: Given) -> Methods:
         """What else it has and does that no probe asks for."""
         with random_state_kept():
             subject = construct(self.source(), self._making(interface, probe))
@@ -115,13 +100,13 @@ class Driver:
                 self._other_defaults(),
             )
 
-    def _adds_up(self, subject: Any, interface: Interface, probe: Probe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _adds_up(self, subject: Any, interface: Interface, probe: Given) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The gradients that a second backward adds to, and those that it overwrites."""
-        module = adapt(subject, interface, probe.state, self._buffers, probe.dtype, self.compared.axes(probe.state))
+        module = adapt(subject, interface, probe.state, self.task.buffers, probe.dtype, self.task.axes_of(probe.state))
         if not isinstance(module, Adapted) or module.functions is not None or len(probe.calls[0].inputs) != 1:
             return (), ()
         with suppress(Exception):
-            load_probe(module, probe)
+            load(module, probe)
             module(*probe.calls[0].inputs)
             module.backward(probe.calls[0].grad_output)
             return module.adds_up(probe.calls[0].grad_output)
@@ -129,7 +114,7 @@ class Driver:
 
     def _other_defaults(self) -> tuple[str, ...]:
         """The defaults of its constructor that are others than torch's, in words."""
-        kind, torchs = self.source(), self._defaults
+        kind, torchs = self.source(), self.task.defaults
         if not isinstance(kind, type):
             return ()
         found = []
@@ -141,27 +126,25 @@ class Driver:
                 found.append(f"its default {name} is {own}, torch's {option} is {theirs}")
         return tuple(found)
 
-    def step(self, interface: Interface, probe: Probe) -> Driven:
+    def step(self, interface: Interface, probe: Given) -> Driven:
         """What its training step does for a probe of the network with its loss."""
-        compared = with_loss(self.compared)
-        assert compared is not None
         with random_state_kept():
             subject = construct(self.source(), self._making(interface, probe))
-        pair = compared.pair
-        axes = compared.axes(probe.state)
-        module = AdaptedStep(subject, interface, probe.state, pair.buffers(), axes)
-        tensors = pair.drive(lambda **_: module, probe)
+        module = AdaptedStep(subject, interface, probe.state, self.task.buffers, self.task.axes_of(probe.state))
+        tensors = drive_module(module, probe)
         changed = {name: array for name, array in tensors.items() if "grad_" in name and "after use" not in name}
         return Driven(_plain(changed), tuple(module.recovered), tuple(module.recovered))
 
-    def _drive_module(self, interface: Interface, probe: Probe) -> Driven:
+    def _drive_module(self, interface: Interface, probe: Given) -> Driven:
         with random_state_kept():  # weights are drawn in a constructor: nothing to remark upon
             subject = construct(self.source(), self._making(interface, probe))
-        pair, axes = self.compared.pair, self.compared.axes(probe.state)
-        module = adapt(subject, interface, probe.state, self._buffers, probe.dtype, axes)
+        axes = self.task.axes_of(probe.state)
+        module = adapt(subject, interface, probe.state, self.task.buffers, probe.dtype, axes)
         if isinstance(module, Adapted):
             module.scalar = all(call.grad_output.ndim == 0 for call in probe.calls)
-        tensors = pair.drive(lambda **_: module, probe)
+        elif isinstance(getattr(module, "generator", None), np.random.Generator):
+            module.generator = np.random.default_rng(0)  # what is drawn is the same every time
+        tensors = (drive_model if self.task.role == "model" else drive_module)(module, probe)
         recovered = module.recovered if isinstance(module, Adapted) else set()
         exact = module.exact if isinstance(module, Adapted) else set()
         if isinstance(subject, Functions):
@@ -174,23 +157,33 @@ class Driver:
         notes = module.notes if isinstance(module, Adapted) else ()
         return Driven(_plain(tensors), tuple(recovered), tuple(recovered - exact), placed, ignores, misshapen, notes)
 
-    def _drive_optimizer(self, interface: Interface, probe: Probe) -> Driven:
+    def _drive_optimizer(self, interface: Interface, probe: Given) -> Driven:
         made: list[Any] = []
         making = self._making(interface, probe, with_weights=False)
 
-        def make(held: list[Parameter], **_: Any) -> Any:
+        def make(held: list[Any], **_: Any) -> Any:
             made.append(adapt_optimizer(self.source(), held, making))
             return made[-1]
 
-        tensors = self.compared.pair.drive(make, probe)
+        tensors = drive_optimizer(make, probe, getattr(sys.modules.get("scratch"), "Parameter", Parameter))
         if isinstance(made[-1], AdaptedOptimizer) and made[-1].functions is not None:
             made[-1].functions.require_read(making)
         return Driven(_plain(tensors))
 
 
 def _plain(tensors: Tensors) -> Tensors:
-    """Arrays of NumPy itself, whatever class theirs are of."""
-    return {name: np.array(array, order="C") for name, array in tensors.items()}
+    """Arrays of NumPy itself, whatever class theirs are of.
+
+    Raises ConversionError for what is no array of real numbers.
+    """
+    plain: Tensors = {}
+    for name, array in tensors.items():
+        copied = np.array(array, order="C")
+        if copied.dtype.kind not in "fiub":
+            raise ConversionError(f"{name} is {type(array).__name__} of {copied.dtype}: no array of real numbers")
+        longer = copied.dtype.kind == "f" and copied.dtype.itemsize > 8
+        plain[name] = copied.astype(np.float64 if longer else copied.dtype.newbyteorder("="))
+    return plain
 
 
 def _misshapen(module: Adapted) -> tuple[tuple[str, str], ...]:

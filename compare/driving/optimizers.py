@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import calling, signatures, vocabulary
-from compare.diagnosis.driving.making import (
+from compare.driving import calling, signatures, vocabulary
+from compare.driving.making import (
     Functions,
     Making,
     UndrivableError,
@@ -25,7 +25,8 @@ from compare.diagnosis.driving.making import (
     construct,
     refuse_unknown,
 )
-from scratch import Array, Optimizer, Parameter
+from compare.driving.observe import Parameter, is_ours
+from compare.driving.tensors import Array
 
 STEPS = ("step", "update", "apply_gradients", "update_params", "apply", "optimize", "update_weights", "__call__")
 PARAMETERS = {"params", "parameters", "theta", "weights", "variables"}
@@ -38,7 +39,7 @@ def adapt_optimizer(factory: Any, parameters: list[Parameter], making: Making) -
         UndrivableError: if it cannot be told how to call it.
         UnsupportedError: if it does not take an option that is not at its default.
     """
-    if isinstance(factory, type) and issubclass(factory, Optimizer):
+    if is_ours(factory, "Optimizer"):
         return factory(parameters, **making.options)
     try:
         return _adapted(factory, parameters, making)

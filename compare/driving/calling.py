@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.diagnosis.driving import making, signatures, vocabulary
+from compare.driving import making, signatures, vocabulary
 
 # The learning rate that code receives which updates its weights itself: a power of two rounds nothing, and at 1 a
 # product and a quotient are the same.

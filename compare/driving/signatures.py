@@ -11,7 +11,7 @@ from inspect import isclass, isfunction, ismethod
 from types import MethodType
 from typing import Any
 
-from compare.diagnosis.driving import vocabulary
+from compare.driving import vocabulary
 
 
 def parameters(function: Callable[..., Any], inputs: int = 1) -> Mapping[str, inspect.Parameter]:

@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from compare.diagnosis.driving.evidence import MEDIUM, STRONG, Claim
-from compare.diagnosis.driving.interface import TARGETS, Interface
-from compare.diagnosis.driving.layouts import IMAGES
-from compare.diagnosis.driving.sandbox import Outcome, Session
+from compare.contained.session import Session
 from compare.diagnosis.fitting import Fit, Fitter
 from compare.diagnosis.likeness import Likeness, defaults_of, one_channel, one_image, only_with
+from compare.driving.answering import Outcome
+from compare.driving.evidence import MEDIUM, STRONG, Claim
+from compare.driving.interface import TARGETS, Interface
+from compare.driving.layouts import IMAGES
+from compare.driving.options import Axes
 from compare.machine.errors import UserError
-from compare.pairs.options import Axes
 from compare.pairs.pair import Pair
 from compare.pairs.probe import Probe
 

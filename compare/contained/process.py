@@ -1,0 +1,209 @@
+"""Starting and ending the process of a candidate, contained as far as the system allows."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import compare
+from compare.contained import bubblewrap
+from compare.contained.view import View
+from compare.driving.worker import HIDDEN
+
+ROOT = Path(compare.__file__).resolve().parent.parent
+# What of this project is needed beside the candidate; nothing in it knows what is right.
+NEEDED = ("compare/__init__.py", "compare/machine/__init__.py", "compare/machine/errors.py", "compare/driving")
+# How `main` is reached without `site`, which would look at files that need not be in sight.
+BOOT = "import sys; sys.path += sys.argv[2:]; from compare.driving.worker import main; main(int(sys.argv[1]))"
+_PASSED_ON = ("LD_LIBRARY_PATH", "SYSTEMROOT", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+MOST_PROCESSES = 64
+TOKEN = "GRADTWIN_CANDIDATE"
+
+
+@dataclass
+class Process:
+    """A running process, and this side of the connection with it.
+
+    Attributes:
+        connection: to be written to and read from.
+        printed: the file that its standard output and errors go to.
+        wrapped: whether bubblewrap contains it.
+    """
+
+    popen: subprocess.Popen[bytes]
+    connection: socket.socket
+    printed: IO[bytes]
+    wrapped: bool
+    token: str = field(repr=False, default="")
+
+    def stop(self) -> None:
+        """End it with all that it has started."""
+        self.connection.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.kill()
+        self.popen.wait()
+        self.printed.close()
+        if not self.wrapped and self.token:
+            for _ in range(10):  # each may have started another one meanwhile
+                left = list(_with_token(self.token))
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                if not left:
+                    break
+
+    def last_words(self) -> str:
+        """The last line that it wrote beside its answers."""
+        size = os.fstat(self.printed.fileno()).st_size
+        text = os.pread(self.printed.fileno(), 4096, max(0, size - 4096)).decode(errors="replace")
+        return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+
+    def overgrown(self, memory: int) -> str:
+        """What it has too much of, processes or memory (MiB), together with all that it has started; empty if of none.
+
+        Each process has limits of its own; these are for all of them together. Looked at on Linux only.
+        """
+        family = list(_family(self.popen.pid))
+        if len(family) > MOST_PROCESSES:
+            return f"it starts more than {MOST_PROCESSES} processes"
+        pages = 0
+        for pid in family:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        used = pages * os.sysconf("SC_PAGE_SIZE") if family else 0
+        return "it takes more memory than the limit allows" if used > 2 * memory * 2**20 + 2**30 else ""
+
+
+def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bool) -> Process:
+    """Start a process; it is not waited for.
+
+    Args:
+        view: the candidate's files.
+        shown: which of the `HIDDEN` modules are in sight.
+        extra: other files and folders with modules that are in sight.
+        wrapped: whether bubblewrap is to contain it.
+
+    Raises:
+        OSError: if it cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    token = secrets.token_hex(8)
+    folders = [*_site_folders(), str(ROOT), *dict.fromkeys(str(Path(path).parent) for path in extra)]
+    command = [_python(), "-S", "-P", "-c", BOOT, str(theirs.fileno()), *folders]
+    temporary = "/tmp" if wrapped else str(view.tmp)
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"PATH": "/usr/bin:/bin", "HOME": temporary, "TMPDIR": temporary, "LANG": "C.UTF-8"}
+    environment |= {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    environment |= dict.fromkeys(_ONE_THREAD, "1") | ({} if wrapped else {TOKEN: token})
+    if wrapped:
+        readable = [*in_sight(shown, extra), *map(str, view.large)]
+        command = bubblewrap.wrapped(command, view.given, readable, _covered(shown))
+    printed = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+    fcntl.fcntl(printed, fcntl.F_SETFL, os.O_APPEND)
+    try:
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            pass_fds=(theirs.fileno(),),
+            cwd="/" if wrapped else view.given,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError:
+        ours.close()
+        printed.close()
+        raise
+    finally:
+        theirs.close()
+    return Process(popen, ours, printed, wrapped, token)
+
+
+def in_sight(shown: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The files and folders that Python, its packages and the driving of a candidate are made of."""
+    needed = list(NEEDED)
+    for name in set(shown) & HIDDEN:
+        needed += [name] if (ROOT / name).is_dir() else []
+    return [sys.base_prefix, *_site_folders(), *(str(ROOT / path) for path in needed), *extra]
+
+
+def pieces_in_sight(shown: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The same in pieces, for what can show folders and cannot cover parts of them."""
+    pieces: list[str] = []
+    for path in in_sight(shown, extra):
+        covered = set(covered_in(path, shown)) if path in _site_folders() else set()
+        inside = [entry.path for entry in os.scandir(path) if entry.path not in covered] if covered else [path]
+        pieces += inside
+    return pieces
+
+
+def covered_in(folder: str, shown: Sequence[str]) -> Iterator[str]:
+    """The packages in a folder that are not to be in sight."""
+    yield from (path for name in sorted(HIDDEN - set(shown)) if os.path.isdir(path := os.path.join(folder, name)))
+
+
+def _covered(shown: Sequence[str]) -> list[str]:
+    return [path for folder in _site_folders() for path in covered_in(folder, shown)]
+
+
+def _site_folders() -> list[str]:
+    """Where packages are installed."""
+    return [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
+
+
+def _python() -> str:
+    """The interpreter itself, not that of a virtual environment."""
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def where(module: str) -> str:
+    """The file or folder of a module that can be imported here; empty if there is none. It is not imported."""
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    if found is None:
+        return ""
+    folders = list(found.submodule_search_locations or ())
+    return folders[0] if folders else found.origin if found.has_location and found.origin else ""
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    with contextlib.suppress(OSError):
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    parent = int(Path(entry.path, "stat").read_text().rpartition(")")[2].split()[1])
+                    children.setdefault(parent, []).append(int(entry.name))
+    waiting = [pid]
+    while waiting and children:
+        waiting += children.get(waiting[0], [])
+        yield waiting.pop(0)
+
+
+def _with_token(token: str) -> Iterator[int]:
+    """The processes that were started with this token in their environment."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if f"{TOKEN}={token}".encode() in Path(entry.path, "environ").read_bytes():
+                        yield int(entry.name)

@@ -1,0 +1,294 @@
+"""Asks somebody's code, which runs in a process of its own, contained as far as the system allows.
+
+What runs there may crash, loop for ever, call `sys.exit`, print, ask for all memory there is, or try to reach the
+process that judges: here each becomes an `Outcome`. From it come plain bytes only (`driving/wire.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from compare.contained.bubblewrap import GIVEN, SYSTEM
+from compare.contained.forked import fork
+from compare.contained.link import LateError, Link
+from compare.contained.process import Process, pieces_in_sight, start, where
+from compare.contained.sending import by_value
+from compare.contained.view import View, view_of
+from compare.driving.answering import Outcome
+from compare.driving.candidate import read_target
+from compare.driving.task import Task
+from compare.driving.tensors import Given
+from compare.driving.wire import WireError, checked, cleaned, pack, unpack
+from compare.driving.worker import HIDDEN, RESULTS, Ready, Reply, Start
+
+STARTING = 120.0  # seconds in which a process must be ready; torch may have to be read from a slow disk
+ALL = 30  # all requests together may take so many times what one may
+TOGETHER = {"torch": ("torchgen", "functorch")}  # what is of no use without the rest
+
+_no_bubblewrap = ""  # why there is none, once it was tried
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long one call may take, in seconds, and how much memory it may take beside what is there, in MiB."""
+
+    seconds: float = 20.0
+    memory: int = 2048
+
+
+@dataclass
+class Session:
+    """Answers requests about a candidate, `session(name, *arguments) -> Outcome`. A context manager.
+
+    Its process is started when the session is entered. A request that breaks it (a crash, a limit) ends in an Outcome
+    too; the next one starts a new process.
+
+    Attributes:
+        candidate: a class, function or object of this process, or the text of a target.
+        limits: those of each request.
+        task: what the candidate is compared with.
+        meanwhile: what is to be done here while an answer is awaited, a short step each time it is advanced.
+        containment: how it is contained, in words: "contained: bubblewrap", or "not contained: ..." and why. Known once
+            a request was answered.
+
+    Raises:
+        UserError: for a text that is no target, or a file that is not there.
+    """
+
+    candidate: Any
+    limits: Limits = field(default_factory=Limits)
+    task: Task = field(default_factory=Task)
+    meanwhile: Iterator[object] = field(default_factory=lambda: iter(()))
+    containment: str = ""
+
+    def __post_init__(self) -> None:
+        self._target = read_target(self.candidate) if isinstance(self.candidate, str) else None
+        self._view: View | None = None
+        self._start: Start | None = None  # None: it cannot be sent
+        self._not_sent = ""
+        self._shown: set[str] = set()
+        self._extra: list[str] = []
+        self._looked_for: set[str] = set()
+        self._process: Process | None = None
+        self._link: Link | None = None
+        self._is_ready = False
+        self._told: Task | None = None
+        self._left = ALL * self.limits.seconds
+
+    def __enter__(self) -> Self:
+        target = self._target
+        self._view = view_of(target.top, target.root) if target is not None else view_of(None)
+        try:
+            if target is not None:
+                file = str(target.file.relative_to(target.root))
+                self._start = Start(file=file, expression=target.expression)
+            else:
+                self._prepare_sending()
+            self._launch()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        if self._view is not None:
+            self._view.remove()
+
+    @property
+    def contained(self) -> bool:
+        """Whether it is contained."""
+        return self.containment.startswith("contained")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known of how it was run, in words."""
+        uses = sorted(self._shown - {part for parts in TOGETHER.values() for part in parts})
+        asked = sorted(self._looked_for & HIDDEN - self._shown)
+        remarks = [f"it uses {' and '.join(uses)}"] if uses else []
+        remarks += [f"it asks for {' and '.join(asked)}, and does without"] if asked else []
+        if self._not_sent:
+            remarks.append(f"it runs in a copy of this process, as it cannot be sent to another one: {self._not_sent}")
+        return tuple(remarks)
+
+    def __call__(self, name: str, *arguments: Any) -> Outcome:
+        """Have a request answered, one of `worker.RESULTS`; the arguments are an `Interface` and what it is given."""
+        arguments = tuple(argument.bare if isinstance(argument, Given) else argument for argument in arguments)
+        while True:
+            reply = self._ask(name, arguments)
+            new = set(reply.missing) - self._looked_for
+            self._looked_for |= new
+            if not reply.outcome.problem or not self._bring_in_sight(new):
+                break
+            self._stop()
+        unsent = reply.outcome.error == "SendingError" and self._start is not None and self._start.pickled is not None
+        if unsent and self._cannot_be_sent(reply.outcome.problem.partition("Error: ")[2]):
+            return self._ask(name, arguments).outcome
+        return reply.outcome
+
+    def _prepare_sending(self) -> None:
+        try:
+            self._start = by_value(self.candidate)
+            self._shown |= set(self._start.shown)
+        except Exception as error:
+            self._cannot_be_sent(f"{type(error).__name__}: {error}")
+
+    def _cannot_be_sent(self, why: str) -> bool:
+        """From now on a fork does; returns whether there is one."""
+        self._stop()
+        self._start, self._not_sent = None, cleaned(why)[:120]
+        return hasattr(os, "fork")
+
+    def _bring_in_sight(self, names: set[str]) -> bool:
+        """Let the next process see these modules, as far as they are there; returns whether that changes anything."""
+        if self._start is None:
+            return False
+        changed = False
+        for name in sorted(names):
+            if name in HIDDEN and where(name):
+                self._shown |= {name, *TOGETHER.get(name, ())}
+                changed = True
+            elif name not in HIDDEN and (path := where(name)) and path not in self._extra:
+                self._extra.append(path)
+                changed = True
+        return changed
+
+    def _ask(self, name: str, arguments: tuple[Any, ...]) -> Reply:
+        """One request, with whatever it needs to be answered."""
+        if self._left <= 0:
+            return _lost(f"its answers took more than {ALL * self.limits.seconds:g} s together: too slow for the limit")
+        began = time.monotonic()
+        try:
+            self._make_ready()
+            began = time.monotonic()
+            return self._answered(name, arguments, began + min(self.limits.seconds, self._left))
+        except LateError as late:
+            self._stop()
+            took = f"no answer within {self.limits.seconds:g} s: an endless loop, or too slow for the limit"
+            return _lost(str(late) or took, "Memory" if str(late) else "Timeout")
+        except (EOFError, OSError):
+            return self._died()
+        except WireError as error:  # what came is not what we asked for
+            self._stop()
+            return _lost(f"its answer could not be read: {cleaned(str(error))}", "Answer")
+        finally:
+            self._left -= time.monotonic() - began
+
+    def _answered(self, name: str, arguments: tuple[Any, ...], deadline: float) -> Reply:
+        if self._told is not self.task:
+            self._exchange(("task", self.task), deadline)
+            self._told = self.task
+        reply: Reply = checked(Reply, self._exchange((name, *arguments), deadline))
+        if reply.outcome.problem:
+            return replace(reply, outcome=replace(reply.outcome, value=None))
+        value = checked(RESULTS[name], reply.outcome.value)
+        return replace(reply, outcome=replace(reply.outcome, value=value))
+
+    def _exchange(self, request: Any, deadline: float) -> Any:
+        link, process = self._link, self._process
+        assert link is not None
+        assert process is not None
+        link.send(pack(request), deadline)
+        meanwhile = self.meanwhile if self._is_ready else iter(())
+        return unpack(*link.receive(deadline, meanwhile, lambda: process.overgrown(self.limits.memory)))
+
+    def _make_ready(self) -> None:
+        """Start a process if there is none, and tell it what it is to run."""
+        while not self._is_ready:
+            if self._process is None:
+                self._launch()
+            assert self._process is not None
+            wrapped = self._process.wrapped
+            try:
+                self._shake_hands()
+            except (EOFError, OSError, LateError, WireError) as error:
+                why = self._process.last_words() or type(error).__name__
+                self._stop()
+                if not wrapped:
+                    raise
+                _set_no_bubblewrap(why)
+
+    def _shake_hands(self) -> None:
+        assert self._process is not None
+        if self._start is None:
+            self._is_ready, self.containment = True, "not contained: a fork of this process"
+            return
+        wrapped = self._process.wrapped
+        assert self._view is not None
+        begin = replace(
+            self._start,
+            shown=tuple(sorted(self._shown)),
+            copied_from=GIVEN if wrapped else "",
+            seconds=self.limits.seconds,
+            memory=self.limits.memory,
+        )
+        if not wrapped:
+            readable = [*pieces_in_sight(sorted(self._shown), self._extra), *SYSTEM, *map(str, self._view.large)]
+            begin = replace(begin, readable=tuple(readable), writable=(str(self._view.folder), "/dev", "/proc"))
+        ready: Ready = checked(Ready, self._exchange(begin, time.monotonic() + STARTING))
+        self._is_ready = True
+        if wrapped:
+            self.containment = "contained: bubblewrap"
+        elif ready.landlock:
+            self.containment = f"contained: Landlock ({_no_bubblewrap})"
+        else:
+            self.containment = f"not contained: {_no_bubblewrap}; {ready.why_not}"
+
+    def _launch(self) -> None:
+        """Start a process; it is not waited for."""
+        if self._start is None:
+            self._process = fork(self.candidate, self.limits.seconds, self.limits.memory)
+        else:
+            assert self._view is not None
+            shown = sorted(self._shown)
+            if not _no_bubblewrap and not _linux_with_bubblewrap():
+                _set_no_bubblewrap("bubblewrap is not installed" if sys.platform == "linux" else "no bubblewrap here")
+            self._process = start(self._view, shown, self._extra, wrapped=not _no_bubblewrap)
+        self._link = Link(self._process.connection)
+
+    def _died(self) -> Reply:
+        process = self._process
+        if process is None:
+            return _lost("its process could not be started", "Exit")
+        with contextlib.suppress(Exception):
+            process.popen.wait(5)
+        code, said = process.popen.returncode, process.last_words()
+        self._stop()
+        notes = (f"its last words: {cleaned(said)[:200]!r}",) if said else ()
+        number = (
+            -code if code is not None and code < 0 else code - 128 if process.wrapped and code and code > 128 else 0
+        )
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(number).name
+            return _lost(f"its process was ended by {name}: a crash", name, notes)
+        return _lost(f"its process ended with status {code} before it answered", "Exit", notes)
+
+    def _stop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        self._is_ready, self._told = False, None
+
+
+def _lost(problem: str, error: str = "Timeout", notes: tuple[str, ...] = ()) -> Reply:
+    return Reply(Outcome(problem=problem, error=error, notes=notes, fatal=True))
+
+
+def _linux_with_bubblewrap() -> bool:
+    return sys.platform == "linux" and shutil.which("bwrap") is not None
+
+
+def _set_no_bubblewrap(why: str) -> None:
+    global _no_bubblewrap
+    _no_bubblewrap = cleaned(why)[:200]

@@ -1,1 +1,0 @@
-"""Somebody's own code, made and driven as it is."""
