@@ -3,10 +3,12 @@
     lesson/      one page that teaches: formula, NumPy code, torch call, live numbers
     bench/       how fast both are, and how much memory they take
     training/    both models on the same batches, to TensorBoard
-    diagnosis/   somebody's own code: driven as it is, judged, and its mistake named
+    diagnosis/   somebody's own code: read, judged, and its mistake named
     verify/      every pair against its twin, random configurations, one training step, trained twins
     faults/      the catalogue of mistakes, each the edit of our own source that makes it
     pairs/       a layer, loss, optimizer or model and its twin: cases, bounds, both sides driven and compared
+    contained/   somebody's code in a process of its own that cannot reach the verdict
+    driving/     what runs beside that code: it is made and driven as it is, with NumPy alone
     pictures/    arrays as pictures
     machine/     files, data sets, devices, threads, versions
 

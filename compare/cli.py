@@ -230,7 +230,10 @@ def diagnose(
     hint_only: Annotated[bool, typer.Option("--hint-only", help="Hide the mistake and expected values.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time limit of one call.")] = 20.0,
     memory: Annotated[int, typer.Option(min=16, help="Memory limit, in MiB.")] = 2048,
-    seed: Seed = 0,
+    require_contained: Annotated[
+        bool, typer.Option("--require-contained", help="Refuse where the system cannot contain the code.")
+    ] = False,
+    seed: Annotated[str, typer.Option(metavar="N|random", help="Draws the inputs; random: told afterwards.")] = "0",
     json: Json = None,
 ) -> None:
     """Verdict on somebody's own layer: which tensor is wrong, where first, and what they did.
@@ -238,29 +241,27 @@ def diagnose(
     The code needs no base class and is not changed. Names, axes and gradients are found out where they are not told.
     Exit status 0: right, 1: wrong, 2: not judged, and what to add.
     """
-    from compare.diagnosis.diagnose import diagnose as examine
-    from compare.diagnosis.likeness import parse_like
-    from compare.diagnosis.render.formats import check_format, parse_map, parse_shape, render
+    from compare.contained.session import Limits, Session
 
-    check_format(format)
-    require_writable(json)
-    require_writable(out)
-    result = examine(
-        target,
-        like=parse_like(like),
-        forward=forward,
-        backward=backward,
-        parameters=parse_map(param, "--param"),
-        gradients=parse_map(grad, "--grad"),
-        layout=layout,
-        output_layout=output_layout,
-        output_from=output_from,
-        targets=targets,
-        input_shape=parse_shape(input_shape),
-        seconds=seconds,
-        memory=memory,
-        seed=seed,
-    )
+    with Session(target, Limits(seconds, memory)) as session:  # its process starts while torch is imported here
+        from compare.diagnosis.diagnose import diagnosed
+        from compare.diagnosis.likeness import parse_like
+        from compare.diagnosis.render.formats import check_format, parse_map, parse_seed, parse_shape, render
+        from compare.driving.interface import Interface
+
+        check_format(format)
+        require_writable(json)
+        require_writable(out)
+        parameters, gradients = parse_map(param, "--param"), parse_map(grad, "--grad")
+        interface = Interface(forward, backward, parameters, gradients, layout, output_layout, output_from, targets)
+        result = diagnosed(
+            session,
+            parse_like(like),
+            interface,
+            parse_shape(input_shape),
+            parse_seed(seed),
+            require_contained=require_contained,
+        )
     text = render(result, format, console, points=points, hint_only=hint_only, to_file=out is not None)
     if out is not None:
         write_bytes(out, text.encode(errors="backslashreplace"))

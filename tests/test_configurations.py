@@ -13,6 +13,7 @@ import pytest
 from torch import nn
 
 import scratch
+from compare.driving.tensors import LAYOUTS
 from compare.pairs import bounds, optimizers, values
 from compare.pairs.cases import Case, whole
 from compare.pairs.models import ModelPair
@@ -278,7 +279,7 @@ def test_every_layer_is_drawn_in_every_layout_with_every_kind_of_value_that_suit
     for name, pair in REGISTRY.items():
         if isinstance(pair, LayerPair):
             mine = [case for other, _, case in cases if other == name]
-            assert {case.layout for case in mine} == set(values.LAYOUTS)
+            assert {case.layout for case in mine} == set(LAYOUTS)
             assert {case.values for case in mine} == DRAWN_VALUES[name] <= set(values.VALUES)
         elif isinstance(pair, OptimizerPair):
             assert all(isinstance(options, dict) for other, _, options in cases if other == name)

@@ -1,8 +1,7 @@
-"""`diagnose` without a process of its own: what is passed on, what is remarked, and how each kind of code is driven."""
+"""`diagnose` in this process: what is passed on, what is remarked, and how each kind of code is driven."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import torch
 from torch import nn
 
 import scratch
-from compare.contained.session import Limits, Session
+from compare.contained.session import Limits
 from compare.diagnosis import diagnose as module
-from compare.diagnosis.diagnose import _is_ours, diagnose
+from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.likeness import Likeness, likeness
 from compare.diagnosis.verdict import Diagnosis
 from compare.driving.driver import Driver, _plain
@@ -28,14 +27,13 @@ from compare.pairs.probe import Probe
 from compare.pairs.registry import REGISTRY
 from scratch import Array
 from tests.foreign import right
-
-HERE = "it runs in this process, without limits: there is no fork here"
+from tests.in_process import InProcess
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where there is no fork."""
-    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    """The candidate runs in this process."""
+    monkeypatch.setattr(module, "Session", InProcess)
 
 
 class Watched:
@@ -68,7 +66,7 @@ def test_it_computes_with_one_thread_on_the_probes_of_the_seed() -> None:
     finally:
         torch.set_num_threads(threads)
     assert result.ok
-    assert result.remarks == (HERE,)
+    assert (result.remarks, result.containment, result.seed) == ((), "not contained: in this process", 0)
     assert watched.threads == {1}
     probes = list(likeness(nn.ReLU()).pair.examined())
     np.testing.assert_array_equal(watched.seen[0], probes[0].calls[0].inputs[0])
@@ -80,22 +78,28 @@ def test_it_computes_with_one_thread_on_the_probes_of_the_seed() -> None:
     assert any(np.array_equal(seen, last) for seen in other.seen)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
-def test_where_there_is_a_fork_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limits_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Limits] = []
 
-    class Recorded(Session):
-        def __init__(self, limits: Limits) -> None:
+    class Recorded(InProcess):
+        def __init__(self, candidate: Any, limits: Limits) -> None:
             given.append(limits)
-            super().__init__(Limits())
+            super().__init__(candidate, limits)
 
     monkeypatch.setattr(module, "Session", Recorded)
+    diagnose(Watched(), like=nn.ReLU(), seconds=7.5, memory=99, with_example=False)
+    diagnose(Watched(), like=nn.ReLU(), with_example=False)
+    assert given == [Limits(seconds=7.5, memory=99), Limits()]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_cannot_be_contained_is_refused_where_it_has_to_be() -> None:
     watched = Watched()
-    assert diagnose(watched, like=nn.ReLU(), seconds=7.5, memory=99).remarks == ()
-    assert watched.seen == []  # another process saw it
-    assert given == [Limits(seconds=7.5, memory=99)]
-    assert diagnose(Watched(), like=nn.ReLU()).ok
-    assert given[1] == Limits()
+    with pytest.raises(UserError) as refused:
+        diagnose(watched, like=nn.ReLU(), require_contained=True)
+    text = "not contained: in this process; without --require-contained it is run all the same"
+    assert str(refused.value) == text
+    assert watched.seen == []
 
 
 class Odd:
@@ -124,9 +128,9 @@ def test_what_is_told_is_passed_on() -> None:
     result = diagnose(Odd, like=nn.Linear(4, 3), **told)
     assert result.ok, result.headline()
     assert result.missing == ()
-    assert result.remarks == (HERE,)
+    assert result.remarks == ()
     untold = diagnose(Odd, like=nn.Linear(4, 3))
-    assert (untold.outcome, untold.remarks) == ("not_judged", (HERE,))
+    assert (untold.outcome, untold.remarks) == ("not_judged", ())
     assert untold.problem.startswith("Odd has no method called forward"), untold.problem
 
 
@@ -167,7 +171,6 @@ def test_what_is_found_out_is_remarked_and_one_row_is_compared_at_a_time() -> No
     result = diagnose(Rows, like=nn.Linear(4, 3))
     assert result.ok, result.headline()
     assert result.remarks == (
-        HERE,
         "it takes inputs as C, one at a time, weight as IO (it is described as taking one at a time)",
     )
     assert {len(call.inputs[0]) for trial in result.trials for call in trial.probe.calls} == {1}
@@ -209,11 +212,11 @@ def test_sizes_that_differ_are_left_out_where_one_number_is_taken(monkeypatch: p
     )
     result = diagnose(SquarePool, like="maxpool2d")
     assert result.ok, result.headline()
-    assert result.remarks == (HERE, "it takes one number for both sides")
+    assert result.remarks == ("it takes one number for both sides",)
     assert [trial.probe.options["kernel_size"] for trial in result.trials] == [2, 3, 2, 3]
     both = diagnose(PairPool, like="maxpool2d")
     assert both.ok, both.headline()
-    assert both.remarks == (HERE,)
+    assert both.remarks == ()
     assert [trial.probe.options["kernel_size"] for trial in both.trials] == [2, (2, 3), 3] * 2
     ours = diagnose(scratch.MaxPool2d, like="maxpool2d")
     assert ours.ok
@@ -238,7 +241,7 @@ def test_what_others_leave_out_is_missing_and_what_we_leave_out_is_wrong() -> No
     result = diagnose(NoGradient, like=nn.ReLU())
     assert result.ok
     assert result.missing == ("grad_input",)
-    assert result.remarks == (HERE,)
+    assert result.remarks == ()
     assert result.coverage.gaps == ("backward (not provided)",)
     ours = diagnose(OurNoGradient, like=nn.ReLU(), with_example=False)
     assert not ours.ok
@@ -267,7 +270,7 @@ def test_of_an_optimizer_only_parameters_with_a_gradient_in_every_step_are_compa
         return Diagnosis(name, "sgd", (), (), None, (), ("a remark",))
 
     monkeypatch.setattr(module, "examine", examine)  # torch's optimizers take seconds to import
-    assert diagnose(Descent, like="sgd").remarks == (HERE, "a remark")
+    assert diagnose(Descent, like="sgd").remarks == ("a remark",)
     diagnose(scratch.SGD, like="sgd")
     drawn = list(likeness("sgd").pair.examined())
     for (probes, lenient), theirs in zip(asked, (True, False), strict=True):
@@ -286,11 +289,10 @@ def test_a_file_that_does_not_hold_it_and_one_that_breaks_are_not_judged(tmp_pat
     assert (without.candidate, without.like, without.outcome) == (f"{path.name}:Yours", "relu", "not_judged")
     assert without.problem.startswith(f"{path.name} has no Yours; it has Mine"), without.problem
     broken = tmp_path / "broken_for_this_test.py"
-    broken.write_text("print('loading')\nraise OSError('no disk')\n")
+    broken.write_text("raise OSError('no disk')\n")
     result = diagnose(f"{broken}:A", like="relu")
     assert (result.candidate, result.like, result.outcome) == (f"{broken.name}:A", "relu", "not_judged")
-    assert result.remarks == (HERE, "it prints (1 line): 'loading'")
-    assert result.problem == f"{broken.name}:A: raised OSError: no disk (broken_for_this_test.py, line 2)"
+    assert result.problem == f"{broken.name}:A: raised OSError: no disk (broken_for_this_test.py, line 1)"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +307,8 @@ def test_a_file_that_does_not_hold_it_and_one_that_breaks_are_not_judged(tmp_pat
     ],
 )
 def test_what_is_held_to_our_own_conventions(subject: Any, ours: bool) -> None:
-    assert _is_ours(subject) is ours
+    with InProcess(subject) as session:
+        assert session("look").value.ours is ours
 
 
 def linear_probe(dtype: str = "float64") -> Probe:
@@ -320,7 +323,7 @@ ONE = Interface(layout="C")
 )
 def test_weights_that_code_updates_itself_are_not_seen_afterwards(factory: Any, recovered: set[str]) -> None:
     probe = next(p for p in likeness("linear").pair.examined() if len(p.calls[0].inputs[0]) == 1)
-    driven = Driver(lambda: factory, likeness("linear")).drive(ONE, probe)
+    driven = Driver(lambda: factory, likeness("linear").task).drive(ONE, probe)
     assert set(driven.updated) == {"weight", "bias"}
     assert set(driven.recovered) == recovered
     assert not {"weight after use", "bias after use"} & driven.tensors.keys()
@@ -331,13 +334,13 @@ def test_weights_that_code_leaves_alone_are_seen_afterwards() -> None:
     probe = next(like.pair.examined())
     first = tuple(replace(c, inputs=(c.inputs[0][:1],), grad_output=c.grad_output[:1]) for c in probe.calls)
     interface = replace(ONE, weight_layouts={"weight": "IO"})
-    driven = Driver(lambda: Rows, like).drive(interface, replace(probe, calls=first))
+    driven = Driver(lambda: Rows, like.task).drive(interface, replace(probe, calls=first))
     assert (driven.updated, driven.recovered) == ((), ())
     assert {"weight after use", "bias after use"} <= driven.tensors.keys()
 
 
 def test_our_own_layer_is_driven_as_it_is() -> None:
-    driven = Driver(lambda: scratch.Linear, likeness("linear")).drive(Interface(), linear_probe())
+    driven = Driver(lambda: scratch.Linear, likeness("linear").task).drive(Interface(), linear_probe())
     assert (driven.updated, driven.recovered) == ((), ())
     assert "weight after use" in driven.tensors
 
@@ -353,7 +356,7 @@ def pool_back(g: Array, cache: Any) -> Array:
 
 def test_functions_that_never_read_a_setting_that_matters_do_not_support_it() -> None:
     like = likeness("maxpool2d")
-    drive = Driver(lambda: (pool, pool_back), like).drive
+    drive = Driver(lambda: (pool, pool_back), like.task).drive
     kernel_2, kernel_3 = (
         next(p for p in like.pair.examined() if p.options.get("kernel_size") == size) for size in (2, 3)
     )
@@ -368,13 +371,13 @@ def descent(w: Array, dw: Array, config: dict[str, Any]) -> Array:
 
 def test_an_optimizer_function_that_never_reads_a_setting_does_not_support_it() -> None:
     like = likeness("sgd")
-    drive = Driver(lambda: descent, like).drive
+    drive = Driver(lambda: descent, like.task).drive
     plain, momentum = list(like.pair.examined())[:2]
     assert plain.options == {"lr": 0.1}
     assert "weight" in drive(Interface(), plain).tensors
     with pytest.raises(UnsupportedError, match=r"^momentum=0\.9$"):
         drive(Interface(), momentum)
-    for driver in (Driver(lambda: scratch.SGD, like), Driver(lambda: Descent, like)):
+    for driver in (Driver(lambda: scratch.SGD, like.task), Driver(lambda: Descent, like.task)):
         assert "weight" in driver.drive(Interface(), plain).tensors
 
 
@@ -385,10 +388,10 @@ def test_an_object_is_only_made_where_its_options_are_tried() -> None:
         made.append((in_features, out_features))
         return Rows()
 
-    Driver(lambda: factory, likeness("linear")).construct(Interface(), linear_probe())
+    Driver(lambda: factory, likeness("linear").task).construct(Interface(), linear_probe())
     assert made == [(7, 4)]
     with pytest.raises(UndrivableError):
-        Driver(lambda: Demanding, likeness("relu")).construct(Interface(), next(likeness("relu").pair.examined()))
+        Driver(lambda: Demanding, likeness("relu").task).construct(Interface(), next(likeness("relu").pair.examined()))
 
 
 class Demanding:
@@ -398,7 +401,7 @@ class Demanding:
 
 def made_with(like: Likeness, interface: Interface, probe: Probe) -> Making:
     """What anything is made with for a probe."""
-    return Driver(lambda: None, like)._making(interface, probe)
+    return Driver(lambda: None, like.task)._making(interface, probe)
 
 
 def test_a_constructor_is_offered_the_weights_in_its_own_layout() -> None:

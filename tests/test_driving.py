@@ -21,6 +21,7 @@ from compare.driving.making import (
     UnsupportedError,
     construct,
 )
+from compare.pairs.layers import KNOWN_OPTIONS
 from scratch import Array
 from tests.foreign.linear_styles import (
     Adds,
@@ -352,12 +353,12 @@ def test_arguments_that_do_not_say_what_they_are_get_the_required_options_in_tor
 
 @pytest.mark.parametrize("dim", [1, -1])
 def test_a_softmax_along_the_rows_needs_no_option_for_it(dim: int) -> None:
-    Making({"dim": dim}, {}, "float64").refuse(["dim"])
+    Making({"dim": dim}, {}, "float64", about=KNOWN_OPTIONS).refuse(["dim"])
 
 
 def test_a_softmax_along_another_axis_does() -> None:
     with pytest.raises(UnsupportedError, match="dim=0"):
-        Making({"dim": 0}, {}, "float64").refuse(["dim"])
+        Making({"dim": 0}, {}, "float64", about=KNOWN_OPTIONS).refuse(["dim"])
 
 
 class StarredReLU:

@@ -11,6 +11,7 @@ from torch import nn
 from compare.diagnosis.diagnose import diagnose
 from compare.driving.interface import Interface
 from compare.driving.making import Functions, Making, UndrivableError, UnsupportedError, construct
+from compare.pairs.layers import KNOWN_OPTIONS
 from scratch import Array
 from tests.foreign.linear_styles import ReturnsAll
 from tests.test_driving import RIGHT, X, adapted, driven
@@ -128,7 +129,7 @@ def test_a_target_is_passed_to_a_loss_only() -> None:
 
 
 def making(options: dict[str, Any], **how: Any) -> Making:
-    return Making(options, {"bias": True, "stride": 1, "padding": 0}, "float64", **how)
+    return Making(options, {"bias": True, "stride": 1, "padding": 0}, "float64", about=KNOWN_OPTIONS, **how)
 
 
 def test_constructors_are_given_options_under_their_own_names() -> None:

@@ -10,8 +10,9 @@ import pytest
 import scratch
 from compare.diagnosis.diagnose import diagnose
 from compare.driving.making import Making, UndrivableError, UnsupportedError
+from compare.driving.observe import Parameter
 from compare.driving.optimizers import AdaptedOptimizer, adapt_optimizer
-from scratch import Array, Parameter
+from scratch import Array
 
 pytestmark = pytest.mark.computes
 

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import scratch
+from compare.driving.models import run_scratch
 from compare.driving.tensors import Call, Tensors
 from compare.pairs import end_to_end, models, weights
 from compare.pairs.bounds import conditioning_factor, growth, sum_of_products
-from compare.pairs.end_to_end import bounds_end_to_end, run_scratch, run_torch, updated_from
+from compare.pairs.end_to_end import bounds_end_to_end, run_torch, updated_from
 from compare.pairs.layers.loss import cross_entropy
 from compare.pairs.models import ModelPair, check_layers, check_model
 from compare.pairs.observe import record_calls

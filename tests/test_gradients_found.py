@@ -12,8 +12,9 @@ from compare.driving.calling import RATE
 from compare.driving.gradients import Gradients, Resetting, _place, collect
 from compare.driving.interface import Interface
 from compare.driving.making import Functions, MistoldError
+from compare.driving.observe import Parameter
 from compare.driving.placement import Placement
-from scratch import Array, Parameter
+from scratch import Array
 
 W = np.arange(1.0, 7.0).reshape(2, 3)
 B = np.array([7.0, 8.0])

@@ -39,7 +39,7 @@ WEIGHT, BIAS = np.arange(90.0).reshape(5, 2, 3, 3), np.arange(5.0)
 
 
 def making(options: Mapping[str, Any], defaults: Mapping[str, Any] = CONV_DEFAULTS, **how: Any) -> Making:
-    return Making(options, defaults, "float64", **how)
+    return Making(options, defaults, "float64", **({"about": KNOWN_OPTIONS} | how))
 
 
 def class_of(initialize: Callable[..., None]) -> Any:
@@ -122,14 +122,14 @@ def test_a_deep_copy_of_the_settings_tells_the_original_what_was_read() -> None:
     ],
 )
 def test_an_option_stands_under_every_usual_key(options: dict[str, Any], settings: dict[str, Any]) -> None:
-    assert settings_of(options) == settings
+    assert settings_of(options, KNOWN_OPTIONS) == settings
 
 
 @pytest.mark.parametrize(("size", "height", "width"), [((2, 3), 2, 3), (4, 4, 4)])
 def test_a_kernel_stands_in_the_settings_with_both_sides(size: Any, height: int, width: int) -> None:
     whole = dict.fromkeys(KERNEL_KEYS, size)
     sides = {"pool_height": height, "pool_width": width, "kernel_height": height, "kernel_width": width}
-    assert settings_of({"kernel_size": size}) == whole | sides
+    assert settings_of({"kernel_size": size}, KNOWN_OPTIONS) == whole | sides
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_functions_start_in_training_mode_with_all_options_and_no_weights() -> N
 def test_a_setting_that_was_never_read_is_not_supported(
     options: dict[str, Any], reads: list[str], refused: str | None
 ) -> None:
-    functions = Functions(conv_forward, None, options)
+    functions = Functions(conv_forward, None, options, KNOWN_OPTIONS)
     for key in reads:
         functions.settings.get(key)
     if refused is None:
@@ -200,17 +200,17 @@ def test_an_option_with_an_argument_of_its_own_need_not_be_read_from_the_setting
     def forward(x: Any, w: Any, pad: Any, conv_param: Any) -> Any: ...
 
     options = {**CONV, "stride": 1, "padding": 1}
-    Functions(forward, None, options).require_read(making(options))
+    Functions(forward, None, options, KNOWN_OPTIONS).require_read(making(options))
     options["stride"] = 2
     with pytest.raises(UnsupportedError, match="stride=2"):
-        Functions(forward, None, options).require_read(making(options))
+        Functions(forward, None, options, KNOWN_OPTIONS).require_read(making(options))
 
 
 def test_functions_without_a_settings_dictionary_have_nothing_to_read() -> None:
     def forward(x: Any, w: Any, b: Any) -> Any: ...
 
     options = {**CONV, "padding": 1}
-    Functions(forward, None, options).require_read(making(options))
+    Functions(forward, None, options, KNOWN_OPTIONS).require_read(making(options))
 
 
 # Options and their values

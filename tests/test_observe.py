@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import scratch
-from compare.driving.tensors import Call, Tensors
+from compare.driving.observe import learning_rates, observe_scratch, observe_scratch_optimizer
+from compare.driving.tensors import LAYOUTS, Call, Tensors, arguments_after_use, call_names, gradient_name
 from compare.pairs import observe, values
 from compare.pairs.layers import dropout
 from compare.pairs.registry import REGISTRY
@@ -24,21 +25,21 @@ B = np.array([0.25, -0.5])
 
 
 def test_a_gradient_has_the_name_of_its_parameter_after_the_last_dot() -> None:
-    assert observe.gradient_name("weight") == "grad_weight"
-    assert observe.gradient_name("conv1.weight") == "conv1.grad_weight"
-    assert observe.gradient_name("a.b.weight") == "a.b.grad_weight"
+    assert gradient_name("weight") == "grad_weight"
+    assert gradient_name("conv1.weight") == "conv1.grad_weight"
+    assert gradient_name("a.b.weight") == "a.b.grad_weight"
 
 
 def test_calls_have_numbers_only_where_there_are_several() -> None:
     call = Call((X,), X)
-    assert observe.call_names([call]) == [""]
-    assert observe.call_names([call] * 3) == [" of call 1", " of call 2", " of call 3"]
-    assert observe.call_names([]) == []
+    assert call_names([call]) == [""]
+    assert call_names([call] * 3) == [" of call 1", " of call 2", " of call 3"]
+    assert call_names([]) == []
 
 
 def test_what_a_call_was_given_is_numbered_where_there_is_more_than_the_input() -> None:
     targets = np.array([1, 0])
-    seen = observe.arguments_after_use(Call((X, targets), B), " of call 2")
+    seen = arguments_after_use(Call((X, targets), B), " of call 2")
     assert list(seen) == ["input after use of call 2", "input 1 after use of call 2", "grad_output after use of call 2"]
     assert seen["input after use of call 2"] is X
     assert seen["input 1 after use of call 2"] is targets
@@ -61,7 +62,7 @@ def torch_linear() -> nn.Module:
 
 
 OBSERVE: list[Callable[[list[Call]], Tensors]] = [
-    lambda calls: observe.observe_scratch(own_linear(), calls),
+    lambda calls: observe_scratch(own_linear(), calls),
     lambda calls: observe.observe_torch(torch_linear(), calls),
 ]
 
@@ -108,7 +109,7 @@ def test_parameters_change_their_sign_between_calls_and_gradients_add_up(
 def test_the_last_of_several_calls_is_made_in_evaluation(kind: str, number: int) -> None:
     calls = [Call((np.full((2, 1, 2, 2), 8.0),), np.ones((2, 1, 2, 2)))] * number
     if kind == "scratch":
-        seen = observe.observe_scratch(scratch.BatchNorm2d(1, momentum=0.5, dtype="float64"), calls)
+        seen = observe_scratch(scratch.BatchNorm2d(1, momentum=0.5, dtype="float64"), calls)
     else:
         seen = observe.observe_torch(nn.BatchNorm2d(1, momentum=0.5, dtype=torch.float64), calls)
     in_training = 1 if number == 1 else number - 1
@@ -194,7 +195,7 @@ def test_only_what_a_pass_may_change_is_copied(inside: list[nn.Module], calls: i
 def test_scratch_is_observed_from_gradients_forgotten() -> None:
     layer: Any = own_linear()
     layer.weight.grad = np.ones((2, 3))
-    seen = observe.observe_scratch(layer, [Call((X,), np.zeros((2, 2)))])
+    seen = observe_scratch(layer, [Call((X,), np.zeros((2, 2)))])
     np.testing.assert_array_equal(seen["grad_weight"], np.zeros((2, 3)))
 
 
@@ -223,11 +224,11 @@ class Half(scratch.Module):
 
 
 def test_what_a_candidate_does_not_give_is_missing() -> None:
-    seen = observe.observe_scratch(Half(gradient=False), [Call((X,), X)])
+    seen = observe_scratch(Half(gradient=False), [Call((X,), X)])
     assert set(seen) == {"output", "input after use", "grad_output after use", "unused after use"}
     assert seen["output"] is X
     # Another shape of output: backward is not asked at all.
-    seen = observe.observe_scratch(Half(gradient=True), [Call((X,), np.ones((2, 2)))])
+    seen = observe_scratch(Half(gradient=True), [Call((X,), np.ones((2, 2)))])
     assert isinstance(seen["output"], np.ndarray)
     assert "grad_input" not in seen
 
@@ -256,14 +257,14 @@ GRADIENTS = [{"w": np.array([1.0, 2.0])}, {"w": np.array([3.0, -4.0]), "late": n
 
 
 def test_the_learning_rate_is_halved_before_the_last_step() -> None:
-    assert observe.learning_rates(0.4, 3) == [0.4, 0.4, 0.2]
-    assert observe.learning_rates(0.4, 1) == [0.2]
+    assert learning_rates(0.4, 3) == [0.4, 0.4, 0.2]
+    assert learning_rates(0.4, 1) == [0.2]
 
 
 @pytest.mark.parametrize("kind", ["scratch", "torch"])
 def test_the_steps_of_an_optimizer_by_hand(kind: str) -> None:
     if kind == "scratch":
-        seen = observe.observe_scratch_optimizer(lambda own: scratch.SGD(own, lr=0.5), START, GRADIENTS)
+        seen = observe_scratch_optimizer(lambda own: scratch.SGD(own, lr=0.5), START, GRADIENTS)
     else:
         seen = observe.observe_torch_optimizer(lambda own: torch.optim.SGD(own, lr=0.5), START, GRADIENTS)
     # w: -0.5·(1, 2) - 0.5·(3, -4); late: -0.5·2 - 0.25·1
@@ -293,7 +294,7 @@ class Greedy(scratch.SGD):
 
 
 def test_what_an_optimizer_does_to_gradients_and_arrays_shows() -> None:
-    seen = observe.observe_scratch_optimizer(lambda own: Greedy(own, lr=0.5), START, GRADIENTS)
+    seen = observe_scratch_optimizer(lambda own: Greedy(own, lr=0.5), START, GRADIENTS)
     np.testing.assert_array_equal(seen["w"], START["w"])  # the array that was given
     assert seen["grad of late after use"] == 0
     assert seen["gradients left by zero_grad"] == 0  # they are zeros: nothing is left
@@ -312,7 +313,7 @@ def test_gradients_are_left_by_a_zero_grad_that_neither_forgets_them_nor_sets_th
                     parameter.grad[...] = 0
 
     for kind, left in ((Forgets, 1), (Zeros, 0), (scratch.SGD, 0)):
-        seen = observe.observe_scratch_optimizer(lambda own, kind=kind: kind(own, lr=0.5), START, GRADIENTS)  # type: ignore[misc]
+        seen = observe_scratch_optimizer(lambda own, kind=kind: kind(own, lr=0.5), START, GRADIENTS)  # type: ignore[misc]
         assert seen["gradients left by zero_grad"] == left
         assert seen["grad of late after use"] == GRADIENTS[2]["late"]
 
@@ -478,10 +479,10 @@ def _last(axis: int, ndim: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 4)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", list(values.LAYOUTS))
+@pytest.mark.parametrize("name", list(LAYOUTS))
 def test_a_layout_changes_the_memory_and_no_number(name: str, dtype: str, shape: tuple[int, ...]) -> None:
     x = draw("normal", shape).astype(dtype)
-    laid = values.LAYOUTS[name](x)
+    laid = LAYOUTS[name](x)
     np.testing.assert_array_equal(laid, x)
     assert laid.dtype == dtype
     size = x.itemsize

@@ -694,7 +694,7 @@ def test_the_kinds_of_pair_say_themselves_how_they_differ() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Pair("none", scratch.ReLU, nn.ReLU)  # type: ignore[abstract]
     assert [name for name, pair in REGISTRY.items() if pair.role == "optimizer"] == ["sgd", "adam"]
-    assert {pair.role for pair in REGISTRY.values()} == {"module", "optimizer"}
+    assert {pair.role for pair in REGISTRY.values()} == {"module", "optimizer", "model"}
     assert [name for name, pair in REGISTRY.items() if pair.fixed] == list(MODELS)
     buffers = {name: pair.buffers() for name, pair in REGISTRY.items() if pair.buffers()}
     assert buffers == {"batchnorm2d": {"running_mean", "running_var", "num_batches_tracked"}}

@@ -11,11 +11,13 @@ import pytest
 from compare.driving.interface import Interface
 from compare.driving.layouts import LayoutError
 from compare.driving.making import ConversionError, Functions, MistoldError, UnsupportedError
+from compare.driving.observe import Buffer, Parameter
 from compare.driving.options import Axes
 from compare.driving.placement import Placement, gradient_word, last_word
+from compare.pairs.layers import KNOWN_OPTIONS
 from compare.pairs.layers.activation import SOFTMAX
 from compare.pairs.layers.normalisation import BATCHNORM2D
-from scratch import Array, Buffer, Parameter
+from scratch import Array
 
 W = np.arange(1.0, 7.0).reshape(2, 3)
 B = np.array([7.0, 8.0])
@@ -206,11 +208,11 @@ def test_functions_that_take_no_weight_lack_it() -> None:
 
 def test_functions_that_take_a_bias_cannot_do_without() -> None:
     with pytest.raises(UnsupportedError, match=r"^bias=False$"):
-        found(Functions(linear, None, {}), {"weight": W})
+        found(Functions(linear, None, {}, KNOWN_OPTIONS), {"weight": W})
     # An argument that is told to be something else is none.
-    assert found(Functions(scaled, None, {}), {"weight": W}, told={"b": "weight"})[0] == []
+    assert found(Functions(scaled, None, {}, KNOWN_OPTIONS), {"weight": W}, told={"b": "weight"})[0] == []
     # The bias of a layer is a bias, too.
-    assert found(Functions(linear, None, {}), {"0.weight": W, "0.bias": B})[0] == []
+    assert found(Functions(linear, None, {}, KNOWN_OPTIONS), {"0.weight": W, "0.bias": B})[0] == []
 
 
 def normalised(x: Array, gamma: Array, beta: Array) -> Array:

@@ -14,7 +14,7 @@ from torch import nn
 
 import scratch
 from compare.diagnosis.likeness import likeness
-from compare.driving.tensors import Call, Tensors
+from compare.driving.tensors import LAYOUTS, Call, Tensors
 from compare.pairs import models, values, weights
 from compare.pairs.cases import Case
 from compare.pairs.models import ModelPair, TrainingStep
@@ -425,7 +425,7 @@ def curious_probe(layout: str, *targets: Array, grad_output: Array | None = None
 PAIR = LayerPair("curious", Curious, nn.Identity, lambda *_: {}, ())
 
 
-@pytest.mark.parametrize("layout", list(values.LAYOUTS))
+@pytest.mark.parametrize("layout", list(LAYOUTS))
 def test_a_candidate_is_given_copies_that_lie_in_memory_as_the_probe_says(layout: str) -> None:
     made: list[Curious] = []
 
@@ -443,7 +443,7 @@ def test_a_candidate_is_given_copies_that_lie_in_memory_as_the_probe_says(layout
     assert own.count.data.dtype == np.int64
     assert own.count.data == 7
     for given, array in zip(own.seen, (call.inputs[0], call.grad_output), strict=True):
-        expected = values.LAYOUTS[layout](array)
+        expected = LAYOUTS[layout](array)
         np.testing.assert_array_equal(given, array)
         assert given.strides == expected.strides
         assert given.flags.writeable == expected.flags.writeable

@@ -46,7 +46,7 @@ class Here(Session):
     """Answers in this process as it is told to, and keeps what it was asked."""
 
     def __init__(self, drive: Answer = taken, construct: Answer = taken, claims: Sequence[Claim] = ()) -> None:
-        super().__init__()
+        super().__init__(None)
         self.answers = {"drive": drive, "construct": construct, "claims": lambda *_: Outcome(tuple(claims))}
         self.asked: list[tuple[str, Interface, Probe]] = []
 

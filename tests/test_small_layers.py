@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from compare.pairs import values
+from compare.driving.tensors import LAYOUTS
 from scratch import (
     Array,
     AvgPool2d,
@@ -521,7 +521,7 @@ MAKES: dict[str, Callable[[int], Module]] = {
 }
 
 
-@pytest.mark.parametrize("layout", [*values.LAYOUTS, "channels last"])
+@pytest.mark.parametrize("layout", [*LAYOUTS, "channels last"])
 @pytest.mark.parametrize("shape", [(1, 1, 4, 5), (1, 2, 4, 5), (3, 1, 4, 5), (3, 2, 4, 5)])
 @pytest.mark.parametrize("kind", MAKES)
 def test_however_an_image_lies_in_memory_the_answer_is_the_same(kind: str, shape: tuple[int, ...], layout: str) -> None:
@@ -530,7 +530,7 @@ def test_however_an_image_lies_in_memory_the_answer_is_the_same(kind: str, shape
     def laid_out(array: Array) -> Array:
         if layout == "channels last":
             return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        return values.LAYOUTS[layout](array)
+        return LAYOUTS[layout](array)
 
     x, results = whole(*shape), []
     for lay in (np.ascontiguousarray, laid_out):

@@ -15,13 +15,15 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
     "pictures": set(),
-    "pairs": {"machine"},
+    "driving": {"machine"},
+    "contained": {"driving"},
+    "pairs": {"driving", "machine"},
     "faults": {"machine"},
-    "verify": {"pairs", "machine"},
-    "diagnosis": {"verify", "faults", "pairs", "machine"},
-    "training": {"verify", "pairs", "pictures", "machine"},
-    "bench": {"verify", "pairs", "pictures", "machine"},
-    "lesson": {"training", "diagnosis", "verify", "faults", "pairs", "pictures", "machine"},
+    "verify": {"pairs", "driving", "machine"},
+    "diagnosis": {"verify", "faults", "pairs", "contained", "driving", "machine"},
+    "training": {"verify", "pairs", "driving", "pictures", "machine"},
+    "bench": {"verify", "pairs", "driving", "pictures", "machine"},
+    "lesson": {"training", "diagnosis", "verify", "faults", "pairs", "driving", "pictures", "machine"},
 }
 
 
@@ -154,4 +156,17 @@ def test_the_top_level_is_as_agreed() -> None:
         "README.md",
         "Makefile",
         "LICENSE",
+    }
+
+
+def test_what_runs_beside_somebodys_code_loads_nothing_that_knows_what_is_right() -> None:
+    code = "import sys, compare.driving.worker; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split())
+    assert not loaded & {"torch", "torchvision", "scratch", "torch_ref", "cloudpickle"}
+    needed = {name for path in (ROOT / "compare/driving").glob("*.py") for name in imports(path)}
+    ours = {name for name in needed if name.startswith(("compare.", "scratch"))}
+    assert {name for name in ours if not name.startswith("compare.driving")} == {
+        "compare.machine.errors",
+        "compare.machine.errors.UserError",
+        "scratch",  # with a model, which asks for it
     }

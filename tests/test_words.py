@@ -13,7 +13,6 @@ from compare.driving import signatures, vocabulary
 from compare.driving.interface import Interface
 from compare.driving.options import KERNELS, MATRIX, VECTOR, Axes, Option
 from compare.machine.errors import UserError
-from compare.pairs.layers import KNOWN_OPTIONS
 
 CONV = {"in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "bias"}
 POOL = {"kernel_size", "kernel_height", "kernel_width", "stride", "padding"}
@@ -359,7 +358,8 @@ def test_the_layout_of_a_weight_is_that_of_its_parameter_or_the_one_that_was_fou
 
 
 def test_a_row_says_what_others_call_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "_CALLED", {})
     assert vocabulary.option_of("slope", {"negative_slope", "inplace"}) is None
-    monkeypatch.setitem(KNOWN_OPTIONS, "negative_slope", Option(called=("slope", "alpha")))
+    vocabulary.learn({"negative_slope": Option(called=("slope", "alpha")), "inplace": Option()})
     assert vocabulary.option_of("slope", {"negative_slope", "inplace"}) == "negative_slope"
     assert vocabulary.option_of("_alpha", {"negative_slope", "inplace"}) == "negative_slope"

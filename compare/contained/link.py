@@ -69,6 +69,7 @@ class Link:
         """
         for _ in meanwhile:
             if self._selector.select(0):
+                deadline = max(deadline, time.monotonic() + WATCHED)  # it was in time, whatever the step took here
                 break
         length, header = LENGTHS.unpack(self._exactly(LENGTHS.size, deadline, watch))
         if length > LARGEST or header > min(length, LARGEST_HEADER):

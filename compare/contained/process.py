@@ -173,7 +173,12 @@ def _python() -> str:
 
 
 def where(module: str) -> str:
-    """The file or folder of a module that can be imported here; empty if there is none. It is not imported."""
+    """The file or folder of a module that can be imported here; empty if there is none. It is not imported.
+
+    A name with dots is refused: to find it, Python would import what is before the dot.
+    """
+    if not module.isidentifier():
+        return ""
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):

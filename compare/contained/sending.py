@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import io
 import linecache
 import sys
 import sysconfig
+from collections import ChainMap
 from collections.abc import Iterator
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -32,13 +34,27 @@ def by_value(candidate: Any) -> Start:
             if name != "__main__" and name not in cloudpickle.list_registry_pickle_by_value():
                 cloudpickle.register_pickle_by_value(module)
                 stack.callback(cloudpickle.unregister_pickle_by_value, module)
-        pickled = cloudpickle.dumps(candidate)
+        pickled = io.BytesIO()
+        _Pickler(pickled).dump(candidate)
     shown = {name.partition(".")[0] for name in modules} & HIDDEN
     return Start(
-        pickled=np.frombuffer(pickled, np.uint8),
+        pickled=np.frombuffer(pickled.getvalue(), np.uint8),
         sources=tuple(dict.fromkeys(source for kind in kinds if (source := _source(kind)) is not None)),
         shown=tuple(sorted(shown)),
     )
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] - it has no types
+    """As cloudpickle's own, but code keeps the name of its file: tracebacks and sources are found by it."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.dispatch_table = ChainMap({CodeType: _code}, cloudpickle.CloudPickler.dispatch_table)
+
+
+def _code(code: CodeType) -> Any:
+    made, arguments = cloudpickle.CloudPickler.dispatch_table[CodeType](code)
+    return made, tuple(code.co_filename if given == "<dynamic-code>" else given for given in arguments)
 
 
 def _kinds(candidate: Any) -> Iterator[Any]:

@@ -33,7 +33,11 @@ STARTING = 120.0  # seconds in which a process must be ready; torch may have to 
 ALL = 30  # all requests together may take so many times what one may
 TOGETHER = {"torch": ("torchgen", "functorch")}  # what is of no use without the rest
 
-_no_bubblewrap = ""  # why there is none, once it was tried
+WRITABLE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+# Why there is no bubblewrap or no Landlock, once it was tried.
+_no_bubblewrap = ""
+_no_landlock = "" if sys.platform == "linux" else "Landlock is of Linux"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Session:
         self._link: Link | None = None
         self._is_ready = False
         self._told: Task | None = None
+        self._did: dict[str, set[str]] = {}
         self._left = ALL * self.limits.seconds
 
     def __enter__(self) -> Self:
@@ -115,6 +120,7 @@ class Session:
         asked = sorted(self._looked_for & HIDDEN - self._shown)
         remarks = [f"it uses {' and '.join(uses)}"] if uses else []
         remarks += [f"it asks for {' and '.join(asked)}, and does without"] if asked else []
+        remarks += [f"{verb} {_listed(names)}".rstrip() for verb, names in self._did.items()]
         if self._not_sent:
             remarks.append(f"it runs in a copy of this process, as it cannot be sent to another one: {self._not_sent}")
         return tuple(remarks)
@@ -124,6 +130,8 @@ class Session:
         arguments = tuple(argument.bare if isinstance(argument, Given) else argument for argument in arguments)
         while True:
             reply = self._ask(name, arguments)
+            for verb, names in reply.did:
+                self._did.setdefault(verb, set()).update(names)
             new = set(reply.missing) - self._looked_for
             self._looked_for |= new
             if not reply.outcome.problem or not self._bring_in_sight(new):
@@ -230,9 +238,9 @@ class Session:
             seconds=self.limits.seconds,
             memory=self.limits.memory,
         )
-        if not wrapped:
+        if not wrapped and not _no_landlock:
             readable = [*pieces_in_sight(sorted(self._shown), self._extra), *SYSTEM, *map(str, self._view.large)]
-            begin = replace(begin, readable=tuple(readable), writable=(str(self._view.folder), "/dev", "/proc"))
+            begin = replace(begin, readable=tuple(readable), writable=(str(self._view.folder), *WRITABLE))
         ready: Ready = checked(Ready, self._exchange(begin, time.monotonic() + STARTING))
         self._is_ready = True
         if wrapped:
@@ -240,7 +248,7 @@ class Session:
         elif ready.landlock:
             self.containment = f"contained: Landlock ({_no_bubblewrap})"
         else:
-            self.containment = f"not contained: {_no_bubblewrap}; {ready.why_not}"
+            self.containment = f"not contained: {_no_bubblewrap}; {_no_landlock or ready.why_not}"
 
     def _launch(self) -> None:
         """Start a process; it is not waited for."""
@@ -283,6 +291,12 @@ class Session:
 
 def _lost(problem: str, error: str = "Timeout", notes: tuple[str, ...] = ()) -> Reply:
     return Reply(Outcome(problem=problem, error=error, notes=notes, fatal=True))
+
+
+def _listed(names: set[str]) -> str:
+    """The first names, and how many more there are."""
+    every = sorted(names)
+    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def _linux_with_bubblewrap() -> bool:

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from compare.diagnosis.trial import Trial, in_order, kind_of
+from compare.driving.options import Option
 from compare.pairs.probe import Probe
 
 ENOUGH = 0.75  # the share of kinds on which a tensor must have been compared for "right"
@@ -38,6 +41,7 @@ class Coverage:
         shares: by tensor, on what share of the kinds of configuration it was compared.
         missed: kinds of configuration that the code could express and on which something was not compared.
         gaps: what was not compared besides, in words.
+        lacking: what no layer can be without and nothing was compared on: negative numbers for instance.
     """
 
     inputs: int = 0
@@ -45,6 +49,7 @@ class Coverage:
     shares: Mapping[str, float] = field(default_factory=dict)
     missed: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -54,7 +59,7 @@ class Coverage:
     @property
     def enough(self) -> bool:
         """Whether every tensor was compared on so many kinds that it may be called right."""
-        return self.share >= ENOUGH
+        return self.share >= ENOUGH and not self.lacking
 
     def __str__(self) -> str:
         """One line: what was compared, and what not."""
@@ -63,7 +68,7 @@ class Coverage:
         of = f" of {self.layout}" if self.layout else ""
         inputs = f"{self.inputs:,} input{'s' if self.inputs > 1 else ''}"
         compared = f"{', '.join(self.shares)}{of}, on {inputs}"
-        gaps = [*self.missed, *self.gaps]
+        gaps = [*self.lacking, *self.missed, *self.gaps]
         compared += f", {self.share:.0%} of the kinds of input" if self.missed else ""
         return f"{compared}; not compared: {'; '.join(gaps)}" if gaps else compared
 
@@ -74,7 +79,7 @@ class Coverage:
             "layout": self.layout,
             "share": round(self.share, 4),
             "tensors": {name: round(share, 4) for name, share in self.shares.items()},
-            "missed": list(self.missed),
+            "missed": [*self.lacking, *self.missed],
             "not_compared": list(self.gaps),
         }
 
@@ -105,6 +110,19 @@ def kinds_of(probe: Probe, defaults: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
+def basics_of(probe: Probe, about: Mapping[str, Option]) -> frozenset[str]:
+    """What a probe has that no layer can be without, each in words: both signs, sizes above 1."""
+    found = set[str]()
+    if probe.calls:
+        x = probe.calls[0].inputs[0]
+        found |= {"negative numbers"} if bool((x < 0).any()) else set()
+        found |= {"positive numbers"} if bool((x > 0).any()) else set()
+    for option, value in probe.options.items():
+        if option in about and about[option].two_sided and about[option].seen_in and bool(np.max(value) > 1):
+            found.add(f"{option} above 1")
+    return frozenset(found)
+
+
 def coverage(
     trials: Sequence[Trial],
     refusals: Sequence[Refusal],
@@ -113,6 +131,7 @@ def coverage(
     layout: str = "",
     gaps: Sequence[str] = (),
     untried: Sequence[str] = (),
+    about: Mapping[str, Option] | None = None,
 ) -> Coverage:
     """What trials and refusals together cover.
 
@@ -121,7 +140,11 @@ def coverage(
         layout: what an input is, in words.
         gaps: what is known not to have been compared.
         untried: options that the code takes, and that no probe ever sets.
+        about: what the options are about.
     """
+    tried = [trial.probe for trial in trials] + [refusal.probe for refusal in refusals if not refusal.options]
+    basics = {basic for probe in tried for basic in basics_of(probe, about or {})}
+    basics -= {basic for trial in trials if trial.got is not None for basic in basics_of(trial.probe, about or {})}
     compared: dict[str, set[str]] = {}
     possible: dict[str, set[str]] = {}
     answered = [trial for trial in trials if trial.got is not None]
@@ -145,7 +168,7 @@ def coverage(
         missed += sorted(every - seen)
     unsaid -= set(missed).union(*compared.values())
     also = [f"{', '.join(sorted(unsaid))} (it has no such argument)"] if unsaid else []
-    return Coverage(len(answered), layout, shares, tuple(dict.fromkeys(missed)), (*also, *gaps))
+    return Coverage(len(answered), layout, shares, tuple(dict.fromkeys(missed)), (*also, *gaps), tuple(sorted(basics)))
 
 
 def _unsayable(refusal: Refusal, defaults: Mapping[str, Any]) -> frozenset[str]:

@@ -80,7 +80,7 @@ def examine(
     untried = [option for option in pair.untested if option in arguments]
     others = [option for option in pair.untested if option not in arguments]
     gaps = [*gaps, *_not_provided(trials, missing), *([f"{', '.join(others)} (not tried)"] if others else [])]
-    covered = coverage(trials, refused, defaults, layout=layout, gaps=gaps, untried=untried)
+    covered = coverage(trials, refused, defaults, layout=layout, gaps=gaps, untried=untried, about=pair.about)
     result = Diagnosis(
         candidate, pair.name, tuple(trials), (), None, missing, tuple(dict.fromkeys(remarks)), coverage=covered
     )
@@ -242,6 +242,8 @@ def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, le
 
 def _too_little(trials: Sequence[Trial], covered: Coverage) -> str:
     """Why right code may not be called right: too little of it was compared; empty if enough was."""
+    if covered.lacking:
+        return f"too little could be compared: nothing with {', '.join(covered.lacking)}"
     if not covered.enough:
         return (
             f"too little could be compared: {covered.share:.0%} of the kinds of input that it could be given; "

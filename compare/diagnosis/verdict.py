@@ -99,6 +99,11 @@ class Diagnosis:
         """The first wrong tensor; empty if none is."""
         return self.findings[0].kinds[0] if self.findings else ""
 
+    @property
+    def conditions(self) -> str:
+        """How it was run, in words; empty if that is not known."""
+        return f"{self.containment}; seed {self.seed}" if self.containment else ""
+
     def kinds(self) -> list[tuple[str, int, int]]:
         """Every kind of tensor in reading order, with how many were compared and how many of them are wrong."""
         rows = self.report.rows

@@ -237,8 +237,8 @@ class Adapted:
             returned, took_gradient = self._call_backward(grad_output)
         except NotImplementedError:
             return None  # that of a base class: there is no backward
-        except Exception as error:
-            if self.training:
+        except BaseException as error:
+            if self.training or not isinstance(error, Exception):
                 raised = self._wants_an_array(error) or error
                 raised.in_backward = True  # type: ignore[attr-defined]
                 raise raised from None
@@ -266,7 +266,11 @@ class Adapted:
         except LayoutError:
             return grad_input
 
-    def _wants_an_array(self, error: Exception) -> UndrivableError | None:
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Backward, of which nobody asks for the gradient of the input."""
+        self.backward(grad_output)
+
+    def _wants_an_array(self, error: BaseException) -> UndrivableError | None:
         """What to raise in place of an error of a loss's backward that cannot take the gradient of the loss itself."""
         if len(self.inputs) != 2 or not isinstance(error, TypeError | IndexError) or self.backward_call is None:
             return None

@@ -105,17 +105,18 @@ def _in_one_line(raised: BaseException) -> str:
             said = str(raised)
         except Exception:  # their own exceptions may break too
             said = "(its message cannot be shown)"
-        text = f"raised {type(raised).__name__}: {_cut(said.replace(os.path.join(_folder(), ''), ''), 300)}"
+        text = f"raised {type(raised).__name__}: {_cut(said.replace(_folder(), ''), 300)}"
     frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_theirs(frame.filename)]
     return f"{text} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else text
 
 
 def _folder() -> str:
-    """The working directory; of one that is gone, something that is in no message."""
+    """How files in the working directory begin: it lies elsewhere every time."""
     try:
-        return os.getcwd()
-    except OSError:
-        return os.devnull
+        folder = os.getcwd()
+    except OSError:  # it is gone
+        folder = "/"
+    return f"{folder}/" if folder != "/" else "\0"  # which is in no message
 
 
 def _own_raise(raised: BaseException) -> bool:

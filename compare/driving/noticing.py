@@ -10,13 +10,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
 from typing import Any, Self
 
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 _DELETES = {"os.remove", "os.rmdir", "shutil.rmtree", "os.rename", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PRINTED = 2**20  # bytes of what is printed that are read
+MOST = 20  # names of one kind that are told
 
 
 class Noticed:
@@ -44,21 +44,23 @@ class Noticed:
         self._active = False
 
     def told(self) -> list[str]:
-        """What happened, in words."""
-        notes = [words for words in (self._what_was_printed(),) if words]
-        notes += [f"{verb} {_listed(names)}".rstrip() for verb, names in self._did.items()]
+        """What it printed, in words."""
+        return [words for words in (self._what_was_printed(),) if words]
+
+    def did(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What else it did: each thing in words, with the names that go with it."""
         missing = sorted(path for path in self._asked if not os.path.exists(path))
         if missing:
-            notes.append(f"it looked for {_listed(missing)}, which is not there: only the folder of its file is")
+            self._did["it looked for files that are not in sight:"] = set(missing)
         if _folder() != self._folder:
-            notes.append("it changes the working directory")
+            self._note("it changes the working directory")
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
         if dict(os.environ) != self._environment:
-            notes.append("it changes the environment")
+            self._note("it changes the environment")
         if threading.active_count() > self._threads:
-            notes.append("it leaves threads running")
-        return notes
+            self._note("it leaves threads running")
+        return tuple((verb, tuple(sorted(names)[:MOST])) for verb, names in self._did.items())
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Python calls this for every event, in whatever state the process is: it must never raise."""
@@ -80,7 +82,7 @@ class Noticed:
         name = os.fsdecode(path)
         writes = bool(set(mode) & set("wax+")) if mode else bool(flags & _WRITING)
         if writes and name != os.devnull:
-            temporary = os.path.dirname(name) == tempfile.gettempdir()
+            temporary = tempfile.gettempdir() in (name, os.path.dirname(name))  # the folder: a file without a name
             self._note("it writes", "a temporary file" if temporary else os.path.basename(name))
         elif not writes and not name.endswith(".pyc"):  # importing tries whether there is one
             self._asked.add(name)
@@ -110,9 +112,3 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:  # it is gone
         return ""
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = sorted(names)
-    more = f" and {len(every) - 3} more" if len(every) > 3 else ""
-    return ", ".join(every[:3]) + more

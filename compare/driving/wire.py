@@ -26,7 +26,7 @@ LENGTHS = struct.Struct("<QI")  # of all that follows, and of the header in it
 LARGEST = 256 * 2**20  # bytes of one message
 LARGEST_HEADER = 16 * 2**20
 LONGEST_TEXT = 2000
-ALIGNED = 64  # bytes at which arrays begin, as those that NumPy itself makes nearly always do
+ALIGNED = 64  # bytes, of which the place of an array in a message is a multiple
 DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("f2", "f4", "f8", "b1")}
 DTYPES |= {np.dtype(f"{kind}{size}").str: np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 
@@ -58,12 +58,12 @@ def pack(value: Any) -> list[bytes | memoryview]:
     plain = _plain(value, arrays)
     header = json.dumps([plain, [[array.dtype.str, list(array.shape)] for array in arrays]]).encode()
     parts: list[bytes | memoryview] = []
-    length = LENGTHS.size + len(header)
+    length = len(header)
     for array in arrays:
         padding = -length % ALIGNED
         parts += [bytes(padding), array.reshape(-1).view(np.uint8).data] if array.size else [bytes(padding)]
         length += padding + array.nbytes
-    return [LENGTHS.pack(length - LENGTHS.size, len(header)) + header, *parts]
+    return [LENGTHS.pack(length, len(header)) + header, *parts]
 
 
 def _plain(value: Any, arrays: list[Array]) -> Any:
@@ -107,7 +107,7 @@ def unpack(message: memoryview, header: int, *, trusted: bool = False) -> Any:
         plain, described = json.loads(bytes(message[:header]))
         arrays, at = [], header
         for dtype, shape in described:
-            at += -(LENGTHS.size + at) % ALIGNED
+            at += -at % ALIGNED
             if dtype not in DTYPES or len(shape) > 32 or any(type(side) is not int or side < 0 for side in shape):
                 raise WireError(f"an array of dtype {dtype!r} and shape {shape!r}")
             count = math.prod(shape)
@@ -131,7 +131,7 @@ def _filled(plain: Any, arrays: list[Array], *, trusted: bool) -> Any:
         if plain.keys() == {"array"}:
             return arrays[plain["array"]]
         if plain.keys() == {"other"}:
-            return Other(plain["other"])
+            return Other(cleaned(str(plain["other"])))
         return {key if trusted else cleaned(key): _filled(item, arrays, trusted=trusted) for key, item in plain.items()}
     if isinstance(plain, list):
         return tuple(_filled(item, arrays, trusted=trusted) for item in plain)
@@ -158,7 +158,7 @@ def checked(kind: Any, value: Any) -> Any:
     """
     if kind is Any or (kind in (None, type(None)) and value is None) or type(value) is kind:
         return value
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if dataclasses.is_dataclass(kind):
         return _made(kind, value)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from compare.driving import landlock, signatures
+from compare.driving import landlock, signatures, vocabulary
 from compare.driving.answering import Outcome, answer
 from compare.driving.candidate import Source, load_target
 from compare.driving.driver import Driver, Methods
@@ -87,10 +87,12 @@ class Reply:
     Attributes:
         outcome: what became of it.
         missing: the modules that were asked for and are not there.
+        did: what the code did beside computing, in words, each with the names that go with it.
     """
 
     outcome: Outcome
     missing: tuple[str, ...] = ()
+    did: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,17 @@ class Answers:
         """The answer to a request of `RESULTS`, or to "task", which tells what the candidate is compared with."""
         if name == "task":
             self.task = checked(Task, arguments[0])
+            vocabulary.learn(self.task.about)
             self.__dict__.pop("_driver", None)
             return Outcome()
         if name == "look":
             return answer(self._look, (), self.noticed)
         interface, given = checked(Interface, arguments[0]), checked(Given, arguments[1])
         return answer(getattr(self._driver, name), (interface, given), self.noticed)
+
+    def did(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What the code did beside computing, for the last request."""
+        return self.noticed.did() if self.noticed is not None else ()
 
     @cached_property
     def _driver(self) -> Driver:
@@ -205,11 +212,11 @@ def main(descriptor: int) -> None:
         import torch
 
         torch.set_num_threads(1)
+    limit(start.memory)
     ready = Ready()
     if start.readable or start.writable:
         why_not = landlock.restrict(start.readable, start.writable)
         ready = Ready(not why_not, why_not)
-    limit(start.memory)
     source = partial(load_target, start.file, start.expression) if start.file else _unpickled(start)
     send(connection, ready)
     missing.told()
@@ -230,7 +237,7 @@ def serve(connection: socket.socket, answers: Answers, missing: Callable[[], tup
         if hasattr(signal, "alarm"):
             signal.alarm(0)
         try:
-            send(connection, Reply(outcome, missing()))
+            send(connection, Reply(outcome, missing(), answers.did()))
         except WireError as error:
             send(connection, Reply(Outcome(problem=str(error), error="ConversionError", notes=outcome.notes)))
 

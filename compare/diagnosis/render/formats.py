@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -79,6 +80,19 @@ def parse_map(pairs: Sequence[str] | None, option: str) -> dict[str, str]:
             raise UserError(f"{option} {pair!r} must be OWN=NAME, {option} filters=weight for instance")
         found[own] = name
     return found
+
+
+def parse_seed(text: str) -> int:
+    """A whole number from 0, or "random": one that nobody can know before.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if text == "random":
+        return secrets.randbits(32)
+    if not text.isdecimal() or not text.isascii() or len(text) > 20:
+        raise UserError(f"--seed {text!r} must be a whole number from 0, or random")
+    return int(text)
 
 
 def parse_shape(text: str) -> tuple[int, ...] | None:

@@ -104,7 +104,8 @@ def _not_judged(diagnosis: Diagnosis, found: list[Mark], *, hint_only: bool) -> 
 
 def _verdict(diagnosis: Diagnosis, *, hint_only: bool) -> list[str]:
     """The headline, and what it rests on."""
-    return [diagnosis.headline(hint_only=hint_only), f"coverage: {diagnosis.coverage}"]
+    lines = [diagnosis.headline(hint_only=hint_only), f"coverage: {diagnosis.coverage}"]
+    return [*lines, diagnosis.conditions] if diagnosis.conditions else lines
 
 
 def as_gradescope(diagnosis: Diagnosis, points: float | dict[str, float], *, hint_only: bool = False) -> dict[str, Any]:
@@ -144,6 +145,10 @@ def as_junit(diagnosis: Diagnosis, *, hint_only: bool = False) -> str:
         errors=str(len(there) - len(failed)),
         skipped=str(sum(mark.tensor in skipped for mark in given)),
     )
+    if diagnosis.conditions:
+        properties = ET.SubElement(suite, "properties")
+        ET.SubElement(properties, "property", name="containment", value=_xml_safe(diagnosis.containment))
+        ET.SubElement(properties, "property", name="seed", value=str(diagnosis.seed))
     for mark in given:
         case = ET.SubElement(suite, "testcase", classname=_xml_safe(diagnosis.candidate), name=_xml_safe(mark.tensor))
         if mark.tensor in skipped:

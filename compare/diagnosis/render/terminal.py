@@ -38,6 +38,8 @@ def show(diagnosis: Diagnosis, console: Console, *, hint_only: bool = False) -> 
     if diagnosis.example is not None and not hint_only:
         _example(diagnosis.example, console)
     _line(console, f"  coverage: {diagnosis.coverage}")
+    if diagnosis.conditions:
+        _line(console, f"  {diagnosis.conditions}")
     for remark in diagnosis.remarks:
         _line(console, f"  remark: {remark}", "yellow")
     if diagnosis.trials:

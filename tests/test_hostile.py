@@ -1,0 +1,101 @@
+"""What hostile candidates come to: none that is wrong is called right, none hangs, none leaves anything behind."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from compare.contained import session as module
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.render.formats import render
+from tests.hostile.attacks import ATTACKS, PRELUDE, Attack
+
+LEVELS = {"bubblewrap": "contained: bubblewrap", "Landlock": "contained: Landlock", "none": "not contained"}
+
+
+@pytest.fixture
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A level of containment that this system has."""
+    name: str = request.param
+    if name == "bubblewrap" and not module._linux_with_bubblewrap():
+        pytest.skip("needs bubblewrap")
+    if name != "bubblewrap":
+        monkeypatch.setattr(module, "_no_bubblewrap", "switched off")
+    if name == "none":
+        monkeypatch.setattr(module, "_no_landlock", "switched off")
+    return name
+
+
+def running(mark: str) -> list[int]:
+    """The processes with this text in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """One that somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def cases() -> Iterator[object]:
+    for attack in ATTACKS:
+        for level in attack.levels:
+            marks = [pytest.mark.long] if attack.slow or level != "bubblewrap" else []
+            yield pytest.param(attack, level, id=f"{attack.name}-{level}", marks=marks)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left running where Linux shows it")
+@pytest.mark.parametrize(("attack", "level"), list(cases()), indirect=["level"])
+def test_no_attack_succeeds(
+    attack: Attack, level: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"{time.time_ns()}.5"
+    secret, folder, temporary = tmp_path / "secret.txt", tmp_path / "hostile", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    secret.write_text("the answers")
+    (folder / "link").symlink_to(secret)
+    values = f"\nMARK, SECRET, PORT = {mark!r}, {str(secret)!r}, {port}\n"
+    (folder / "layer.py").write_text(PRELUDE + values + attack.source)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    monkeypatch.setenv("HOSTILE_SECRET", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    began = time.monotonic()
+    result = diagnose(
+        f"{folder / 'layer.py'}:Layer", like="relu", seconds=1.5 if attack.slow else 10, memory=512, with_example=False
+    )
+    took = time.monotonic() - began
+    said = "\n".join((result.headline(), *result.remarks))
+    assert (
+        result.outcome in attack.outcome if isinstance(attack.outcome, tuple) else result.outcome == attack.outcome
+    ), said
+    assert attack.says in said, said
+    assert result.containment.startswith(LEVELS[level]), result.containment
+    assert all(line.isprintable() for line in said.splitlines()), said
+    assert len(said.splitlines()) == 1 + len(result.remarks)
+    assert took < 60
+    for form in ("json", "junit", "html", "gradescope"):
+        assert render(result, form, Console())
+    assert json.loads(render(result, "json", Console()))["outcome"] == result.outcome
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert secret.read_text() == "the answers"
+    assert list(temporary.iterdir()) == []
+    deadline = time.monotonic() + 5
+    while running(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running(mark) == []
