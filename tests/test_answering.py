@@ -7,7 +7,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +114,25 @@ def noticed() -> Noticed:
     return Noticed()
 
 
-def test_all_that_happened_is_noted_together(noticed: Noticed, tmp_path: Path) -> None:
+def test_all_that_happened_is_noted_together(noticed: Noticed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def everything() -> None:
-        (tmp_path / "trace").write_text("here")
+        print("said")
         random.random()
         warnings.warn("careful", UserWarning, stacklevel=1)
         raise KeyError("no")
 
-    with random_state_kept():
+    with (
+        open(tmp_path / "printed", "w+") as file,
+        redirect_stdout(file),
+        random_state_kept(),
+    ):
+        monkeypatch.setattr(noticed, "_printed", file.fileno())
         outcome = answer(everything, (), noticed)
-    assert outcome.notes == ("it writes trace", "it changes the global random state", "it warns: UserWarning: careful")
+    assert outcome.notes == (
+        "it prints (1 line): 'said'",
+        "it changes the global random state",
+        "it warns: UserWarning: careful",
+    )
     assert (outcome.error, outcome.refused, outcome.fatal) == ("KeyError", False, False)
 
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,22 +113,28 @@ def test_a_side_that_sends_byte_after_byte_is_late_at_the_same_time(ends: Ends, 
         over.set()
 
 
-def test_a_side_that_floods_is_late_at_the_same_time(ends: Ends, beside: Beside) -> None:
-    """Something is there to be read whenever it is asked."""
-    link, theirs = ends
+class Counting:
+    """A connection over which something comes whenever it is asked."""
 
-    def floods() -> None:
-        theirs.sendall(LENGTHS.pack(LARGEST, 10))
-        try:
-            while True:
-                theirs.sendall(bytes(4096))
-        except OSError:
-            return
+    def __init__(self, *parts: bytes) -> None:
+        self.parts, self.asked = list(parts), list[int]()
 
-    beside(floods)
+    def recv(self, count: int) -> bytes:
+        self.asked.append(count)
+        assert len(self.asked) < 1000, "it reads on"
+        return self.parts.pop(0) if self.parts else b" "
+
+
+def test_a_side_that_floods_is_late_at_the_same_time(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, _ = ends
+    flood = Counting(LENGTHS.pack(LARGEST, 10))
+    monkeypatch.setattr(link, "connection", flood)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(len(flood.asked))))  # 1 s each
     with pytest.raises(LateError):
-        link.receive(after(0.1))
-    link.connection.close()
+        link.receive(50.0)
+    assert len(flood.asked) == 51
+    assert max(flood.asked) == module.CHUNK < LARGEST  # what is announced takes no memory before it is sent
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize(
@@ -138,23 +145,6 @@ def test_a_length_that_is_too_large_is_refused_at_once(ends: Ends, length: int, 
     theirs.sendall(LENGTHS.pack(length, header))
     with pytest.raises(WireError, match=rf"^a message of {length} bytes$"):
         link.receive(after(30))
-
-
-def test_what_is_announced_takes_no_memory_before_it_is_sent(ends: Ends) -> None:
-    link, theirs = ends
-    asked: list[int] = []
-
-    class Counting:
-        def recv(self, count: int) -> bytes:
-            asked.append(count)
-            return link.connection.recv(count)
-
-    counting = Link.__new__(Link)
-    counting.connection, counting._selector = Counting(), link._selector  # type: ignore[assignment]
-    theirs.sendall(LENGTHS.pack(LARGEST, 10))
-    with pytest.raises(LateError):
-        counting.receive(after(0.05))
-    assert max(asked) == module.CHUNK < LARGEST
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0", LENGTHS.pack(50, 10), LENGTHS.pack(50, 10) + b"1"])

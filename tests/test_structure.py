@@ -154,6 +154,7 @@ def test_the_top_level_is_as_agreed() -> None:
         "compare",
         "tests",
         "README.md",
+        "SECURITY.md",
         "Makefile",
         "LICENSE",
     }

@@ -12,7 +12,7 @@ import sysconfig
 from collections import ChainMap
 from collections.abc import Iterator
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 import numpy as np
@@ -44,17 +44,14 @@ def by_value(candidate: Any) -> Start:
     )
 
 
-class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] - it has no types
-    """As cloudpickle's own, but code keeps the name of its file: tracebacks and sources are found by it."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.dispatch_table = ChainMap({CodeType: _code}, cloudpickle.CloudPickler.dispatch_table)
-
-
 def _code(code: CodeType) -> Any:
+    """As cloudpickle reduces code, but with the name of its file: tracebacks and sources are found by it."""
     made, arguments = cloudpickle.CloudPickler.dispatch_table[CodeType](code)
     return made, tuple(code.co_filename if given == "<dynamic-code>" else given for given in arguments)
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    dispatch_table: ClassVar = ChainMap({CodeType: _code}, cloudpickle.CloudPickler.dispatch_table)
 
 
 def _kinds(candidate: Any) -> Iterator[Any]:
@@ -78,7 +75,7 @@ def _installed() -> tuple[str, ...]:
 
 def _is_theirs(module: ModuleType) -> bool:
     """Whether a module can be found by nobody but this process, or belongs to the user's own files."""
-    if module.__name__.partition(".")[0] in HIDDEN:
+    if module.__name__.partition(".")[0] in HIDDEN and getattr(module, "__spec__", None) is not None:
         return False
     file = getattr(module, "__file__", None)
     if not file:

@@ -85,6 +85,7 @@ class Session:
         self._link: Link | None = None
         self._is_ready = False
         self._told: Task | None = None
+        self._not_its_own: set[str] = set()
         self._did: dict[str, set[str]] = {}
         self._left = ALL * self.limits.seconds
 
@@ -116,7 +117,7 @@ class Session:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be known of how it was run, in words."""
-        uses = sorted(self._shown - {part for parts in TOGETHER.values() for part in parts})
+        uses = sorted(self._shown - self._not_its_own - {part for parts in TOGETHER.values() for part in parts})
         asked = sorted(self._looked_for & HIDDEN - self._shown)
         remarks = [f"it uses {' and '.join(uses)}"] if uses else []
         remarks += [f"it asks for {' and '.join(asked)}, and does without"] if asked else []
@@ -134,6 +135,8 @@ class Session:
                 self._did.setdefault(verb, set()).update(names)
             new = set(reply.missing) - self._looked_for
             self._looked_for |= new
+            if name == "drive" and self.task.role == "model":  # it is trained with our loss and optimizer
+                self._not_its_own |= new & {"scratch"}
             if not reply.outcome.problem or not self._bring_in_sight(new):
                 break
             self._stop()

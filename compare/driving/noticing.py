@@ -29,6 +29,7 @@ class Noticed:
     def __init__(self, printed: int | None = None) -> None:
         self._printed = printed
         self._active = False
+        self._temporary = tempfile.gettempdir()  # to find it out, Python opens a file
         self._did: dict[str, set[str]] = {}
         self._asked: set[str] = set()
         self._folder, self._environment, self._threads = "", dict[str, str](), 0
@@ -82,7 +83,7 @@ class Noticed:
         name = os.fsdecode(path)
         writes = bool(set(mode) & set("wax+")) if mode else bool(flags & _WRITING)
         if writes and name != os.devnull:
-            temporary = tempfile.gettempdir() in (name, os.path.dirname(name))  # the folder: a file without a name
+            temporary = self._temporary in (name, os.path.dirname(name))  # the folder: a file without a name
             self._note("it writes", "a temporary file" if temporary else os.path.basename(name))
         elif not writes and not name.endswith(".pyc"):  # importing tries whether there is one
             self._asked.add(name)

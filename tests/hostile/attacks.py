@@ -52,7 +52,8 @@ class Attack:
         outcome: the verdict; several where the system decides which.
         says: what the verdict or a remark must say.
         slow: whether it takes seconds: it runs into a time limit, or needs torch.
-        levels: the levels of containment at which this must come of it: "bubblewrap", "Landlock", "none".
+        levels: the levels of containment at which this must come of it: "bubblewrap", "Landlock", "none"; if none is
+            said, those of its group.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Attack:
     outcome: str | tuple[str, ...] = "wrong"
     says: str = ""
     slow: bool = False
-    levels: tuple[str, ...] = ("bubblewrap", "Landlock", "none")
+    levels: tuple[str, ...] = ()
 
 
 def forward(body: str, base: str = "Wrong") -> str:
@@ -158,6 +159,8 @@ ARRAYS = (
     Attack(
         "infinite list",
         "class Endless(list):\n    def __iter__(self):\n        while True: yield 0.0\n" + returned("Endless()"),
+        ENDS,
+        "no answer within",
         slow=True,
     ),
     Attack("writes into the gradient", backward("g[...] = 0")),
@@ -242,8 +245,7 @@ TIMES = (
     Attack(
         "endless attribute",
         "class Layer(Wrong):\n    def __getattr__(self, name):\n        while True: pass\n",
-        ENDS,
-        "no answer within",
+        ("wrong", ENDS),
         slow=True,
     ),
     Attack(
@@ -439,6 +441,7 @@ FILES = (
         at_import(
             "import glob\nassert not [p for d in sys.path for p in glob.glob(os.path.join(d, 'torch', '__init__.py'))]"
         ),
+        levels=("bubblewrap",),
     ),
     Attack(
         "looks for our layers on the disk",
@@ -512,7 +515,7 @@ INSPECTING = (
         "leaves out what is wrong",
         at_import(
             "import compare.driving.driver as d\nplain = d._plain\n"
-            "d._plain = lambda t: {k: v for k, v in plain(t).items() if k != 'grad_input'}"
+            "d._plain = lambda t: {k: v for k, v in plain(t).items() if 'grad_input' not in k}"
         ),
         "right",
         "forward only",
@@ -607,6 +610,6 @@ EXCUSES = (
     Attack("seeds", forward("np.random.seed(0)"), says="random state"),
 )
 
-ATTACKS = (
-    *SERIALISED, *ARRAYS, *MESSAGES, *TIMES, *PROCESSES, *MEMORY, *FILES, *INSPECTING, *EXCUSES,
-)  # fmt: skip
+# What the system has to do with it is tried at every level; what it has not, at the best one that there is.
+EVERYWHERE = (*MESSAGES, *PROCESSES, *MEMORY, *FILES)
+ATTACKS = (*EVERYWHERE, *SERIALISED, *ARRAYS, *TIMES, *INSPECTING, *EXCUSES)

@@ -1,27 +1,28 @@
 """A pytest plugin that writes down which lines each test executes, and how long each test and each fixture takes.
 
 A shared fixture is set up by the first test that asks for it, so its lines and its seconds are kept under its own name
-and belong to every test that uses it. Of other processes only those that `compare.diagnosis` forks are seen.
+and belong to every test that uses it. Of other processes only those of candidates are seen, and forks.
 
     pytest -p tests.mutants.reach --reach FOLDER
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.mutants.measured import CONTEXT, FOLDER, measuring, save_at_exit
+
+SAVING = 2.0  # seconds that a candidate's process has to write down what it has seen
+BEGIN = "import sys; sys.path += sys.argv[2:]; from tests.mutants.measured import begin; begin(); "
 
 
 @dataclass(eq=False)  # a plugin must be hashable
@@ -42,40 +43,46 @@ class Recorder:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.coverage = coverage.Coverage(
-            data_file=self.folder / "lines",
-            data_suffix=True,
-            source=[str(ROOT / name) for name in ("scratch", "torch_ref", "compare")],
-            config_file=False,
-            messages=False,
-        )
+        self.coverage = measuring(str(self.folder))
         self.coverage.start()
         self.current = [""]
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, self.save_and_end))
-
-    def save_and_end(self, *_: object) -> None:
-        self.coverage.stop()
-        self.coverage.save()
-        os._exit(0)
+        os.environ[FOLDER] = str(self.folder)
+        os.register_at_fork(after_in_child=lambda: save_at_exit(self.coverage))
 
     def pytest_collection_finish(self) -> None:
-        """Have the processes of the diagnosis save what they have seen before they are killed."""
-        from compare.contained.session import Session
+        """Have the processes of candidates measure themselves: they see the folder, and are given time to write."""
+        from compare.contained import bubblewrap, process, session
 
-        stop = Session._stop
+        wrapped, stop = bubblewrap.wrapped, process.Process.stop
 
-        def save_and_stop(session: Session) -> None:
-            process = session._process
-            if isinstance(process, BaseProcess) and process.pid is not None and process.is_alive():
-                os.kill(process.pid, signal.SIGUSR1)
-                process.join(5)
-            stop(session)
+        def wrapped_with_folder(*arguments: Any) -> list[str]:
+            command: Sequence[str] = wrapped(*arguments)
+            at = command.index("--chdir")
+            return [*command[:at], "--bind", str(self.folder), str(self.folder), *command[at:]]
 
-        setattr(Session, "_stop", save_and_stop)  # noqa: B010 - in the tests' own process only
+        def save_and_stop(started: process.Process) -> None:
+            started.connection.close()  # at which it ends by itself
+            ends = time.monotonic() + SAVING
+            with contextlib.suppress(ChildProcessError):
+                while not os.waitid(os.P_PID, started.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    if time.monotonic() > ends:
+                        break
+                    time.sleep(0.01)
+            stop(started)
+
+        for owner, name, value in (
+            (bubblewrap, "wrapped", wrapped_with_folder),
+            (process.Process, "stop", save_and_stop),
+            (process, "BOOT", BEGIN + process.BOOT),
+            (process, "NEEDED", (*process.NEEDED, "tests/__init__.py", "tests/mutants")),
+            (process, "_PASSED_ON", (*process._PASSED_ON, FOLDER, CONTEXT)),
+            (session, "WRITABLE", (*session.WRITABLE, str(self.folder))),
+        ):
+            setattr(owner, name, value)
 
     def enter(self, name: str) -> float:
         self.current.append(name)
-        self.coverage.switch_context(name)
+        self.switch(name)
         return time.perf_counter()
 
     def leave(self, start: float) -> None:
@@ -84,7 +91,11 @@ class Recorder:
         self.seconds[name] = self.seconds.get(name, 0) + spent
         outer = self.current[-1]
         self.seconds[outer] = self.seconds.get(outer, 0) - spent  # it is counted where it was spent
-        self.coverage.switch_context(outer)
+        self.switch(outer)
+
+    def switch(self, context: str) -> None:
+        os.environ[CONTEXT] = context
+        self.coverage.switch_context(context)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
