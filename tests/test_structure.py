@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": set(),
     "pictures": set(),
     "driving": {"machine"},
-    "contained": {"driving"},
+    "contained": {"driving", "machine"},
     "pairs": {"driving", "machine"},
     "faults": {"machine"},
     "verify": {"pairs", "driving", "machine"},

@@ -5,6 +5,7 @@ Source: https://github.com/containers/bubblewrap; `bwrap` is a package of nearly
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def wrapped(command: Sequence[str], given: Path, readable: Iterable[str], covere
         readable: files and folders that are in sight, where they are.
         covered: folders in these that are not.
     """
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+    arguments = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+    for path in ("/tmp", CANDIDATE):  # first: what is in sight may lie below /tmp
+        arguments += ["--size", str(SIZE), "--tmpfs", path]
     for path in SYSTEM:
         if Path(path).is_symlink():  # /lib is usr/lib, nearly everywhere
             arguments += ["--symlink", str(Path(path).readlink()), path]
@@ -48,6 +51,4 @@ def wrapped(command: Sequence[str], given: Path, readable: Iterable[str], covere
         if any(Path(path).is_relative_to(folder) for folder in out_of_sight):
             arguments += ["--ro-bind-try", path, path]
     arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", str(given), GIVEN]
-    for path in ("/tmp", CANDIDATE):
-        arguments += ["--size", str(SIZE), "--tmpfs", path]
     return [*arguments, "--chdir", CANDIDATE, "--", *command]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import secrets
@@ -70,7 +69,8 @@ class Process:
     def last_words(self) -> str:
         """The last line that it wrote beside its answers."""
         size = os.fstat(self.printed.fileno()).st_size
-        text = os.pread(self.printed.fileno(), 4096, max(0, size - 4096)).decode(errors="replace")
+        os.lseek(self.printed.fileno(), max(0, size - 4096), os.SEEK_SET)
+        text = os.read(self.printed.fileno(), 4096).decode(errors="replace")
         return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
     def overgrown(self, memory: int) -> str:
@@ -103,8 +103,17 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
     """
     ours, theirs = socket.socketpair()
     token = secrets.token_hex(8)
-    folders = [*_site_folders(), str(ROOT), *dict.fromkeys(str(Path(path).parent) for path in extra)]
-    command = [_python(), "-S", "-P", "-c", BOOT, str(theirs.fileno()), *folders]
+    windows = os.name == "nt"  # where a socket is not inherited, but shared by what is said of it
+    command = [
+        _python(),
+        "-S",
+        "-P",
+        "-c",
+        BOOT,
+        "-1" if windows else str(theirs.fileno()),
+        *_site_folders(),
+        str(ROOT),
+    ]
     temporary = "/tmp" if wrapped else str(view.tmp)
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"PATH": "/usr/bin:/bin", "HOME": temporary, "TMPDIR": temporary, "LANG": "C.UTF-8"}
@@ -114,18 +123,20 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
         readable = [*in_sight(shown, extra), *map(str, view.large)]
         command = bubblewrap.wrapped(command, view.given, readable, _covered(shown))
     printed = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
-    fcntl.fcntl(printed, fcntl.F_SETFL, os.O_APPEND)
     try:
         popen = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if windows else subprocess.DEVNULL,
             stdout=printed,
             stderr=printed,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=() if windows else (theirs.fileno(),),
             cwd="/" if wrapped else view.given,
             env=environment,
             start_new_session=True,
         )
+        if popen.stdin is not None:
+            with popen.stdin as told:
+                told.write(theirs.share(popen.pid))  # type: ignore[attr-defined] - of Windows
     except OSError:
         ours.close()
         printed.close()

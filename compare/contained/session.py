@@ -24,10 +24,12 @@ from compare.contained.sending import by_value
 from compare.contained.view import View, view_of
 from compare.driving.answering import Outcome
 from compare.driving.candidate import read_target
+from compare.driving.noticing import MOST, VERBS
 from compare.driving.task import Task
 from compare.driving.tensors import Given
 from compare.driving.wire import WireError, checked, cleaned, pack, unpack
 from compare.driving.worker import HIDDEN, RESULTS, Ready, Reply, Start
+from compare.machine.errors import UserError
 
 STARTING = 120.0  # seconds in which a process must be ready; torch may have to be read from a slow disk
 ALL = 30  # all requests together may take so many times what one may
@@ -79,7 +81,7 @@ class Session:
         self._start: Start | None = None  # None: it cannot be sent
         self._not_sent = ""
         self._shown: set[str] = set()
-        self._extra: list[str] = []
+        self._extra: dict[str, str] = {}
         self._looked_for: set[str] = set()
         self._process: Process | None = None
         self._link: Link | None = None
@@ -132,7 +134,8 @@ class Session:
         while True:
             reply = self._ask(name, arguments)
             for verb, names in reply.did:
-                self._did.setdefault(verb, set()).update(names)
+                if verb in VERBS and len(self._did.setdefault(verb, set())) < MOST:
+                    self._did[verb].update(names[:MOST])
             new = set(reply.missing) - self._looked_for
             self._looked_for |= new
             if name == "drive" and self.task.role == "model":  # it is trained with our loss and optimizer
@@ -167,8 +170,8 @@ class Session:
             if name in HIDDEN and where(name):
                 self._shown |= {name, *TOGETHER.get(name, ())}
                 changed = True
-            elif name not in HIDDEN and (path := where(name)) and path not in self._extra:
-                self._extra.append(path)
+            elif name not in HIDDEN and (path := where(name)) and name not in self._extra:
+                self._extra[name] = path
                 changed = True
         return changed
 
@@ -237,12 +240,17 @@ class Session:
         begin = replace(
             self._start,
             shown=tuple(sorted(self._shown)),
+            modules=tuple(self._extra.items()),
             copied_from=GIVEN if wrapped else "",
             seconds=self.limits.seconds,
             memory=self.limits.memory,
         )
         if not wrapped and not _no_landlock:
-            readable = [*pieces_in_sight(sorted(self._shown), self._extra), *SYSTEM, *map(str, self._view.large)]
+            readable = [
+                *pieces_in_sight(sorted(self._shown), list(self._extra.values())),
+                *SYSTEM,
+                *map(str, self._view.large),
+            ]
             begin = replace(begin, readable=tuple(readable), writable=(str(self._view.folder), *WRITABLE))
         ready: Ready = checked(Ready, self._exchange(begin, time.monotonic() + STARTING))
         self._is_ready = True
@@ -256,13 +264,22 @@ class Session:
     def _launch(self) -> None:
         """Start a process; it is not waited for."""
         if self._start is None:
+            if not hasattr(os, "fork"):
+                raise UserError(f"it cannot be sent to another process, and there is no fork here: {self._not_sent}")
             self._process = fork(self.candidate, self.limits.seconds, self.limits.memory)
         else:
             assert self._view is not None
             shown = sorted(self._shown)
             if not _no_bubblewrap and not _linux_with_bubblewrap():
                 _set_no_bubblewrap("bubblewrap is not installed" if sys.platform == "linux" else "no bubblewrap here")
-            self._process = start(self._view, shown, self._extra, wrapped=not _no_bubblewrap)
+            extra = list(self._extra.values())
+            try:
+                self._process = start(self._view, shown, extra, wrapped=not _no_bubblewrap)
+            except OSError as error:
+                if _no_bubblewrap:
+                    raise
+                _set_no_bubblewrap(str(error))
+                self._process = start(self._view, shown, extra, wrapped=False)
         self._link = Link(self._process.connection)
 
     def _died(self) -> Reply:

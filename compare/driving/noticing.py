@@ -18,6 +18,17 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PRINTED = 2**20  # bytes of what is printed that are read
 MOST = 20  # names of one kind that are told
 
+# All that can be told.
+WRITES, DELETES, STARTS, CONNECTS = (
+    "it writes",
+    "it deletes or renames",
+    "it starts other processes",
+    "it opens a socket",
+)
+LOOKED_FOR = "it looked for files that are not in sight:"
+MOVED, CHANGED, THREADS = "it changes the working directory", "it changes the environment", "it leaves threads running"
+VERBS = {WRITES, DELETES, STARTS, CONNECTS, LOOKED_FOR, MOVED, CHANGED, THREADS}
+
 
 class Noticed:
     """Notes what happens while it is entered. A context manager, for one request after the other.
@@ -52,15 +63,15 @@ class Noticed:
         """What else it did: each thing in words, with the names that go with it."""
         missing = sorted(path for path in self._asked if not os.path.exists(path))
         if missing:
-            self._did["it looked for files that are not in sight:"] = set(missing)
+            self._did[LOOKED_FOR] = set(missing)
         if _folder() != self._folder:
-            self._note("it changes the working directory")
+            self._note(MOVED)
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
         if dict(os.environ) != self._environment:
-            self._note("it changes the environment")
+            self._note(CHANGED)
         if threading.active_count() > self._threads:
-            self._note("it leaves threads running")
+            self._note(THREADS)
         return tuple((verb, tuple(sorted(names)[:MOST])) for verb, names in self._did.items())
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -71,11 +82,11 @@ class Noticed:
             if event == "open":
                 self._opened(*arguments)
             elif event in _DELETES:
-                self._note("it deletes or renames", os.path.basename(str(arguments[0])))
+                self._note(DELETES, os.path.basename(str(arguments[0])))
             elif event in _STARTS:
-                self._note("it starts other processes")
+                self._note(STARTS)
             elif event == "socket.__new__":
-                self._note("it opens a socket")
+                self._note(CONNECTS)
 
     def _opened(self, path: Any, mode: str | None, flags: int) -> None:
         if isinstance(path, int):
@@ -84,7 +95,7 @@ class Noticed:
         writes = bool(set(mode) & set("wax+")) if mode else bool(flags & _WRITING)
         if writes and name != os.devnull:
             temporary = self._temporary in (name, os.path.dirname(name))  # the folder: a file without a name
-            self._note("it writes", "a temporary file" if temporary else os.path.basename(name))
+            self._note(WRITES, "a temporary file" if temporary else os.path.basename(name))
         elif not writes and not name.endswith(".pyc"):  # importing tries whether there is one
             self._asked.add(name)
 
@@ -100,8 +111,10 @@ class Noticed:
         size = os.fstat(self._printed).st_size
         if not size:
             return ""
-        text = os.pread(self._printed, min(size, PRINTED), 0).decode(errors="replace")
+        os.lseek(self._printed, 0, os.SEEK_SET)
+        text = os.read(self._printed, min(size, PRINTED)).decode(errors="replace")
         os.ftruncate(self._printed, 0)
+        os.lseek(self._printed, 0, os.SEEK_SET)
         lines = text.strip().splitlines() or [""]
         first = " ".join(lines[0].split())
         shown = first if len(first) <= 60 else first[:57] + "..."

@@ -16,8 +16,9 @@ import socket
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from compare.driving import landlock, signatures, vocabulary
@@ -55,6 +56,7 @@ class Start:
         pickled: in place of a target: something that was pickled by value, bytes.
         sources: the source files that it comes from: the module, the file name, the text.
         shown: which of the `HIDDEN` modules it may import.
+        modules: others that it may import, and the file or folder of each.
         copied_from: the folder whose files are to be copied into the working directory; "" if they lie there.
         readable, writable: what Landlock is to leave in sight; if both are empty, it is not asked for.
         seconds, memory: the limits of one request, in seconds and MiB.
@@ -65,6 +67,7 @@ class Start:
     pickled: Array | None = None
     sources: tuple[tuple[str, str, str], ...] = ()
     shown: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
     copied_from: str = ""
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
@@ -164,20 +167,37 @@ class Answers:
 
 
 class _Missing(importlib.abc.MetaPathFinder):
-    """Notes the modules that nobody finds, and finds none of those that are hidden."""
+    """Notes the modules that nobody finds, and finds none of those that are hidden.
 
-    def __init__(self, shown: Sequence[str]) -> None:
+    Args:
+        shown: those of `HIDDEN` that may be found.
+        modules: others, and the file or folder of each, which need not lie where Python looks.
+    """
+
+    def __init__(self, shown: Sequence[str], modules: Mapping[str, str]) -> None:
         self.hidden = HIDDEN - set(shown)
+        self.modules = modules
         self.names: set[str] = set()
         sys.meta_path.insert(0, self)
         sys.meta_path.append(_Last(self.names))
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         del path, target
         top = name.partition(".")[0]
         if top in self.hidden:
             self.names.add(top)
             raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+        place = self.modules.get(name, "")
+        if not place:
+            return None
+        if not os.path.isdir(place):
+            return importlib.util.spec_from_file_location(name, place)
+        first = os.path.join(place, "__init__.py")
+        if os.path.exists(first):
+            return importlib.util.spec_from_file_location(name, first, submodule_search_locations=[place])
+        spaced = ModuleSpec(name, None, is_package=True)
+        spaced.submodule_search_locations = [place]
+        return spaced
 
     def told(self) -> tuple[str, ...]:
         """The names of those that were asked for since they were told last."""
@@ -199,15 +219,16 @@ class _Last(importlib.abc.MetaPathFinder):
 
 
 def main(descriptor: int) -> None:
-    """Answer what comes over the socket `descriptor`; never returns."""
-    connection = socket.socket(fileno=descriptor)
+    """Answer what comes over the socket `descriptor`, or over that which standard input describes; never returns."""
+    shared = sys.stdin.buffer.read() if descriptor < 0 else b""  # on Windows
+    connection = socket.fromshare(shared) if shared else socket.socket(fileno=descriptor)  # type: ignore[attr-defined]
     site.setquit()  # `exit` and `quit`, which some code calls
     die_with_parent()
     start = checked(Start, receive(connection, trusted=True))
     if start.copied_from:
         shutil.copytree(start.copied_from, os.getcwd(), symlinks=True, dirs_exist_ok=True)
     sys.path.insert(0, os.getcwd())
-    missing = _Missing(start.shown)
+    missing = _Missing(start.shown, dict(start.modules))
     if "torch" in start.shown:  # it takes seconds, which are not the candidate's
         import torch
 
@@ -236,10 +257,12 @@ def serve(connection: socket.socket, answers: Answers, missing: Callable[[], tup
         outcome = answers(name, arguments)
         if hasattr(signal, "alarm"):
             signal.alarm(0)
+        reply = Reply(outcome, missing(), answers.did())
         try:
-            send(connection, Reply(outcome, missing(), answers.did()))
+            send(connection, reply)
         except WireError as error:
-            send(connection, Reply(Outcome(problem=str(error), error="ConversionError", notes=outcome.notes)))
+            unsent = Outcome(problem=str(error), error="ConversionError", notes=outcome.notes)
+            send(connection, replace(reply, outcome=unsent))
 
 
 def _unpickled(start: Start) -> Source:
