@@ -192,16 +192,9 @@ def _own(given: str) -> Dataset:
 
 def _dataset(name: str, origin: str, folder: Path, files: Mapping[str, str], classes: tuple[str, ...]) -> Dataset:
     try:
-        data = scratch.load_mnist(folder, files)
+        data = scratch.load_mnist(folder, files, size=(IMAGE_SIZE, IMAGE_SIZE))
     except scratch.IDXError as error:
         raise UserError(str(error)) from None
-    for part in ("train", "test"):
-        size = data[f"{part}_images"].shape[2:]
-        if size != (IMAGE_SIZE, IMAGE_SIZE):
-            raise UserError(
-                f"{folder}: {part} images are {size[0]}x{size[1]}, the models need {IMAGE_SIZE}x{IMAGE_SIZE}; "
-                "scale or pad them to that"
-            )
     return Dataset(
         name,
         origin,

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")
 SCHEDULES = ("cosine", "constant")
 TWINS = ("scratch", "torch")
 OWN = "idx:"  # before the folder of somebody's own files
+LARGEST = 2**63 - 1  # Of every whole number: what reads them further on takes 64 bits.
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
 # The default for each data set: enough for the models to have learnt it.
 EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
@@ -80,6 +81,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise UserError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value > LARGEST:
+                raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {brief(value)}")
         if self.threads > (cores := os.cpu_count() or 1):
             raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
 
