@@ -20,7 +20,7 @@ import numpy as np
 
 import scratch
 import torch_ref
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 from scratch.data import NAMES, QMNIST_NAMES, find_idx
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "qmnist", "digits", "idx:FOLDER")
@@ -141,7 +141,7 @@ def load(name: str = "auto", folder: Path | None = None, tell: Callable[[str], N
         return _own(name.removeprefix("idx:"))
     source = MNIST if name in ("auto", "mnist") else KIN.get(name)
     if source is None:
-        raise UserError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
+        raise UserError(f"dataset {brief(repr(name))} is unknown; choose one of {', '.join(DATASETS)}")
     root = data_folder(folder)
     raw = _find(source, root)
     if raw is not None:

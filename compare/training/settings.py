@@ -16,7 +16,8 @@ DEVICES = ("cpu", "cuda")
 SCHEDULES = ("cosine", "constant")
 TWINS = ("scratch", "torch")
 OWN = "idx:"  # before the folder of somebody's own files
-LARGEST = 2**63 - 1  # Of every whole number: what reads them further on takes 64 bits.
+LARGEST = 2**63 - 1  # The largest whole number: what takes them further on has 64 bits.
+LARGEST_FLOAT = 1e20  # The largest other number: torch takes no factor of a float32 tensor beyond about 1e38.
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
 # The default for each data set: enough for the models to have learnt it.
 EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
@@ -75,21 +76,22 @@ class Settings:
 
     def _refuse_values(self) -> None:
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} {brief(repr(value))} is unknown; choose one of {', '.join(choices)}")
         for name, (rule, holds) in _RULES.items():
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise UserError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
         for name, value in vars(self).items():
-            if isinstance(value, int) and value > LARGEST:
-                raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {brief(value)}")
+            largest = LARGEST_FLOAT if isinstance(value, float) else LARGEST
+            if isinstance(value, int | float) and value > largest:
+                raise UserError(f"--{name.replace('_', '-')} must be at most {largest}, got {brief(value)}")
         if self.threads > (cores := os.cpu_count() or 1):
             raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
 
     def _refuse_contradictions(self) -> None:
         if self.only is not None and self.only not in TWINS:
-            raise UserError(f"--only {self.only!r} is unknown; choose one of {', '.join(TWINS)}")
+            raise UserError(f"--only {brief(repr(self.only))} is unknown; choose one of {', '.join(TWINS)}")
         if self.only and self.resync:
             raise UserError(f"--resync compares both twins step by step: leave out --only {self.only}")
         if self.tf32 and self.device != "cuda":
