@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -67,12 +67,20 @@ def _is_text(value: str) -> bool:
         return False
 
 
-# bool is a kind of int in Python, not in JSON. Whole numbers may be larger than any float.
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float can hold; JSON's whole numbers may be larger."""
+    try:
+        return type(value) in (int, float) and isinstance(float(value), float)
+    except OverflowError:
+        return False
+
+
+# bool is a kind of int in Python, not in JSON.
 _SCALARS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number", lambda value: type(value) is int),
-    float: ("a finite number", lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max),
-    MaybeInfinite: ("a number", lambda value: type(value) in (int, float) and value == value),
+    float: ("a finite number", lambda value: _is_number(value) and abs(value) < math.inf),
+    MaybeInfinite: ("a number", lambda value: _is_number(value) and not math.isnan(value)),
     str: ("text", lambda value: isinstance(value, str) and _is_text(value)),
     dict[str, Any]: ("an object", lambda value: isinstance(value, dict)),
 }
