@@ -51,15 +51,7 @@ def mutate_json(value: Any, rng: Random) -> Any:
         elif kind == 1 and isinstance(held, dict):
             held[rng.choice(("x", "", f"{key} ", "\0", "logits"))] = held.pop(key)
         elif kind == 2 and isinstance(held[key], int | float):
-            held[key] = rng.choice(
-                (
-                    -held[key],
-                    held[key] + 1,
-                    held[key] - 1,
-                    held[key] / 2 if type(held[key]) is float else held[key] * 2,
-                    str(held[key]),
-                )
-            )
+            held[key] = rng.choice((-held[key], held[key] + 1, held[key] - 1, held[key] * 2, str(held[key])))
         elif kind == 3 and isinstance(held, list):
             held.insert(key, copy.deepcopy(held[key]))
         elif kind == 4 and isinstance(held[key], dict):
