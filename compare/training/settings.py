@@ -17,7 +17,7 @@ SCHEDULES = ("cosine", "constant")
 TWINS = ("scratch", "torch")
 OWN = "idx:"  # before the folder of somebody's own files
 LARGEST = 2**63 - 1  # The largest whole number: what takes them further on has 64 bits.
-LARGEST_FLOAT = 1e20  # The largest other number: torch takes no factor of a float32 tensor beyond about 1e38.
+LARGEST_FACTOR = {"float32": 3.4e38, "float64": 1.79e308}  # The largest one that torch multiplies such a tensor by.
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
 # The default for each data set: enough for the models to have learnt it.
 EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
@@ -83,9 +83,12 @@ class Settings:
             if value is not None and not holds(value):
                 raise UserError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
         for name, value in vars(self).items():
-            largest = LARGEST_FLOAT if isinstance(value, float) else LARGEST
-            if isinstance(value, int | float) and value > largest:
-                raise UserError(f"--{name.replace('_', '-')} must be at most {largest}, got {brief(value)}")
+            if isinstance(value, int) and value > LARGEST:
+                raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {brief(value)}")
+        step = self.learning_rate / (1 - self.beta1 if self.optimizer == "adam" else 1)
+        for option, factor in (("lr", step), ("weight-decay", self.weight_decay), ("eps", self.eps)):
+            if factor > LARGEST_FACTOR[self.dtype]:
+                raise UserError(f"--{option} gives a factor of {factor:g}, more than {self.dtype} holds; lower it")
         if self.threads > (cores := os.cpu_count() or 1):
             raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
 
