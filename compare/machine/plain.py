@@ -28,8 +28,8 @@ def require_kind(value: Any, kind: Any, where: str) -> None:
     if isinstance(kind, type) and is_dataclass(kind):
         kinds = _kinds_of(kind)
         _require(isinstance(value, dict), value, where, "an object")
-        for name in sorted(kinds.keys() ^ value.keys()):
-            raise ValueError(f"{where}.{brief(name)} is {'missing' if name in kinds else 'unknown'}")
+        if others := sorted(kinds.keys() ^ value.keys()):
+            raise ValueError(f"{where}.{brief(others[0])} is {'missing' if others[0] in kinds else 'unknown'}")
         for name, each in kinds.items():
             require_kind(value[name], each, f"{where}.{name}")
         return
@@ -50,13 +50,6 @@ def require_kind(value: Any, kind: Any, where: str) -> None:
         _require(isinstance(value, list), value, where, "a list")
         for index, each in enumerate(value):
             require_kind(each, arguments[0], f"{where}[{index}]")
-
-
-@cache
-def _kinds_of(kind: type) -> dict[str, Any]:
-    """The fields of a dataclass that belong to its value, with their kinds."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(kind) if field.compare}
 
 
 def _is_text(value: str) -> bool:
@@ -84,6 +77,13 @@ _SCALARS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     str: ("text", lambda value: isinstance(value, str) and _is_text(value)),
     dict[str, Any]: ("an object", lambda value: isinstance(value, dict)),
 }
+
+
+@cache
+def _kinds_of(kind: type) -> dict[str, Any]:
+    """The fields of a dataclass that belong to its value, with their kinds."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.compare}
 
 
 def _require(holds: bool, value: Any, where: str, rule: str) -> None:

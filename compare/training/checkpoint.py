@@ -90,7 +90,7 @@ def _parsed(path: Path, text: str, tensors: Mapping[str, Array]) -> dict[str, An
             raise ValueError(f"its format is {brief(repr(record.get('format')))}, this version's is {FORMAT}")
         require_record(record, tensors)
     except (ValueError, RecursionError) as error:
-        why = f"it is of another version or altered ({brief(error, 400)})"
+        why = f"it is altered, of another version, or diverged ({brief(error, 400)})"
         raise UserError(f"{path}: no run can go on from it, {why}; {_instead(path)}") from None
     return record
 
