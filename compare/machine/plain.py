@@ -71,7 +71,7 @@ def _is_number(value: Any) -> bool:
 # bool is a kind of int in Python, not in JSON.
 _SCALARS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
-    int: ("a whole number", lambda value: type(value) is int),
+    int: ("a whole number of 64 bits", lambda value: type(value) is int and -(2**63) <= value < 2**63),
     float: ("a finite number", lambda value: _is_number(value) and abs(value) < math.inf),
     MaybeInfinite: ("a number", lambda value: _is_number(value) and not math.isnan(value)),
     str: ("text", lambda value: isinstance(value, str) and _is_text(value)),
