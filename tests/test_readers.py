@@ -285,7 +285,7 @@ ALTERED: dict[str, tuple[str, Change, str]] = {
     "data as text": ("stopped", put("data", "digits"), "record.data must be an object, got 'digits'"),
     "a path with NUL": ("stopped", put("data.data_dir", "\0"), r"record.data.data_dir must be text, got '\\x00'"),
     "findings as a list": ("stopped", put("findings", []), r"record.findings must be an object, got \[\]"),
-    "a step of true": ("stopped", put("progress.step", True), "progress.step must be a whole number of 64 bits, got True"),
+    "a step of true": ("stopped", put("progress.step", True), "step must be a whole number of 64 bits, got True"),
     "a huge step": ("finished", put("progress.step", 10**400), "progress.step must be a whole number of 64 bits"),
     "step 1": ("stopped", put("progress.step", 1), "last must end where this epoch began"),
     "another step throughout": (
