@@ -51,7 +51,7 @@ def begin(dataset: Dataset, folder: Path, watch: Watch = nobody, settings: Setti
 def go_on(dataset: Dataset, given: Path, watch: Watch = nobody) -> RunResult:
     folder, path = find_checkpoint(given)
     saved = load_checkpoint(path)
-    twins = Twins(Settings.from_json(saved.record["settings"]))
+    twins = Twins(Settings(**saved.record["settings"]))
     return run_twins(twins, dataset, folder, nobody, watch, resumed=saved)
 
 
@@ -385,7 +385,7 @@ def test_gaps_in_the_logs_are_told_of(few: Dataset, tmp_path: Path, unbroken: tu
     shorter.write_bytes(shorter.read_bytes()[:1000])
     told: list[str] = []
     saved = load_checkpoint(folder / LAST)
-    twins = Twins(Settings.from_json(saved.record["settings"]))
+    twins = Twins(Settings(**saved.record["settings"]))
     run_twins(twins, few, folder, told.append, nobody, resumed=saved)
     assert told[:2] == [
         f"note: {gone} is gone: its curves have a gap",

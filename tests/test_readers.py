@@ -337,7 +337,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 def go_on(dataset: Dataset, folder: Path) -> RunResult:
     saved = load_checkpoint(folder / LAST)
-    twins = Twins(Settings.from_json(saved.record["settings"]))
+    twins = Twins(Settings(**saved.record["settings"]))
     return run_twins(twins, dataset, folder, lambda _: None, lambda _: None, resumed=saved)
 
 

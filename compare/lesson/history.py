@@ -134,7 +134,7 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
     folder, record = saved.folder, saved.checkpoint.record
     # With no more threads than this machine has cores: it need not be the one that trained.
     threads = min(record["settings"]["threads"], os.cpu_count() or 1)
-    settings = Settings.from_json(record["settings"] | {"threads": threads})
+    settings = Settings(**(record["settings"] | {"threads": threads}))
     if not settings.compares:
         raise UserError(
             f"{folder}: was trained with --only {settings.only}, and the lesson shows both twins; "

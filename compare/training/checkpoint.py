@@ -130,8 +130,8 @@ class SavedRun:
 
     @property
     def settings(self) -> Settings:
-        """Those of the run. Raises UserError for those of another version."""
-        return Settings.from_json(self.checkpoint.record["settings"])
+        """Those of the run. Raises UserError for more threads than this machine has cores."""
+        return Settings(**self.checkpoint.record["settings"])
 
     def steps(self, data: Dataset) -> tuple[int, int]:
         """How many steps are done, and how many there are, on its data set."""
@@ -163,8 +163,7 @@ def require_data(folder: Path, record: Mapping[str, Any], data: Dataset, instead
             f"put that back, or {instead}"
         )
     try:
-        settings = Settings.from_json(record["settings"] | {"threads": 1})
-        require_steps(record["progress"], settings, data.name, len(data.train_images))
+        require_steps(record, data.name, len(data.train_images))
     except ValueError as error:
         raise UserError(f"{folder}: its checkpoint is altered: {error}; start a new run") from None
 

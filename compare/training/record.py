@@ -78,8 +78,7 @@ def require_record(record: Any, tensors: Mapping[str, Array]) -> None:
         ValueError: naming the first field that is wrong; UserError for settings that make no sense.
     """
     require_kind(record, Record, "record")
-    # With one thread: this machine may have fewer cores than the one that trained.
-    settings = Settings.from_json(record["settings"] | {"threads": min(record["settings"]["threads"], 1)})
+    settings = _settings_of(record)
     members = {*settings.twins, *([PERTURBED] if settings.measures_drift else [])}
     rules = [
         *_of_progress(record["progress"], settings.twins, members),
@@ -91,12 +90,13 @@ def require_record(record: Any, tensors: Mapping[str, Array]) -> None:
     _require_all(rules)
 
 
-def require_steps(progress: Mapping[str, Any], settings: Settings, dataset: str, images: int) -> None:
+def require_steps(record: Mapping[str, Any], dataset: str, images: int) -> None:
     """Make sure that the numbers of epochs, steps and images fit together on a data set of so many training images.
 
     Raises:
         ValueError: naming what does not.
     """
+    settings, progress = _settings_of(record), record["progress"]
     epochs, total = settings.epochs_on(dataset), settings.total_steps(dataset, images)
     epoch, done, step = (progress[name] for name in ("epoch", "done", "step"))
     steps = total // epochs
@@ -105,14 +105,17 @@ def require_steps(progress: Mapping[str, Any], settings: Settings, dataset: str,
             ("record.progress.epoch is beyond the last one", epoch <= epochs + (done == 0)),
             ("record.progress.done is more than an epoch has", done <= steps),
             ("record.progress.step is not that of its epoch", step == (epoch - 1) * steps + done),
-            ("record.progress.images are not those of its steps", progress["images"] == _seen(done, settings, images)),
+            (  # The last step of an epoch sees what is left.
+                "record.progress.images are not those of its steps",
+                progress["images"] == min(done * settings.batch_size, images),
+            ),
         ]
     )
 
 
-def _seen(done: int, settings: Settings, images: int) -> int:
-    """How many images the first steps of an epoch see; the last step sees what is left."""
-    return min(done * settings.batch_size, images)
+def _settings_of(record: Mapping[str, Any]) -> Settings:
+    """The settings with one thread: this machine may have fewer cores than the one that trained."""
+    return Settings(**(record["settings"] | {"threads": min(record["settings"]["threads"], 1)}))
 
 
 Rule = tuple[str, bool]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,17 +103,6 @@ class Settings:
             raise UserError("--resync holds each step to the bounds of float32, which TF32 breaks: leave out --tf32")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise UserError(f"--nesterov needs --optimizer sgd with --momentum above 0, got {self.optimizer}")
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The settings that `asdict` made these plain values of.
-
-        Raises:
-            UserError: if a setting is missing or unknown.
-        """
-        if values.keys() != {field.name for field in fields(cls)}:
-            raise UserError("the settings are those of another version of gradtwin")
-        return cls(**values)
 
     @property
     def learning_rate(self) -> float:
