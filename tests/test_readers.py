@@ -104,7 +104,7 @@ def test_a_file_with_holes_is_refused_by_its_size(tmp_path: Path, read: Callable
 def test_a_header_that_is_too_long_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     content = (1 << 25).to_bytes(8, "little") + b"{" + b" " * (1 << 25)
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(UserError, match=r"a header of 33,554,432 bytes, at most 16,777,216 are read"):
+    with pytest.raises(UserError, match=r"a header of 33,554,432 bytes, at most 4,194,304 are read"):
         weights.load_weights(tmp_path / "file")
 
 
@@ -300,6 +300,8 @@ ALTERED: dict[str, tuple[str, Change, str]] = {
     "an order that is none": ("stopped", put("progress.order", {}), "record.progress.order is no state of a generator"),
     "no images in a sum": ("stopped", put("board.recent.torch.images", 0), "record.board.recent must be above 0"),
     "pictures to come": ("finished", put("board.pictured", 99), "record.board.pictured is out of range"),
+    "a long name of a model": ("stopped", put("settings.model", "x" * 3000), f"model '{'x' * 199}... is unknown"),
+    "a share of 400 digits": ("stopped", put("findings.share", 10**400), "findings.share must be a number, got 1"),
     "an unknown model": ("stopped", put("settings.model", "vgg"), "model 'vgg' is unknown"),
     "a learning rate of text": ("stopped", put("settings.lr", "0.1"), "record.settings.lr must be a finite number"),
     "a huge learning rate": ("stopped", put("settings.lr", 1e300), r"--lr gives a factor of 1e\+300, more than"),

@@ -17,7 +17,7 @@ from compare.machine.files import read_bytes
 from scratch import Array
 
 LARGEST = 1 << 28  # Bytes of the largest file that is read: what the models here save takes some megabytes.
-LARGEST_HEADER = 1 << 24  # Bytes of the largest header: what is made of it takes up to 20 times as much memory.
+LARGEST_HEADER = 1 << 22  # Bytes of the largest header: what is made of it takes up to 30 times as much memory.
 
 
 @dataclass(frozen=True)
