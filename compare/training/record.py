@@ -85,7 +85,7 @@ def require_record(record: Any, tensors: Mapping[str, Array]) -> None:
         *_of_board(record["board"], record["progress"]["step"], members),
         *_of_findings(record["findings"]),
         *_of_tensors(tensors, record["progress"]["step"], members),
-        ("best must be from -1 to 1", -1 <= record["best"] <= 1),
+        ("record.best must be from -1 to 1", -1 <= record["best"] <= 1),
     ]
     _require_all(rules)
 
@@ -132,25 +132,24 @@ def _of_progress(progress: Mapping[str, Any], twins: Iterable[str], members: set
     yield f"{where}.epoch must be at least 1", progress["epoch"] >= 1
     yield f"{where}.done must be at least 0", done >= 0
     yield f"{where}.order is no state of a generator", _is_generator_state(progress["order"])
-    for name, low in (("loss", 0.0), ("right", 0.0), ("seconds", 0.0)):
-        yield (
-            f"{where}.{name} must have {sorted(members)} during an epoch",
-            progress[name].keys() == (members if done else set()),
-        )
-        yield f"{where}.{name} must be at least {low}", all(value >= low for value in progress[name].values())
+    for name in ("loss", "right", "seconds"):
+        keys = members if done else set()
+        yield f"{where}.{name} must have {sorted(members)} during an epoch", progress[name].keys() == keys
+        yield f"{where}.{name} must be at least 0", all(value >= 0 for value in progress[name].values())
     if last is None:
         yield f"{where}.last is missing", progress["step"] == 0
         return
     yield f"{where}.last must be of the epoch before", last["number"] == progress["epoch"] - 1
     yield f"{where}.last must end where this epoch began", last["step"] == progress["step"] - done
     for name in ("test_loss", "test_accuracy", "train_loss", "train_accuracy", "images_per_second"):
-        tested = name.startswith("test") or last["number"]
-        yield f"{where}.last.{name} must have {sorted(twins)}", last[name].keys() == (set(twins) if tested else set())
+        keys = set(twins) if last["number"] or name.startswith("test") else set()
+        yield f"{where}.last.{name} must have {sorted(twins)}", last[name].keys() == keys
         most = 1.0 if name.endswith("accuracy") else np.inf
         yield f"{where}.last.{name} is out of range", all(0 <= value <= most for value in last[name].values())
 
 
 def _is_generator_state(state: dict[str, Any]) -> bool:
+    """Whether NumPy's default generator takes this state, and gives it back."""
     generator: Any = np.random.PCG64()
     try:
         generator.state = state
@@ -179,10 +178,8 @@ def _of_findings(findings: Mapping[str, Any]) -> Iterator[Rule]:
 def _of_tensors(tensors: Mapping[str, Array], step: int, members: set[str]) -> Iterator[Rule]:
     for name, array in tensors.items():
         member, part, rest = (*name.split("/", 2), "", "")[:3]
-        yield (
-            f"{brief(name)} belongs to none of {sorted(members)}",
-            (member in members and part in ("model", "optimizer") and bool(rest)),
-        )
+        belongs = member in members and part in ("model", "optimizer") and bool(rest)
+        yield f"{brief(name)} belongs to none of {sorted(members)}", belongs
         yield f"{brief(name)} holds NaN or infinity", bool(np.isfinite(array).all())
         if part == "optimizer" and array.ndim == 0:  # the one number that an optimizer remembers of a parameter
             yield f"{brief(name)} is not the number of steps, {step}", array == step
