@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ import pytest
 
 from compare.machine.errors import UserError
 from tests.fuzz import trial
-from tests.fuzz.mutations import mutate_bytes, mutate_json
+from tests.fuzz.mutations import ODD_VALUES, mutate_bytes, mutate_json
 from tests.fuzz.readers import in_memory, readers
 from tests.fuzz.trial import Reader, Totals, attempt, run_own
 
@@ -116,6 +118,13 @@ def test_fields_are_dropped_replaced_renamed_doubled_and_added() -> None:
     ):
         assert expected in found
     assert mutate_json(3, Random(0)) != 3
+
+
+def test_what_was_drawn_before_changes_nothing() -> None:
+    before = copy.deepcopy(ODD_VALUES)
+    for seed in range(3000):
+        json.dumps(mutate_json({"a": {"b": {}}, "c": []}, Random(seed)))
+    assert repr(ODD_VALUES) == repr(before)
 
 
 @pytest.mark.long

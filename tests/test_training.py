@@ -220,6 +220,11 @@ def test_settings_that_make_no_sense_are_refused(values: dict[str, Any], message
         Settings(**values)
 
 
+def test_whole_numbers_do_where_others_are_expected() -> None:
+    for settings in (Settings(optimizer="adam", lr=1, beta1=0, eps=0), Settings(lr=1, momentum=0, weight_decay=0)):
+        Twins(settings).set_lr(1)
+
+
 def test_settings_survive_json() -> None:
     settings = Settings(lr=0.1, only="torch", epochs=2)
     assert Settings(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings

@@ -129,7 +129,8 @@ class Settings:
         options: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             return options | {"momentum": self.momentum, "nesterov": self.nesterov}
-        return options | {"betas": (self.beta1, self.beta2), "eps": self.eps}
+        # torch wants both betas as floats; JSON and Python may have a 0.
+        return options | {"betas": (float(self.beta1), float(self.beta2)), "eps": self.eps}
 
     def epochs_on(self, dataset: str) -> int:
         """How many times the training goes through the images of `dataset`."""

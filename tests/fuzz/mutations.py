@@ -44,7 +44,7 @@ def mutate_json(value: Any, rng: Random) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         held, key = _place(value, rng)
         if held is None:
-            return rng.choice(ODD_VALUES)
+            return _odd_value(rng)
         kind = rng.randrange(6)
         if kind == 0:
             del held[key]
@@ -55,10 +55,15 @@ def mutate_json(value: Any, rng: Random) -> Any:
         elif kind == 3 and isinstance(held, list):
             held.insert(key, copy.deepcopy(held[key]))
         elif kind == 4 and isinstance(held[key], dict):
-            held[key]["x"] = rng.choice(ODD_VALUES)
+            held[key]["x"] = _odd_value(rng)
         else:
-            held[key] = copy.deepcopy(rng.choice(ODD_VALUES))
+            held[key] = _odd_value(rng)
     return value
+
+
+def _odd_value(rng: Random) -> Any:
+    """A copy of one of the odd values: the next change may be one within it."""
+    return copy.deepcopy(rng.choice(ODD_VALUES))
 
 
 def _place(value: Any, rng: Random) -> tuple[Any, Any]:
