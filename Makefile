@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 # The tests start many processes: without bytecode each would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-all test-processors test-oldest quick whole cuda mutants lint clean
+.PHONY: run test test-all test-processors test-oldest quick whole cuda fuzz mutants lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
@@ -42,6 +42,10 @@ cuda:  ## on a machine with an NVIDIA GPU: all that others can only stand in for
 	@python=$(PYTHON); $(PYTHON) -c 'import cupy, hypothesis, pytest, pytest_timeout, torch, xdist' 2>/dev/null || { python=$(BIN)/python && \
 	$(MAKE) --no-print-directory $(INSTALLED) && $$python -m pip install --quiet --editable ".[dev,cuda]"; } && \
 	$$python -m tests.on_cuda --out "$(OUT)" $(ARGS)
+
+fuzz: $(INSTALLED)  ## changed files for everything that reads one, guided by coverage where atheris installs
+	$(BIN)/python -m pip install --quiet --editable ".[fuzz]" || echo "without atheris: the changes are drawn at random"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 mutants: $(INSTALLED)  ## what the tests catch: random single edits, each against the tests that reach it
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -408,7 +408,9 @@ def test_a_damaged_checkpoint_is_refused(run: Path) -> None:
 
 def test_settings_of_another_version_are_refused(run: Path) -> None:
     edit(run, colour="blue")
-    with pytest.raises(UserError, match="the settings are those of another version of gradtwin"):
+    with pytest.raises(
+        UserError, match=r"it is altered, of another version, or diverged \(record.settings.colour is unknown\)"
+    ):
         read_run(run)
 
 

@@ -117,7 +117,7 @@ def test_a_file_that_is_not_weights_is_refused_by_name(tmp_path: Path) -> None:
     for name, bad in {"truncated": content[:-7], "header": content[:40], "empty": b"", "text": b"hello" * 30}.items():
         path = tmp_path / name
         path.write_bytes(bad)
-        with pytest.raises(UserError, match=f"{path}: truncated, or not a safetensors file") as refused:
+        with pytest.raises(UserError, match=f"{path}: damaged, or not a safetensors file") as refused:
             weights.load_weights(path)
         assert "\n" not in str(refused.value)
     with pytest.raises(UserError, match="cannot be read"):

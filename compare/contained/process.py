@@ -136,7 +136,7 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
         )
         if popen.stdin is not None:
             with popen.stdin as told:
-                told.write(theirs.share(popen.pid))  # type: ignore[attr-defined] - of Windows
+                told.write(theirs.share(popen.pid))  # type: ignore[attr-defined]
     except OSError:
         ours.close()
         printed.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from compare.machine.conditions import equal_threads, keep_freed_memory
 from compare.machine.data import KIN, MNIST, Dataset, load
 from compare.machine.errors import UserError
 from compare.pairs.registry import model_pair
+from compare.training.board.events import DamagedLog, read_events
 from compare.training.board.logs import require_logs
 from compare.training.board.server import APART
 from compare.training.checkpoint import open_run, require_data
@@ -131,8 +133,8 @@ def read_run(run: Path, data_dir: Path | None = None, tell: Callable[[str], None
     saved = open_run(run, data_dir)
     folder, record = saved.folder, saved.checkpoint.record
     # With no more threads than this machine has cores: it need not be the one that trained.
-    threads = min(record["settings"].get("threads", 1), os.cpu_count() or 1)
-    settings = Settings.from_json(dict(record["settings"]) | {"threads": threads})
+    threads = min(record["settings"]["threads"], os.cpu_count() or 1)
+    settings = Settings(**(record["settings"] | {"threads": threads}))
     if not settings.compares:
         raise UserError(
             f"{folder}: was trained with --only {settings.only}, and the lesson shows both twins; "
@@ -238,14 +240,11 @@ def _logged(folder: Path, files: Iterable[str], last: int) -> Logged:
 
 def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
     """Every scalar of a log up to where it is damaged, as (tag, step, value); none if it is gone."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    if not path.is_file():
-        return
-    accumulator = EventAccumulator(str(path), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    for tag in accumulator.Tags()["scalars"]:
-        yield from ((tag, event.step, event.value) for event in accumulator.Scalars(tag))
+    with suppress(DamagedLog, OSError):
+        for event in read_events(path):
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    yield value.tag, event.step, value.simple_value
 
 
 def _apart(logarithms: Points) -> Curve:

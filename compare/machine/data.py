@@ -20,7 +20,7 @@ import numpy as np
 
 import scratch
 import torch_ref
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 from scratch.data import NAMES, QMNIST_NAMES, find_idx
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "qmnist", "digits", "idx:FOLDER")
@@ -141,7 +141,7 @@ def load(name: str = "auto", folder: Path | None = None, tell: Callable[[str], N
         return _own(name.removeprefix("idx:"))
     source = MNIST if name in ("auto", "mnist") else KIN.get(name)
     if source is None:
-        raise UserError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
+        raise UserError(f"dataset {brief(repr(name))} is unknown; choose one of {', '.join(DATASETS)}")
     root = data_folder(folder)
     raw = _find(source, root)
     if raw is not None:
@@ -192,16 +192,9 @@ def _own(given: str) -> Dataset:
 
 def _dataset(name: str, origin: str, folder: Path, files: Mapping[str, str], classes: tuple[str, ...]) -> Dataset:
     try:
-        data = scratch.load_mnist(folder, files)
+        data = scratch.load_mnist(folder, files, size=(IMAGE_SIZE, IMAGE_SIZE))
     except scratch.IDXError as error:
         raise UserError(str(error)) from None
-    for part in ("train", "test"):
-        size = data[f"{part}_images"].shape[2:]
-        if size != (IMAGE_SIZE, IMAGE_SIZE):
-            raise UserError(
-                f"{folder}: {part} images are {size[0]}x{size[1]}, the models need {IMAGE_SIZE}x{IMAGE_SIZE}; "
-                "scale or pad them to that"
-            )
     return Dataset(
         name,
         origin,

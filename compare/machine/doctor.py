@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import platform
@@ -217,7 +216,7 @@ def _threads() -> Iterator[Check]:
 def _data(data_dir: Path | None) -> Iterator[Check]:
     """Whether MNIST is there, whole, and the official one."""
     import scratch
-    from compare.machine.data import data_folder, find_mnist
+    from compare.machine.data import IMAGE_SIZE, data_folder, find_mnist
     from scratch.data import NAMES, find_idx
 
     root = data_folder(data_dir)
@@ -226,16 +225,19 @@ def _data(data_dir: Path | None) -> Iterator[Check]:
         yield Check("MNIST", f"not in {root}: downloaded when asked for, or --dataset digits")
         return
     try:
-        scratch.load_mnist(raw)
+        scratch.load_mnist(raw, size=(IMAGE_SIZE, IMAGE_SIZE))
     except scratch.IDXError as error:
         yield Check("MNIST", f"in {raw}", str(error))
         return
-    foreign = [name for name in NAMES.values() if _md5(find_idx(raw, name)) != OFFICIAL[name]]
+    found = {name: find_idx(raw, name) for name in NAMES.values()}
+    foreign = [name for name, path in found.items() if path is None or _md5(path) != OFFICIAL[name]]
     problem = f"not official: {', '.join(foreign)}; delete all four to have them downloaded" if foreign else ""
     yield Check("MNIST", f"in {raw}, " + ("checksums differ" if foreign else "checksums match"), problem)
 
 
-def _md5(path: Path | None) -> str:
+def _md5(path: Path) -> str:
     """The checksum of a file's content, unpacked."""
-    content = b"" if path is None else path.read_bytes()
-    return hashlib.md5(gzip.decompress(content) if path and path.suffix == ".gz" else content).hexdigest()
+    from scratch.data import open_idx
+
+    with open_idx(path) as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,7 +1,8 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and reading no more than there should be."""
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.machine.errors import UserError
+from scratch.data import open_regular
 
 LOCK = ".lock"
 
@@ -57,6 +59,22 @@ def write_bytes(path: Path, content: bytes) -> None:
                 raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; no larger one is read.
+
+    Raises:
+        OSError: if it is missing, may not be read, is no regular file, is larger, or changes while it is read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, at most {most:,} are read", str(path))
+        content = file.read(size + 1)
+        if len(content) != size:
+            raise OSError(errno.EIO, "its size changes while it is read", str(path))
+        return content
 
 
 def remove_leftovers(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 from compare.pairs.layers import LAYERS
 from compare.pairs.models import MODEL_PAIRS, ModelPair
 from compare.pairs.optimizers import OPTIMIZERS, OptimizerPair
@@ -21,7 +21,7 @@ def model_pair(name: str) -> ModelPair:
         UserError: for an unknown name.
     """
     if name not in MODELS:
-        raise UserError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
+        raise UserError(f"model {brief(repr(name))} is unknown; choose one of {', '.join(MODELS)}")
     return MODELS[name]
 
 

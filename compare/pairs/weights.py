@@ -11,8 +11,9 @@ import torch.utils.dlpack
 from torch import nn
 
 import scratch
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 from compare.machine.files import write_bytes
+from compare.machine.tensor_files import read_tensors
 from scratch.backend import from_dlpack, to_host
 
 State = Mapping[str, scratch.Array]
@@ -78,7 +79,8 @@ def check_state(state: State, expected: State, where: str, model: str) -> None:
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unexpected:
         raise UserError(
-            f"{where}: not the weights of {model}: missing {missing}, unexpected {unexpected}; another model's file?"
+            f"{where}: not the weights of {model}: missing {brief(missing)}, unexpected {brief(unexpected)}; "
+            "another model's file?"
         )
     for name, array in expected.items():
         given = state[name]
@@ -110,19 +112,11 @@ def load_weights(path: Path) -> dict[str, scratch.Array]:
     """Read a safetensors file.
 
     Raises:
-        UserError: if it is missing, unreadable, truncated, no safetensors file, or holds a number that is not finite.
+        UserError: as `read_tensors` does, or if it holds a number that is not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        state = load(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the name of the weights file") from None
-    except (SafetensorError, KeyError) as error:
-        reason = str(error).removeprefix("Error while deserializing: ")
-        raise UserError(f"{path}: truncated, or not a safetensors file ({reason}); save it again") from None
-    for name, array in state.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} holds NaN or infinity; take weights from before the training diverged")
-    return state
+    found = read_tensors(path, "give a file of weights that is whole")
+    if found.not_finite:
+        raise UserError(
+            f"{path}: {brief(found.not_finite)} holds NaN or infinity; take weights from before the training diverged"
+        )
+    return found.tensors

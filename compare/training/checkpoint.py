@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 from compare.machine.files import write_bytes
 from compare.machine.package import own_version
+from compare.machine.tensor_files import read_tensors
+from compare.training.record import require_record, require_steps
 from compare.training.settings import DataOptions, Settings
 from scratch import Array
 
@@ -70,26 +71,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        UserError: if it is missing, unreadable, damaged anywhere, or no checkpoint of this version's.
+        UserError: if it is missing, unreadable, damaged or altered anywhere, or no checkpoint of this version's.
     """
-    try:
-        content = path.read_bytes()
-        tensors = safetensors.numpy.load(content)
-        # The file's own format: eight bytes say how long its header is, and that is JSON.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = header.get("__metadata__", {})
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}){_instead(path)}") from None
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or not a checkpoint ({_reason(error)}){_instead(path)}") from None
-    if "gradtwin" not in metadata:
+    found = read_tensors(path, _instead(path))
+    record = found.metadata.get("gradtwin")
+    if record is None:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of gradtwin; give the folder of a run")
-    if metadata.get("digest") != _digest(tensors, metadata["gradtwin"]):
-        raise UserError(f"{path}: damaged, it does not hold what was saved{_instead(path)}")
-    record = json.loads(metadata["gradtwin"])  # what we wrote ourselves, as the digest says
-    if record["format"] != FORMAT:
-        raise UserError(f"{path}: a checkpoint of another version of gradtwin, {record['versions']['gradtwin']}")
-    return Checkpoint(tensors, record)
+    if found.metadata.get("digest") != _digest(found.tensors, record):
+        raise UserError(f"{path}: damaged, it does not hold what was saved; {_instead(path)}")
+    return Checkpoint(found.tensors, _parsed(path, record, found.tensors))
+
+
+def _parsed(path: Path, text: str, tensors: Mapping[str, Array]) -> dict[str, Any]:
+    """The record of a checkpoint; the digest holds, but anybody can compute one. Raises UserError."""
+    try:
+        record = json.loads(text)
+        if isinstance(record, dict) and record.get("format") != FORMAT:
+            raise ValueError(f"its format is {brief(repr(record.get('format')))}, this version's is {FORMAT}")
+        require_record(record, tensors)
+    except (ValueError, RecursionError) as error:
+        why = f"it is altered, of another version, or diverged ({brief(error, 400)})"
+        raise UserError(f"{path}: no run can go on from it, {why}; {_instead(path)}") from None
+    return record
 
 
 def find_checkpoint(run: Path) -> tuple[Path, Path]:
@@ -127,8 +130,8 @@ class SavedRun:
 
     @property
     def settings(self) -> Settings:
-        """Those of the run. Raises UserError for those of another version."""
-        return Settings.from_json(self.checkpoint.record["settings"])
+        """Those of the run. Raises UserError for more threads than this machine has cores."""
+        return Settings(**self.checkpoint.record["settings"])
 
     def steps(self, data: Dataset) -> tuple[int, int]:
         """How many steps are done, and how many there are, on its data set."""
@@ -152,13 +155,17 @@ def require_data(folder: Path, record: Mapping[str, Any], data: Dataset, instead
     """Make sure that a data set is the one that a run began with; `instead` says what else can be done.
 
     Raises:
-        UserError: if it is another one.
+        UserError: if it is another one, or the run cannot have come as far as it says on it.
     """
     if record["checksum"] != data.checksum:
         raise UserError(
-            f"{folder}: the data set is not the one that the run began with, {record['origin']}; "
+            f"{folder}: the data set is not the one that the run began with, {brief(record['origin'])}; "
             f"put that back, or {instead}"
         )
+    try:
+        require_steps(record, data.name, len(data.train_images))
+    except ValueError as error:
+        raise UserError(f"{folder}: its checkpoint is altered: {error}; start a new run") from None
 
 
 def what_changed(checkpoint: Checkpoint) -> list[str]:
@@ -166,19 +173,17 @@ def what_changed(checkpoint: Checkpoint) -> list[str]:
     now = versions()
     before = checkpoint.record["versions"]
     return [
-        f"note: {name} is {now[name]}, the run began with {before[name]}: it may no longer be the same bit for bit"
+        f"note: {name} is {now[name]}, the run began with {brief(before.get(name, 'none'))}: "
+        "it may no longer be the same bit for bit"
         for name in now
         if before.get(name) != now[name]
     ]
 
 
 def _instead(path: Path) -> str:
+    """What to do without this checkpoint."""
     best = path.with_name(Path(BEST).name)
-    return f"; go on from {best}" if best != path and best.exists() else ""
-
-
-def _reason(error: Exception) -> str:
-    return str(error).removeprefix("Error while deserializing: ").splitlines()[0]
+    return f"go on from {best}" if best != path and best.exists() else "start a new run"
 
 
 def _digest(tensors: Mapping[str, Array], record: str) -> str:

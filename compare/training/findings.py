@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.machine.plain import MaybeInfinite
 from compare.pairs.decisions import Flip
 from compare.pairs.report import Report, Row
 from compare.pairs.weights import State
@@ -79,8 +80,8 @@ class Parting:
     step: int
     parameter: str
     element: list[int]
-    apart: float
-    yardstick: float
+    apart: MaybeInfinite
+    yardstick: MaybeInfinite
     reason: str
     ok: bool
     unjudged: bool = False
@@ -107,13 +108,13 @@ class Findings:
         unjudged: what could not be judged, in words, the first few.
     """
 
-    apart: float = 0.0
-    yardstick: float = 0.0
+    apart: MaybeInfinite = 0.0
+    yardstick: MaybeInfinite = 0.0
     partings: list[Parting] = field(default_factory=list)
     steps: int = 0
     tensors: int = 0
     turned: int = 0
-    share: float = 0.0
+    share: MaybeInfinite = 0.0
     closest: str = ""
     wrong: list[str] = field(default_factory=list)
     unjudged: list[str] = field(default_factory=list)

@@ -115,11 +115,11 @@ class _Run:
             record = resumed.record
             require_data(folder, record, dataset, "start a new run")
             self.notes = require_logs(folder, record["board"]["files"])
+            self.progress, self.best = Progress.from_json(record["progress"]), record["best"]
+            twins.load_tensors(resumed.tensors, self.progress.step)
             remove_leftovers(folder / LAST)
             # Before the logs are cut back to it: the last checkpoint and the logs must never be of different steps.
             save_checkpoint(folder / LAST, resumed)
-            twins.load_tensors(resumed.tensors)
-            self.progress, self.best = Progress.from_json(record["progress"]), record["best"]
             self.logged, findings = record["board"], Findings.from_json(record["findings"])
         self.drift = Drift(twins, findings)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from compare.machine.errors import UserError
+from compare.machine.errors import UserError, brief
 
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "cuda")
 SCHEDULES = ("cosine", "constant")
 TWINS = ("scratch", "torch")
 OWN = "idx:"  # before the folder of somebody's own files
+LARGEST = 2**63 - 1  # The largest whole number: what takes them further on has 64 bits.
+LARGEST_FACTOR = {"float32": 3.4e38, "float64": 1.79e308}  # The largest one that torch multiplies such a tensor by.
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001}  # the default for each optimizer
 # The default for each data set: enough for the models to have learnt it.
 EPOCHS = {"mnist": 3, "digits": 20, "fashion-mnist": 3, "kmnist": 3, "qmnist": 3, "idx": 3}
@@ -74,18 +76,25 @@ class Settings:
 
     def _refuse_values(self) -> None:
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}")
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} {brief(repr(value))} is unknown; choose one of {', '.join(choices)}")
         for name, (rule, holds) in _RULES.items():
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise UserError(f"--{name.replace('_', '-')} must be {rule}, got {value}")
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value > LARGEST:
+                raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST}, got {brief(value)}")
+        step = self.learning_rate / (1 - self.beta1 if self.optimizer == "adam" else 1)
+        for option, factor in (("lr", step), ("weight-decay", self.weight_decay), ("eps", self.eps)):
+            if factor > LARGEST_FACTOR[self.dtype]:
+                raise UserError(f"--{option} gives a factor of {factor:g}, more than {self.dtype} holds; lower it")
         if self.threads > (cores := os.cpu_count() or 1):
             raise UserError(f"--threads must be at most the {cores} cores of this machine, got {self.threads}")
 
     def _refuse_contradictions(self) -> None:
         if self.only is not None and self.only not in TWINS:
-            raise UserError(f"--only {self.only!r} is unknown; choose one of {', '.join(TWINS)}")
+            raise UserError(f"--only {brief(repr(self.only))} is unknown; choose one of {', '.join(TWINS)}")
         if self.only and self.resync:
             raise UserError(f"--resync compares both twins step by step: leave out --only {self.only}")
         if self.tf32 and self.device != "cuda":
@@ -94,17 +103,6 @@ class Settings:
             raise UserError("--resync holds each step to the bounds of float32, which TF32 breaks: leave out --tf32")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise UserError(f"--nesterov needs --optimizer sgd with --momentum above 0, got {self.optimizer}")
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The settings that `asdict` made these plain values of.
-
-        Raises:
-            UserError: if a setting is missing or unknown.
-        """
-        if values.keys() != {field.name for field in fields(cls)}:
-            raise UserError("the settings are those of another version of gradtwin")
-        return cls(**values)
 
     @property
     def learning_rate(self) -> float:
@@ -131,7 +129,8 @@ class Settings:
         options: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             return options | {"momentum": self.momentum, "nesterov": self.nesterov}
-        return options | {"betas": (self.beta1, self.beta2), "eps": self.eps}
+        # torch wants both betas as floats; JSON and Python may have a 0.
+        return options | {"betas": (float(self.beta1), float(self.beta2)), "eps": self.eps}
 
     def epochs_on(self, dataset: str) -> int:
         """How many times the training goes through the images of `dataset`."""

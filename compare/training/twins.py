@@ -226,15 +226,24 @@ class Twins:
             for key, array in state.items()
         }
 
-    def load_tensors(self, tensors: Mapping[str, Array]) -> None:
-        """Go on from what `tensors` gave; raises UserError or ValueError where it is not of these twins."""
-        for name, twin in self.members.items():
-            parts: dict[str, Tensors] = {"model": {}, "optimizer": {}}
-            for key, array in tensors.items():
-                owner, part, rest = key.split("/", 2)
-                if owner == name:
-                    parts[part][rest] = array
-            twin.load(parts["model"], parts["optimizer"])
+    def load_tensors(self, tensors: Mapping[str, Array], step: int) -> None:
+        """Go on from what `tensors` gave after so many steps; raises UserError where it is not of these twins."""
+        expected = self._optimizer_state() if step else {}
+        parts: dict[str, dict[str, Tensors]] = {name: {"model": {}, "optimizer": {}} for name in self.members}
+        for key, array in tensors.items():
+            owner, part, rest = key.split("/", 2)
+            parts[owner][part][rest] = array
+        for name, given in parts.items():
+            weights.check_state(given["optimizer"], expected, f"the optimizer of {name}", self.settings.optimizer)
+            self.members[name].load(given["model"], given["optimizer"])
+
+    def _optimizer_state(self) -> Tensors:
+        """What an optimizer remembers after its first step, by torch's; each twin has the same names and shapes."""
+        twin = TorchTwin(self.pair.torch(dtype=getattr(torch, self.settings.dtype)), self.settings)
+        for parameter in twin.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        twin.optimizer.step()
+        return twin.optimizer_state()
 
 
 class _KeepingLoss(scratch.CrossEntropyLoss):

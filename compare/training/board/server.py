@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from compare.machine.errors import UserError
+from compare.training.board.events import DamagedLog, read_events
 
 DIFFERENCE = "log10 difference/loss/train"
 APART = "log10 difference/all weights"
@@ -91,31 +92,16 @@ def complaints(folder: Path) -> Iterator[str]:
 def damage_of(path: Path) -> str:
     """What is damaged in a log file, and from where on TensorBoard shows nothing of it; empty if it is whole.
 
-    A log file is a row of records: 8 bytes of length, their checksum, so many bytes of data, their checksum (4 bytes
-    each). TensorBoard gives up at a length that does not fit its checksum, and at data that are no event. A last record
-    that is cut off is no damage: it is still being written, or whoever wrote it was stopped. The checksums of the data
-    are left alone, by TensorBoard as well: they would take seconds.
+    Raises:
+        OSError: as `read_events` does.
     """
-    from google.protobuf.message import DecodeError
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-
-    number, shown = 0, "nothing of it is shown"
-    with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:
-            number += 1
-            length, checksum = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
-            if masked_crc32c(header[:8]) != checksum:
-                return f"damaged in record {number:,}; {shown}"
-            record = file.read(length + 4)
-            if len(record) < length + 4:
-                break
-            try:
-                event = Event.FromString(record[:length])
-            except DecodeError:
-                return f"damaged in record {number:,}; {shown}"
+    shown = "nothing of it is shown"
+    try:
+        for event in read_events(path):
             if event.HasField("summary"):
                 shown = f"nothing after step {event.step:,} is shown"
+    except DamagedLog as damage:
+        return f"damaged in record {damage.args[0]:,}; {shown}"
     return ""
 
 
