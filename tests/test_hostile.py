@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.render.formats import render
 from tests.hostile.attacks import ATTACKS, EVERYWHERE, PRELUDE, Attack
 
+ROOT = Path(__file__).parent.parent
 LEVELS = {"bubblewrap": "contained: bubblewrap", "Landlock": "contained: Landlock", "none": "not contained"}
 
 
@@ -100,3 +104,22 @@ def test_no_attack_succeeds(
     while running(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running(mark) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_no_attack_on_the_system_succeeds_as_an_ordinary_user(tmp_path: Path) -> None:
+    """As user 1000 without any rights, where the others run as root."""
+    if os.geteuid() != 0:
+        pytest.skip("all tests run as an ordinary user here")
+    as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if shutil.which("unshare") is None or subprocess.run([*as_user, "true"], check=False).returncode:
+        pytest.skip("needs unshare and user namespaces")
+    chosen = "bubblewrap and (kills or leaves or starts or reads or writes or locks or fills or follows or opens)"
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'user'}", "-k", chosen]
+    run = subprocess.run(
+        [*as_user, sys.executable, "-m", "pytest", *options, __file__], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout.splitlines()[-1]
