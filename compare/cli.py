@@ -243,6 +243,8 @@ def diagnose(
     """
     from compare.contained.session import Limits, Session
 
+    require_writable(json)
+    require_writable(out)
     with Session(target, Limits(seconds, memory)) as session:  # its process starts while torch is imported here
         from compare.diagnosis.diagnose import diagnosed
         from compare.diagnosis.likeness import parse_like
@@ -250,8 +252,6 @@ def diagnose(
         from compare.driving.interface import Interface
 
         check_format(format)
-        require_writable(json)
-        require_writable(out)
         parameters, gradients = parse_map(param, "--param"), parse_map(grad, "--grad")
         interface = Interface(forward, backward, parameters, gradients, layout, output_layout, output_from, targets)
         result = diagnosed(

@@ -228,7 +228,7 @@ REFUSED = [
     ("train --lr nan", "--lr must be a number above 0, got nan"),
     ("train --dataset digits --lr 1e30", "training diverged: the loss of scratch is"),
     ("train --dataset digits --weights missing", "missing: cannot be read"),
-    ("train --dataset digits --weights text", "text: truncated, or not a safetensors file"),
+    ("train --dataset digits --weights text", "text: damaged, or not a safetensors file"),
     ("train --dataset digits --weights cnn --model lenet5", "cnn: not the weights of LeNet5: missing"),
     ("train --dataset digits --run-dir full", "full: holds something already; choose a new folder"),
     ("train --dataset digits --run-dir text/below", "text/below: cannot be written"),

@@ -18,7 +18,9 @@ from rich.console import Console
 
 from compare import cli
 from compare.bench.plan import BATCH_SIZES, Plan
+from compare.contained.session import Limits
 from compare.diagnosis.matrix import Kill, Matrix
+from compare.driving.interface import Interface
 from compare.faults.catalogue import chosen_faults
 from compare.lesson.not_as_shown import NotAsShown
 from compare.machine.doctor import Check
@@ -113,6 +115,7 @@ def test_every_option_has_its_help() -> None:
         ("diagnose", "grad"): "OWN=NAME",
         ("diagnose", "output_from"): "ATTRIBUTE",
         ("diagnose", "input_shape"): "C,H,W",
+        ("diagnose", "seed"): "N|random",
         ("bench", "batch_size"): "N,N,...",
         ("bench", "threads"): "N,N,...",
         ("board", "run"): "RUN",
@@ -504,38 +507,32 @@ def test_check_tells_what_is_wrong_or_everything(
     assert calls == [(("pairs", ["relu", "adam"]),), (("pairs", None),), (("pairs", None),)]
 
 
-def test_diagnose_hands_on_every_option(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
+def test_diagnose_hands_on_every_option(
+    gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").touch()
     monkeypatch.setattr("compare.diagnosis.likeness.parse_like", lambda text: ("like", text))
-    monkeypatch.setattr("compare.diagnosis.diagnose.diagnose", calls.answering(ONE))
+    monkeypatch.setattr("compare.diagnosis.diagnose.diagnosed", calls.answering(ONE))
     assert gradtwin("diagnose", "a.py:A", "--like", "relu").status == 1
     gradtwin(
         "diagnose", "a.py:A", "--like", "relu", "--forward", "f", "--backward", "b", "--param", "w=weight",
         "--param", "c=bias", "--grad", "dw=weight", "--layout", "HWC", "--output-layout", "HW", "--output-from", "o",
         "--targets", "one-hot", "--input-shape", "3,5", "--seconds", "0.1", "--memory", "16", "--seed", "4",
+        "--require-contained",
     )  # fmt: skip
-    told = dict.fromkeys(("forward", "backward", "layout", "output_layout", "output_from", "targets"), "")
-    defaults: dict[str, Any] = told | {
-        "parameters": {},
-        "gradients": {},
-        "input_shape": None,
-        "seconds": 20.0,
-        "memory": 2048,
-        "seed": 0,
-    }
-    given = {
-        "forward": "f", "backward": "b", "parameters": {"w": "weight", "c": "bias"}, "gradients": {"dw": "weight"},
-        "layout": "HWC", "output_layout": "HW", "output_from": "o", "targets": "one-hot", "input_shape": (3, 5),
-        "seconds": 0.1, "memory": 16, "seed": 4,
-    }  # fmt: skip
-    like = {"like": ("like", "relu")}
-    assert calls == [("a.py:A", like | defaults), ("a.py:A", like | given)]
+    told = Interface("f", "b", {"w": "weight", "c": "bias"}, {"dw": "weight"}, "HWC", "HW", "o", "one-hot")
+    (first, *plain), (second, *given) = calls
+    assert plain == [("like", "relu"), Interface(), None, 0, {"require_contained": False}]
+    assert given == [("like", "relu"), told, (3, 5), 4, {"require_contained": True}]
+    assert (first.candidate, first.limits, second.limits) == ("a.py:A", Limits(20.0, 2048), Limits(0.1, 16))
 
 
 def test_a_verdict_goes_to_the_screen_a_file_and_json(
     gradtwin: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "a.py").touch()
     verdict = replace(ONE, remarks=("a \ud800 that nothing can write",))
-    monkeypatch.setattr("compare.diagnosis.diagnose.diagnose", lambda *_, **__: verdict)
+    monkeypatch.setattr("compare.diagnosis.diagnose.diagnosed", lambda *_, **__: verdict)
     asked = ("diagnose", "a.py:A", "--like", "relu")
     outcome = gradtwin(*asked, "--points", "4")
     assert outcome.status == 1
@@ -554,7 +551,7 @@ def test_a_verdict_goes_to_the_screen_a_file_and_json(
     assert outcome.out == f"{ONE.headline(hint_only=True)}\nwritten to o.txt\n"
     assert "name" not in json.loads((tmp_path / "j").read_text())["findings"][0]
     assert "linear-no-bias" not in (tmp_path / "o.txt").read_text()
-    monkeypatch.setattr("compare.diagnosis.diagnose.diagnose", lambda *_, **__: RIGHT)
+    monkeypatch.setattr("compare.diagnosis.diagnose.diagnosed", lambda *_, **__: RIGHT)
     assert gradtwin(*asked).status == 0
     assert gradtwin(*asked, "--format", "pdf").status == 2
 

@@ -198,6 +198,8 @@ def test_a_verdict_in_full_as_plain_values() -> None:
         },
         "alternatives": [],
         "remarks": ["slow"],
+        "containment": "",
+        "seed": 0,
         "example": example.as_json(),
         "rows": [r.as_json() for r in result.report.rows],
     }
@@ -243,6 +245,8 @@ def test_a_hint_gives_away_neither_the_mistake_nor_an_expected_value() -> None:
         "coverage": Coverage().as_json(),
         "alternatives": [],
         "remarks": [],
+        "containment": "",
+        "seed": 0,
     }
 
 

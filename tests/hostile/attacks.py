@@ -611,5 +611,5 @@ EXCUSES = (
 )
 
 # What the system has to do with it is tried at every level; what it has not, at the best one that there is.
-EVERYWHERE = (*MESSAGES, *PROCESSES, *MEMORY, *FILES)
-ATTACKS = (*EVERYWHERE, *SERIALISED, *ARRAYS, *TIMES, *INSPECTING, *EXCUSES)
+EVERYWHERE = (*PROCESSES, *FILES)
+ATTACKS = (*EVERYWHERE, *MESSAGES, *MEMORY, *SERIALISED, *ARRAYS, *TIMES, *INSPECTING, *EXCUSES)
