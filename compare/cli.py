@@ -239,8 +239,8 @@ def diagnose(
     Exit status 0: right, 1: wrong, 2: not judged, and what to add.
     """
     from compare.diagnosis.diagnose import diagnose as examine
-    from compare.diagnosis.likeness import parse_like
     from compare.diagnosis.render.formats import check_format, parse_map, parse_shape, render
+    from compare.diagnosis.written import parse_like
 
     check_format(format)
     require_writable(json)
