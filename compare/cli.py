@@ -199,10 +199,10 @@ def check(
         _print(str(report))
     else:
         _print(report.headline())
-        for row in report.wrong:
+        for row in (*report.wrong, *report.unjudged):
             _print(str(row))
         console.print(overview(report))
-    _finish(report.ok, report.as_json(), json)
+    _finish(report.outcome, report.as_json(), json)
 
 
 @app.command()

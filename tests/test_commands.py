@@ -505,7 +505,7 @@ def test_check_tells_what_is_wrong_or_everything(
 
 
 def test_diagnose_hands_on_every_option(gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
-    monkeypatch.setattr("compare.diagnosis.likeness.parse_like", lambda text: ("like", text))
+    monkeypatch.setattr("compare.diagnosis.written.parse_like", lambda text: ("like", text))
     monkeypatch.setattr("compare.diagnosis.diagnose.diagnose", calls.answering(ONE))
     assert gradtwin("diagnose", "a.py:A", "--like", "relu").status == 1
     gradtwin(

@@ -26,8 +26,8 @@ from compare.pairs.by_hand import Lesson
 from compare.pairs.cases import Case, Shape
 from compare.pairs.observe import Call, Tensors, observe_scratch, observe_torch, without_warnings
 from compare.pairs.options import Axes, Option
-from compare.pairs.probe import Probe, draw_state, laid_out, load_probe
-from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure
+from compare.pairs.probe import Probe, draw_state, given_in, laid_out, load_probe
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, extremes, failure
 from compare.pairs.values import LAYOUTS, VALUES
 from compare.pairs.weights import load_torch_state
 from scratch import Array, Module
@@ -162,7 +162,8 @@ class Pair(ABC):
             are, should, may = self.shares(probe, got)
             reference, allowed = self.expected(probe, got) | should, self.bounds(probe, got) | may
             got = got | are
-        return compare(self.name, probe.case, got, reference, allowed, start=self.start(probe))
+        extreme = extremes(given_in(probe), probe.dtype)
+        return compare(self.name, probe.case, got, reference, allowed, start=self.start(probe), extreme=extreme)
 
     def check(self, probe: Probe, seed: int = 0) -> list[Row]:
         """Compare what our side does with a probe with what the reference does."""
@@ -442,7 +443,8 @@ class LayerPair(Pair):
             got = observe_scratch(candidate, calls)
         except CANDIDATE_ERRORS as error:
             return [failure(name, case, dtype, error)]
-        return compare(name, case, got, expected, bounds)
+        given = [*(array for call in calls for array in (*call.inputs, call.grad_output))]
+        return compare(name, case, got, expected, bounds, extreme=extremes(given, dtype))
 
     @property
     def about(self) -> Mapping[str, Option]:

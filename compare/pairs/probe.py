@@ -17,6 +17,7 @@ from compare.pairs.cases import Case
 from compare.pairs.observe import Call, Tensors
 from compare.pairs.values import LAYOUTS
 from compare.pairs.weights import load_scratch_state
+from scratch import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,12 @@ class Probe:
     layout: str = "contiguous"
     plain: bool = True
     drawn: Case | None = None
+
+
+def given_in(probe: Probe) -> list[Array]:
+    """All arrays that a probe gives: weights, inputs, upstream gradients, and the gradients of an optimizer's steps."""
+    calls = [array for call in probe.calls for array in (*call.inputs, call.grad_output)]
+    return [*probe.state.values(), *calls, *(array for step in probe.gradients for array in step.values())]
 
 
 def draw_state(reference: nn.Module, dtype: str, rng: np.random.Generator) -> Tensors:

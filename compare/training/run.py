@@ -23,7 +23,7 @@ from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, require_data, save_checkpoint, versions
 from compare.training.drift import Drift
-from compare.training.findings import Findings, left_open, wrong_rows
+from compare.training.findings import Findings, left_open
 from compare.training.learning import learning_of
 from compare.training.lockstep import Diverged, Epoch, Progress, Step, evaluate, lockstep
 from compare.training.result import RunResult, verdict_on
@@ -77,7 +77,7 @@ def run_twins(
         untrained = RunResult(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         if settings.compares:
             tell(f"{'resumed' if resumed else 'untrained'} twins: {verdict_on(before)}")
-            if wrong_rows(before) or not (before.ok or resumed):
+            if before.wrong or not (before.ok or resumed):
                 return untrained
         try:
             with quiet_writers(), Board(folder, twins, dataset, run.drift, run.description(), run.logged) as board:
@@ -196,7 +196,7 @@ class _Run:
         if not twins.settings.compares:
             return Report([])
         report = Report(check_trained(twins.pair, twins.states()["torch"], self.dataset, twins.settings.seed))
-        if not wrong_rows(report):
+        if not report.wrong:
             return report
         tested = evaluate(twins, self.dataset)["torch"]
         return left_open(report) if blown(tested.loss, twins.pair.num_classes) and tested.accuracy < 0.5 else report
