@@ -447,7 +447,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
 
     with pytest.raises(
         UserError,
-        match=r"\(No space left on device\); the checkpoint before it is whole: make room, then",
+        match=r"\(No space left on device\); the last checkpoint is whole: mend that \(is the disk full\?\)",
     ):
         begin(few, folder, fill)
     monkeypatch.undo()
@@ -460,7 +460,7 @@ def test_a_disk_that_is_full_of_logs_says_how_to_go_on(few: Dataset, tmp_path: P
     def fill(_: Step | Epoch) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); make room, then"):
+    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); the last checkpoint is"):
         begin(few, tmp_path / "run", fill)
 
 
