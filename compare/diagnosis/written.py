@@ -71,7 +71,7 @@ def _module(tree: ast.Call) -> nn.Module:
             raise UserError(f"--like: {written}: after ** there must be names and values, {{'bias': False}}")
         named |= value if keyword.arg is None else {keyword.arg: value}  # **{"bias": False}
     try:
-        given = inspect.signature(kind).bind(*arguments, **named).arguments
+        given = inspect.signature(kind).bind_partial(*arguments, **named).arguments
         given |= given.pop("kwargs", {})
         _require_few(given, written)
         if given.get("device") is not None:
