@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compare.pairs.layers import registered
 from compare.pairs.observe import leaves
 from compare.pairs.pair import arguments_of
 
@@ -77,7 +78,7 @@ def with_room(module: nn.Module) -> nn.Module:
         total += sum(tensor.numel() for tensor in given)
         if total > PASS:
             raise TooLargeError(f"it makes more than {PASS:,} numbers")
-        if any(tensor.numel() * _growth(layer, tensor.ndim) > NUMBERS for tensor in given):
+        if any(tensor.numel() * _growth(layer, tensor.shape) > NUMBERS for tensor in given):
             _require_room(layer, given)
 
     for _, layer in leaves(watched):
@@ -108,18 +109,23 @@ def require_few(numbers: int, most: int) -> None:
         raise TooLargeError(f"it gives {numbers:,} numbers; at most {most:,} can be compared")
 
 
-def _growth(layer: nn.Module, axes: int) -> float:
-    """How many times as many numbers as it is given a layer may give, at most.
+def _growth(layer: nn.Module, shape: Sequence[int]) -> float:
+    """How many times as many numbers as its input of this shape a layer may give, at most.
 
-    Its channels change by the ratio of the first two sides of a weight. A side of an image is multiplied by a scale or
-    a stride, or has a padding on both ends, or a size of its own: all of them options.
+    Its channels change by the ratio of the first two sides of a weight: one to the other in a registered layer, whose
+    sides get no longer but by its padding. In any other, up to three sides of an input are multiplied by a scale or a
+    stride, or get a padding at both ends, or a size of their own: all of them options.
     """
-    weights = [parameter.shape for parameter in layer.parameters()]
-    channels = max((max(shape[:2]) / max(1, min(shape[:2])) for shape in weights if len(shape) > 1), default=1.0)
-    options = itertools.chain.from_iterable(map(_numbers, arguments_of(layer).values()))
-    sides = {side for shape in weights for side in shape}
-    longer = 1.0 + 2.0 * max((option for option in options if option not in sides), default=0.0)
-    return float(channels) * longer ** min(axes, 3)
+    weights = [tuple(parameter.shape) for parameter in layer.parameters()]
+    pairs = [sides[:2] for sides in weights if len(sides) > 1]
+    if registered(layer) is not None:
+        channels = max((many / max(few, 1) for many, few in pairs), default=1.0)
+        longer = 2 * max(_numbers(getattr(layer, "padding", 0)), default=0.0) / max(1, min(shape[2:], default=1))
+    else:
+        channels = max((max(sides) / max(min(sides), 1) for sides in pairs), default=1.0)
+        options = itertools.chain.from_iterable(map(_numbers, arguments_of(layer).values()))
+        longer = 2 * max(set(options) - {float(side) for sides in weights for side in sides}, default=0.0)
+    return channels * (1 + longer) ** min(len(shape), 3)
 
 
 def _numbers(option: Any) -> list[float]:
