@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 # The tests start many processes: without bytecode each would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-all test-processors test-oldest quick whole cuda fuzz mutants lint clean
+.PHONY: run test test-all test-processors test-oldest quick whole cuda fuzz mutants kills lint clean
 
 run: $(INSTALLED)  ## the main job; options by ARGS="--dataset mnist --epochs 3"
 	$(BIN)/gradtwin run $(ARGS)
@@ -49,6 +49,9 @@ fuzz: $(INSTALLED)  ## changed files for everything that reads one, guided by co
 
 mutants: $(INSTALLED)  ## what the tests catch: random single edits, each against the tests that reach it
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+kills: $(INSTALLED)  ## trainings killed at any moment, or inside a write: each must end bit for bit as an undisturbed one
+	$(BIN)/python -m tests.kills $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from shutil import which
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
@@ -199,10 +202,10 @@ def check(
         _print(str(report))
     else:
         _print(report.headline())
-        for row in report.wrong:
+        for row in (*report.wrong, *report.unjudged):
             _print(str(row))
         console.print(overview(report))
-    _finish(report.ok, report.as_json(), json)
+    _finish(report.outcome, report.as_json(), json)
 
 
 @app.command()
@@ -247,8 +250,8 @@ def diagnose(
     require_writable(out)
     with Session(target, Limits(seconds, memory)) as session:  # its process starts while torch is imported here
         from compare.diagnosis.diagnose import diagnosed
-        from compare.diagnosis.likeness import parse_like
         from compare.diagnosis.render.formats import check_format, parse_map, parse_seed, parse_shape, render
+        from compare.diagnosis.written import parse_like
         from compare.driving.interface import Interface
 
         check_format(format)
@@ -606,6 +609,8 @@ def _go(
     settings = twins.settings
     steps = settings.total_steps(data.name, len(data.train_images))
     done = checkpoint.record["progress"]["step"] if checkpoint else 0
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, _end)  # a training takes the first one itself, to save; the next ends it
     try:
         with Display(console, steps, settings.twins, done) as display:
             result = run_twins(twins, data, folder, _print, display.show, chosen=chosen, resumed=checkpoint)
@@ -653,6 +658,7 @@ def main() -> NoReturn:
     Exit status: 0 all is well, 1 the thing checked is wrong, 2 it is not judged or cannot be done as asked, 3 a mistake
     of our own.
     """
+    _take_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot write of somebody's text, it writes as numbers
             stream.reconfigure(errors="backslashreplace")
@@ -677,7 +683,31 @@ def main() -> NoReturn:
     sys.exit(status or 0)
 
 
+def _take_ctrl_c() -> None:
+    """Let `_interrupt` have Ctrl-C, unless it is ignored, as in a job in the background."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """The first Ctrl-C: a KeyboardInterrupt, so that whatever runs can clean up. Any further one ends at once."""
+    signal.signal(signal.SIGINT, _end)
+    raise KeyboardInterrupt
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once, wherever this is: nothing is closed, as that could wait for a thread that was interrupted."""
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h\n")  # progress bars hide the cursor
+    with suppress(OSError):
+        os.write(2, b"gradtwin: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
 def _leave(status: int, message: str) -> NoReturn:
     """Say on one line of the standard error why it ends here."""
     print("gradtwin: " + " ".join(message.split()), file=sys.stderr)
+    if status == INTERRUPTED and signal.getsignal(signal.SIGINT) in (_interrupt, _end):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more would change the exit status, and nothing else
     sys.exit(status)

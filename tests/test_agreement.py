@@ -292,7 +292,8 @@ def test_images_that_rounding_could_all_decide_are_a_finding_not_an_agreement() 
     state["conv1.bias"][...] = 1e-300  # every ReLU stands a hair above zero, in the scale of the larger channel
     state["conv1.bias"][0] = 1
     report = Report(check_model(pair, state, np.ones((2, 1, 28, 28)), np.array([1, 2])))
-    assert "take other images" in report.wrong[-1].problem
+    assert "take other images" in report.unjudged[-1].problem
+    assert (report.wrong, report.outcome) == ((), "not_judged")
 
 
 def test_blank_borders_do_not_make_an_image_undecided() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -198,41 +197,7 @@ def test_checkpoints_come_as_often_as_asked_for(few: Dataset, tmp_path: Path, mo
     assert saved == [0, 0, 3, 4, 6, 8], "at the start, after each epoch, and every third step"
 
 
-# Killed
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.long
-def test_runs_killed_at_random_moments_end_as_the_unbroken_one(
-    few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]
-) -> None:
-    chance, killed, wanted = random.Random(0), 0, 12
-    start = time.monotonic()
-    begin(few, tmp_path / "timed")
-    duration = time.monotonic() - start
-    for number in range(3 * wanted):
-        folder = tmp_path / str(number)
-        child = os.fork()
-        if child == 0:
-            begin(few, folder)
-            os._exit(0)
-        deadline = time.monotonic() + 60
-        while not (folder / LAST).exists() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.7 * duration))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        load_checkpoint(folder / LAST)
-        if os.WIFSIGNALED(status):
-            go_on(few, folder)
-        assert_same_run(folder, unbroken[0])
-        killed += os.WIFSIGNALED(status)
-        if killed == wanted:
-            return
-        if not os.WIFSIGNALED(status):
-            duration /= 2  # it had ended already: the machine is quicker than it was
-    pytest.fail(f"only {killed} of {3 * wanted} runs were still going on when they were killed")
+# Killed; more of it is in kills.py
 
 
 def test_what_a_killed_writer_left_is_removed(few: Dataset, tmp_path: Path, unbroken: tuple[Path, RunResult]) -> None:
@@ -450,7 +415,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
 
     with pytest.raises(
         UserError,
-        match=r"\(No space left on device\); the checkpoint before it is whole: make room, then",
+        match=r"\(No space left on device\); the last checkpoint is whole: mend that \(is the disk full\?\)",
     ):
         begin(few, folder, fill)
     monkeypatch.undo()
@@ -463,7 +428,7 @@ def test_a_disk_that_is_full_of_logs_says_how_to_go_on(few: Dataset, tmp_path: P
     def fill(_: Step | Epoch) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); make room, then"):
+    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\); the last checkpoint is"):
         begin(few, tmp_path / "run", fill)
 
 

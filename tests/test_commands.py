@@ -511,7 +511,7 @@ def test_diagnose_hands_on_every_option(
     gradtwin: Run, monkeypatch: pytest.MonkeyPatch, calls: Calls, tmp_path: Path
 ) -> None:
     (tmp_path / "a.py").touch()
-    monkeypatch.setattr("compare.diagnosis.likeness.parse_like", lambda text: ("like", text))
+    monkeypatch.setattr("compare.diagnosis.written.parse_like", lambda text: ("like", text))
     monkeypatch.setattr("compare.diagnosis.diagnose.diagnosed", calls.answering(ONE))
     assert gradtwin("diagnose", "a.py:A", "--like", "relu").status == 1
     gradtwin(

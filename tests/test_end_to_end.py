@@ -415,7 +415,7 @@ def test_an_update_that_is_not_made_is_told_by_its_size() -> None:
     (given, more) = seen[-1]
     assert given[:2] == ("small", "end to end, 5 images")
     np.testing.assert_array_equal(more["start"]["3.weight after 3 steps"], STATE["3.weight"])
-    assert [(case, more) for (_, case, *_), more in seen[:-1]] == [(case, {}) for case in LAYERS]
+    assert [(case, more) for (_, case, *_), more in seen[:-1]] == [(case, {"extreme": ""}) for case in LAYERS]
 
 
 class Raises(scratch.ReLU):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import compare
-from compare.diagnosis.likeness import parse_like
 from compare.diagnosis.verdict import Diagnosis
+from compare.diagnosis.written import parse_like
 from tests.foreign.manners import MANNERS, Manner, path
 
 ENOUGH = 0.75  # the share of the kinds of configuration on which each tensor must have been compared

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import http.client
 import inspect
 import io
 import json
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pytest
@@ -340,6 +342,58 @@ def eventually(question: Callable[[], bool]) -> None:
     while not question():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.1)
+
+
+def request(board: Served, host: str | None, path: str = "/data/plugins_listing") -> tuple[int, str, bytes]:
+    """Status, Location and content of the answer to a request with this Host header."""
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(board.address).port or 0, timeout=PATIENCE)
+    connection.putrequest("GET", path, skip_host=True)
+    if host is not None:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    with contextlib.closing(connection):
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Location", ""), answer.read()
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+def test_it_answers_to_its_own_names(board: Served, host: str) -> None:
+    port = urlsplit(board.address).port
+    for name in (f"{host}:{port}", f"{host}:16006", host):  # the second as through a tunnel
+        status, _, content = request(board, name)
+        assert status == 200
+        assert "scalars" in json.loads(content)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "evil.example",
+            "evil.example:6006",
+            "localhost.evil.example",
+            "evil.example/localhost",
+            "localhost:1@evil.example",
+        ),
+        *("127.0.0.1.nip.io", "0.0.0.0", "localhost.", "localhost, evil.example", "localhost:", "::1", "", None),
+    ],
+)
+def test_it_answers_to_no_other_name(board: Served, host: str | None) -> None:
+    for path in ("/data/plugins_listing", "/", "/data/logdir"):
+        status, location, content = request(board, host, path)
+        assert (status, location) == (403, "")
+        assert content == b"only http://localhost, http://127.0.0.1 and http://[::1] are answered here\n"
+
+
+def test_the_bare_address_leads_to_the_pinned_page(board: Served) -> None:
+    port = urlsplit(board.address).port
+    for path in ("/", ""):
+        status, location, _ = request(board, f"127.0.0.1:{port}", path)
+        assert (status, f"http://localhost:{port}{location}") == (302, board.address)
+    for path in (location.partition("#")[0], "/?x=1"):
+        status, _, content = request(board, f"localhost:{port}", path)
+        assert status == 200
+        assert b"<html" in content or b"\x1f\x8b" in content[:2]
 
 
 @pytest.mark.parametrize("loader", ["fast", "slow"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 import itertools
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,11 +17,12 @@ import scratch
 from compare.driving.options import USUAL_AXES, Axes, Option
 from compare.driving.task import Task
 from compare.driving.tensors import Tensors
+from compare.machine.conditions import equal_threads
 from compare.machine.errors import UserError
 from compare.pairs.cases import Case, Shape
 from compare.pairs.layers import KNOWN_OPTIONS, kin_of, registered
 from compare.pairs.measured import measured
-from compare.pairs.observe import has_state
+from compare.pairs.observe import has_state, without_warnings
 from compare.pairs.pair import (
     LayerPair,
     Make,
@@ -34,12 +33,14 @@ from compare.pairs.pair import (
     chooses_elements,
     image_shapes,
     row_shapes,
-    takes,
+    tried,
 )
 from compare.pairs.registry import REGISTRY
+from compare.pairs.size import LAYERS, NUMBERS, OUTPUT, numbers_in, require_few, with_room
 from scratch import Array
 
 CONTINUOUS = ("normal", "per-channel")  # no ties, whose winner rounding would choose
+LONGEST = 120  # Characters of torch's words, or of the name of a module, that an error repeats.
 SHAPES = 4  # so many input shapes of a torch module are tried, if it takes them
 
 
@@ -105,30 +106,74 @@ def likeness(like: Any, input_shape: Shape | None = None) -> Likeness:
         pair = like
         return Likeness(pair, parts={"": pair}, build=lambda parts: parts.get("", pair.scratch))
     if isinstance(like, nn.Module):
-        return _comparable(_fixed(like, _name(like), input_shape))
+        return _of_module(like, input_shape)
     raise UserError(f"like must be a registered name or a torch.nn.Module, got {type(like).__name__}")
 
 
-def _comparable(compared: Likeness) -> Likeness:
-    """The likeness, if torch's module can be driven as others are: it may not write into its input, for instance.
+@equal_threads(1)  # they are small: more threads would only wait
+@without_warnings()
+def _of_module(module: nn.Module, input_shape: Shape | None) -> Likeness:
+    """The likeness to one torch module.
 
     Raises:
-        UserError: if it cannot.
+        UserError: if it cannot be driven as others are, or gives nothing to compare with.
+    """
+    name = _name(module)
+    layers = sum(1 for _ in module.modules())
+    if layers > LAYERS:
+        raise UserError(f"{name[:LONGEST]} has {layers:,} layers; at most {LAYERS:,} can be compared")
+    held = [*module.parameters(), *module.buffers()]
+    if any(map(nn.parameter.is_lazy, held)):
+        raise UserError(f"{name} is lazy and has no weights yet; give the layer with its sizes")
+    elsewhere = {tensor.device.type for tensor in held} - {"cpu"}
+    if elsewhere:
+        raise UserError(f"{name} has its weights on {', '.join(sorted(elsewhere))}; give a module on the CPU")
+    if numbers_in(module) > NUMBERS:
+        raise UserError(f"{name} has {numbers_in(module):,} weights; at most {NUMBERS:,} can be compared")
+    return _comparable(_fixed(_out_of_place(module), name, input_shape))
+
+
+def _out_of_place(module: nn.Module) -> nn.Module:
+    """The module with no layer that writes into its input, which gives the same numbers."""
+    if not any(vars(layer).get("inplace") for layer in module.modules()):
+        return module
+    module = copy.deepcopy(module)
+    for layer in module.modules():
+        if vars(layer).get("inplace"):
+            vars(layer)["inplace"] = False
+    return module
+
+
+def _comparable(compared: Likeness) -> Likeness:
+    """The likeness, if its probes can be drawn and torch's own answers to them can be computed.
+
+    Raises:
+        UserError: if not, or if the answer is no number, or another one each time.
     """
     pair = compared.pair
     try:
-        probe = next(pair.probes("float64"))
-        pair.expected(probe)
-        pair.bounds(probe)
+        for probe in itertools.chain(pair.probes("float64"), itertools.islice(pair.probes("float32"), 1)):
+            pair.expected(probe)
+        first, same = next(pair.probes("float64")), next(pair.probes("float64"))
+        pair.bounds(first)
+        expected, again = pair.expected(first), pair.expected(same)
     except Exception as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}".removesuffix(": ")
-        raise UserError(f"{pair.name} cannot be compared: with torch's own this raises {why}") from None
+        raise UserError(f"{pair.name} cannot be compared: with torch's own this raises {_in_words(error)}") from None
+    if not all(np.isfinite(array).any() for name, array in expected.items() if name.startswith("output")):
+        raise UserError(f"{pair.name} cannot be compared: torch's own output is not finite for ordinary numbers")
+    if not (pair.is_random or all(np.array_equal(expected[name], again[name], equal_nan=True) for name in expected)):
+        raise UserError(f"{pair.name} cannot be compared: it draws random numbers, and gives others each time")
     return compared
+
+
+def _in_words(error: Exception) -> str:
+    """An exception in one line that is not too long."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}".removesuffix(": ")
 
 
 def _name(module: nn.Module) -> str:
     if isinstance(module, nn.Sequential):
-        return " + ".join(_name(child) for child in module)
+        return " + ".join(map(_name, module)) or "Sequential"
     pair = registered(module)
     return pair.name if pair else type(module).__name__
 
@@ -194,9 +239,9 @@ def _equals(value: Any, default: Any) -> bool:
 
 def _unseen(module: nn.Module) -> tuple[str, ...]:
     """Options of a torch module that matter only for inputs which it is not given, as it is configured."""
-    ignored = getattr(module, "ignore_index", None)
-    default = None if ignored is None else inspect.signature(type(module)).parameters["ignore_index"].default
-    return ("ignore_index",) if ignored is not None and ignored == default else ()
+    argument = inspect.signature(type(module)).parameters.get("ignore_index")
+    unseen = argument is not None and getattr(module, "ignore_index", None) == argument.default
+    return ("ignore_index",) if unseen else ()
 
 
 def _known_options(leaves: Mapping[str, nn.Module]) -> dict[str, Option]:
@@ -272,18 +317,39 @@ def _inputs(
     """
     kin, first = kin_of(module), next(iter(leaves.values()))
     wants_targets = kin.targets is not None if kin else isinstance(module, nn.modules.loss._Loss)
-    if input_shape is not None:
-        tried = [(3, *input_shape), (1, *input_shape)]
-    else:
-        leading = kin_of(first)
-        usual = row_shapes if wants_targets else image_shapes
-        tried = (leading.shapes if leading else usual)(first)
+    refusals: list[str] = []
+
+    def taken(shape: Shape, targets: Targets | None) -> bool:
+        try:
+            for images in (shape[0], shape[0] - 1)[: 1 + (shape[0] > 2)]:  # or what comes first is no batch
+                output = tried(with_room(module), (images, *shape[1:]), targets)
+                require_few(output.numel(), OUTPUT)
+        except Exception as error:  # somebody's module may raise anything
+            refusals.append(f"{'x'.join(map(str, shape))}: {_in_words(error)}")
+            return False
+        return True
+
     kinds = [None] if not wants_targets else [kin.targets] if kin else [_numbers, _classes]
+    shapes = _shapes(first, image_shapes if not wants_targets else row_shapes, input_shape)
     for targets in kinds:
-        found = list(itertools.islice((shape for shape in tried if takes(module, shape, targets)), SHAPES))
+        found = list(itertools.islice((shape for shape in shapes if taken(shape, targets)), SHAPES))
         if found:
             return found, _with_ignored(targets, module)
-    raise UserError(f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W)")
+    told = f"; {refusals[0]}" if refusals else ""
+    raise UserError(
+        f"no input shape was found for {_name(module)}; give the shape of one input (--input-shape C,H,W){told}"
+    )
+
+
+def _shapes(first: nn.Module, usual: Callable[[nn.Module], list[Shape]], input_shape: Shape | None) -> list[Shape]:
+    """Input shapes to be tried for a module with this first layer; those of what it is like, if that is registered."""
+    if input_shape is not None:
+        return [(3, *input_shape), (1, *input_shape)]
+    leading = kin_of(first)
+    try:
+        return (leading.shapes if leading else usual)(first)
+    except (TypeError, ValueError):  # sides that are no pair, a number of channels that is none
+        return []
 
 
 def _numbers(rng: Rng, shape: Shape, dtype: str) -> Array:
@@ -308,55 +374,6 @@ def _with_ignored(targets: Targets | None, module: nn.Module) -> Targets | None:
 def _classes(rng: Rng, shape: Shape, _dtype: str) -> Array:
     """A class for each image."""
     return rng.integers(0, shape[1], shape[0])
-
-
-def parse_like(text: str) -> Any:
-    """`text` of a command line: a registered name as it is, or a torch module written as one would in Python.
-
-    Only calls of torch.nn classes with plain values are understood; nothing is executed but their constructors.
-
-    >>> parse_like("conv2d")
-    'conv2d'
-    >>> parse_like("Sequential(Conv2d(1, 8, 3, bias=False), ReLU())")
-    Sequential(
-      (0): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1), bias=False)
-      (1): ReLU()
-    )
-
-    Raises:
-        UserError: for anything else.
-    """
-    if text.isidentifier() and text in REGISTRY:
-        return text
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        tree = ast.Constant(text)
-    if not isinstance(tree, ast.Call):
-        known = ", ".join(REGISTRY)
-        raise UserError(f'--like {text!r} is neither a registered name ({known}) nor a call such as "Conv2d(1, 8, 3)"')
-    return _module(tree)
-
-
-def _module(tree: ast.Call) -> nn.Module:
-    name = ast.unparse(tree.func).removeprefix("torch.").removeprefix("nn.")
-    try:
-        kind = pkgutil.resolve_name(f"torch.nn:{name}")
-    except (AttributeError, ValueError):
-        kind = None
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise UserError(f"--like: torch.nn has no module {name!r}; write it as in Python, Conv2d(1, 8, 3) for instance")
-    try:
-        arguments = [_module(a) if isinstance(a, ast.Call) else ast.literal_eval(a) for a in tree.args]
-        named: dict[str, Any] = {}
-        for keyword in tree.keywords:
-            value = ast.literal_eval(keyword.value)
-            named |= value if keyword.arg is None else {keyword.arg: value}  # **{"bias": False}
-        return kind(*arguments, **named)
-    except UserError:  # of a module inside
-        raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
-        raise UserError(f"--like: {ast.unparse(tree)}: {error}") from None
 
 
 def one_image(likeness: Likeness) -> Likeness | None:

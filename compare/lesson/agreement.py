@@ -57,7 +57,7 @@ def checked(layers: Sequence[Layer]) -> Report:
     """
     report = check()
     if not report.ok:
-        raise NotAsShown(_spot(report.wrong[0], layers))
+        raise NotAsShown(_spot((report.wrong or report.unjudged)[0], layers))
     return report
 
 

@@ -19,7 +19,7 @@ from compare.machine.conditions import equal_threads
 from compare.pairs.registry import model_pair
 from compare.pairs.report import Report
 from compare.training.checkpoint import versions
-from compare.training.findings import judged, unjudged_rows, wrong_rows
+from compare.training.findings import judged
 from compare.training.learning import Learning
 from compare.training.result import unjudged
 from compare.verify.trained import check_trained
@@ -55,7 +55,7 @@ def build(history: History, seed: int = 0) -> Lesson:
     registered = checked(list(LAYERS.values()))
     with equal_threads(1):
         trained = Report(check_trained(pair, history.after["torch"], history.dataset, seed))
-    if not trained.rows or (wrong_rows(trained) and not history.learning.blew_up):
+    if not trained.rows or (trained.wrong and not history.learning.blew_up):
         require(judged(trained).rows, f"the trained {pair.name}")
     if history.findings.mistaken:
         found = [str(p) for p in history.findings.partings if not (p.ok or p.unjudged)] + history.findings.wrong
@@ -88,4 +88,4 @@ def _unjudged(history: History, trained: Report) -> str:
     """Why nothing can be said of trained twins, in words; empty if everything could be judged."""
     if history.learning.blew_up:
         return "; ".join(history.learning.lines())
-    return unjudged(trained) if unjudged_rows(trained) else history.findings.open_question
+    return unjudged(trained) if trained.unjudged else history.findings.open_question

@@ -19,11 +19,12 @@ from compare.driving.tensors import Call, Tensors
 from compare.pairs.bounds import conditioning_factor, in_float64, largest_changes, unit_roundoff
 from compare.pairs.cases import Shape
 from compare.pairs.layers import registered
-from compare.pairs.observe import leaves, observe_torch
+from compare.pairs.observe import leaves, observe_torch, without_warnings
 
 REPETITIONS = 8
 
 
+@without_warnings()  # NumPy's too: where a tensor is not finite, its bound says so
 def measured(reference: nn.Module, calls: Sequence[Call], dtype: str) -> Tensors:
     """The largest change of a tensor under one-rounding perturbations, times 2·λ·√(L·n).
 

@@ -27,7 +27,7 @@ from compare.pairs.layers import layer_pair_of
 from compare.pairs.observe import record_calls
 from compare.pairs.pair import Make, Pair, Rng
 from compare.pairs.probe import Probe, draw_state
-from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure, nothing_compared
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, extremes, failure, nothing_compared
 from scratch import Array
 
 
@@ -150,7 +150,8 @@ def check_model(
         got = run_scratch(candidate, images.copy(), labels.copy(), blank_free=blank_free)
     except CANDIDATE_ERRORS as error:
         return [*rows, failure(pair.name, case, dtype, error)]
-    return rows + compare(pair.name, case, got, expected, bounds, start=updated_from(reference, dtype))
+    start, extreme = updated_from(reference, dtype), extremes([images, *state.values()], dtype)
+    return rows + compare(pair.name, case, got, expected, bounds, start=start, extreme=extreme)
 
 
 def check_layers(pair: ModelPair, state: weights.State, images: Array, labels: Array) -> list[Row]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,15 @@ from scratch import Array, backend
 Values = dict[str, Array]  # one array for each layer, by its dotted name
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Without torch's warnings of what it guesses, or no longer wants: the reference is as it was given."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@without_warnings()
 def observe_torch(module: nn.Module, calls: Sequence[Call], *, keep: bool = True) -> Tensors:
     """The same tensors of a torch module, by autograd; with `keep`, the module itself stays as it was."""
     if keep and (len(calls) > 1 or has_state(module)):

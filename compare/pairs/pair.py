@@ -27,9 +27,9 @@ from compare.driving.tensors import LAYOUTS, Call, Tensors
 from compare.pairs.bounds import Bound
 from compare.pairs.by_hand import Lesson
 from compare.pairs.cases import Case, Shape
-from compare.pairs.observe import observe_torch
-from compare.pairs.probe import Probe, draw_state
-from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, failure
+from compare.pairs.observe import observe_torch, without_warnings
+from compare.pairs.probe import Probe, draw_state, given_in
+from compare.pairs.report import CANDIDATE_ERRORS, Row, compare, extremes, failure
 from compare.pairs.values import VALUES
 from compare.pairs.weights import load_torch_state
 from scratch import Array, Module
@@ -164,7 +164,8 @@ class Pair(ABC):
             are, should, may = self.shares(probe, got)
             reference, allowed = self.expected(probe, got) | should, self.bounds(probe, got) | may
             got = got | are
-        return compare(self.name, probe.case, got, reference, allowed, start=self.start(probe))
+        extreme = extremes(given_in(probe), probe.dtype)
+        return compare(self.name, probe.case, got, reference, allowed, start=self.start(probe), extreme=extreme)
 
     def check(self, probe: Probe, seed: int = 0) -> list[Row]:
         """Compare what our side does with a probe with what the reference does."""
@@ -378,6 +379,7 @@ class LayerPair(Pair):
         calls = [self._draw_call(_smaller(case, images), reference, dtype, rng) for images in less]
         return replace(probe, calls=tuple(calls))
 
+    @without_warnings()
     def _draw_call(self, case: Case, reference: nn.Module, dtype: str, rng: Rng) -> Call:
         inputs = [VALUES[case.values](rng, case.shape).astype(dtype)]
         if self.targets is not None:
@@ -441,7 +443,8 @@ class LayerPair(Pair):
             got = observe_scratch(candidate, calls)
         except CANDIDATE_ERRORS as error:
             return [failure(name, case, dtype, error)]
-        return compare(name, case, got, expected, bounds)
+        given = [*(array for call in calls for array in (*call.inputs, call.grad_output))]
+        return compare(name, case, got, expected, bounds, extreme=extremes(given, dtype))
 
     @property
     def about(self) -> Mapping[str, Option]:
@@ -570,13 +573,30 @@ def arguments_of(layer: nn.Module, like: Callable[..., Any] | None = None) -> di
 def takes(module: nn.Module, shape: Shape, targets: Targets | None = None) -> bool:
     """Whether a torch module takes an input of this shape, a loss with such targets, and gives something for it."""
     try:
-        inputs = [np.zeros(shape, np.float32)]
-        inputs += [] if targets is None else [targets(np.random.default_rng(0), shape, "float32")]
-        with torch.no_grad():
-            output = copy.deepcopy(module).float()(*(torch.tensor(array) for array in inputs))
-    except (RuntimeError, ValueError, IndexError, TypeError):
+        tried(module, shape, targets)
+    except Exception:  # somebody's module may raise anything
         return False
-    return isinstance(output, Tensor) and output.numel() > 0
+    return True
+
+
+@without_warnings()
+def tried(module: nn.Module, shape: Shape, targets: Targets | None = None) -> Tensor:
+    """What a torch module gives for zeros of this shape, a loss with such targets; the module stays as it was.
+
+    Raises:
+        TypeError: if it gives no tensor.
+        ValueError: if it gives no numbers.
+        Exception: whatever the module raises.
+    """
+    inputs = [np.zeros(shape, np.float32)]
+    inputs += [] if targets is None else [targets(np.random.default_rng(0), shape, "float32")]
+    with torch.no_grad():
+        output = copy.deepcopy(module).float()(*(torch.tensor(array) for array in inputs))
+    if not isinstance(output, Tensor):
+        raise TypeError(f"it gives {type(output).__name__}, not a tensor")
+    if not output.numel():
+        raise ValueError("it gives a tensor without elements")
+    return output
 
 
 def _smaller(case: Case, images: int) -> Case:

@@ -13,6 +13,7 @@ from torch import nn
 
 from compare.driving.tensors import Given, Tensors
 from compare.pairs.cases import Case
+from scratch import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,12 @@ class Probe(Given):
 
     plain: bool = True
     drawn: Case | None = None
+
+
+def given_in(probe: Probe) -> list[Array]:
+    """All arrays that a probe gives: weights, inputs, upstream gradients, and the gradients of an optimizer's steps."""
+    calls = [array for call in probe.calls for array in (*call.inputs, call.grad_output)]
+    return [*probe.state.values(), *calls, *(array for step in probe.gradients for array in step.values())]
 
 
 def draw_state(reference: nn.Module, dtype: str, rng: np.random.Generator) -> Tensors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from compare.driving.tensors import Tensors
+from compare.machine.outcome import Outcome
 from scratch import Array
 
 CANDIDATE_ERRORS = (Exception, SystemExit)  # anybody's code: whatever it raises is a finding about it, not about us
@@ -92,13 +93,25 @@ class Report:
 
     @property
     def wrong(self) -> tuple[Row, ...]:
-        """The rows that are not ok."""
-        return tuple(row for row in self.rows if not row.ok)
+        """The rows that show a mistake."""
+        return tuple(row for row in self.rows if not row.ok and not row.unjudged)
+
+    @property
+    def unjudged(self) -> tuple[Row, ...]:
+        """The rows that show nothing: of them neither agreement nor a mistake is known."""
+        return tuple(row for row in self.rows if not row.ok and row.unjudged)
 
     @property
     def ok(self) -> bool:
         """Whether something was compared and all of it agreed."""
-        return bool(self.rows) and not self.wrong
+        return bool(self.rows) and not self.wrong and not self.unjudged
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether a mistake shows: "wrong"; something could not be judged: "not_judged"; neither: "right"."""
+        if self.wrong or not self.rows:
+            return "wrong"
+        return "not_judged" if self.unjudged else "right"
 
     def headline(self) -> str:
         """The verdict in one sentence: the first wrong tensor, or how close the closest call was."""
@@ -108,6 +121,14 @@ class Report:
             first = self.wrong[0]
             more = f"; {len(self.wrong)} of {self.compared} tensors are wrong" if len(self.wrong) > 1 else ""
             return f"wrong: {first.tensor} of {first.pair} [{first.case}, {first.dtype}]: {first.problem}{more}"
+        if self.unjudged:
+            first = self.unjudged[0]
+            more = (
+                f"; {len(self.unjudged)} of {self.compared} tensors could not be judged"
+                if len(self.unjudged) > 1
+                else ""
+            )
+            return f"not judged: {first.tensor} of {first.pair} [{first.case}, {first.dtype}]: {first.problem}{more}"
         tightest = max(self.rows, key=lambda row: row.budget)
         return (
             f"equal: {self.compared:,} tensors compared, none outside its bound; "
@@ -116,9 +137,9 @@ class Report:
         )
 
     def __str__(self) -> str:
-        """The verdict, then what is wrong, then one line for every other tensor."""
+        """The verdict, then what is wrong or could not be judged, then one line for every other tensor."""
         fine = [row for row in self.rows if row.ok]
-        return "\n".join([self.headline(), *map(str, self.wrong), *map(str, fine)])
+        return "\n".join([self.headline(), *map(str, self.wrong), *map(str, self.unjudged), *map(str, fine)])
 
     def as_json(self) -> dict[str, Any]:
         """{"ok", "compared", "rows"}: the result in full."""
@@ -126,7 +147,14 @@ class Report:
 
 
 def compare(
-    pair: str, case: str, got: Tensors, expected: Tensors, bounds: Tensors, *, start: Tensors | None = None
+    pair: str,
+    case: str,
+    got: Tensors,
+    expected: Tensors,
+    bounds: Tensors,
+    *,
+    start: Tensors | None = None,
+    extreme: str = "",
 ) -> list[Row]:
     """Hold every tensor of the reference (`expected`) against the candidate's (`got`), and extra ones against nothing.
 
@@ -135,10 +163,12 @@ def compare(
         got, expected: tensors by name.
         bounds: for every expected tensor, the allowed |difference| of each of its elements (broadcast).
         start: what updated tensors were before; a bound must be able to tell an update from none.
+        extreme: why no bound holds for the numbers that both sides were given, see `extremes`: what is then outside its
+            bound, or not finite, is not judged.
     """
     start = start or {}
     rows = [
-        _compare_tensor(pair, case, name, got.get(name), expected[name], bounds[name], start.get(name))
+        _compare_tensor(pair, case, name, got.get(name), expected[name], bounds[name], start.get(name), extreme)
         for name in expected
     ]
     for name in sorted(got.keys() - expected.keys()):
@@ -174,7 +204,14 @@ def nothing_compared(pair: str, case: str, dtype: str, problem: str, *, unjudged
 
 
 def _compare_tensor(
-    pair: str, case: str, name: str, got: Array | None, expected: Array, bound: Array, start: Array | None
+    pair: str,
+    case: str,
+    name: str,
+    got: Array | None,
+    expected: Array,
+    bound: Array,
+    start: Array | None,
+    extreme: str,
 ) -> Row:
     dtype, shape = str(expected.dtype), expected.shape
     problem = _incomparable(got, expected)
@@ -183,6 +220,9 @@ def _compare_tensor(
     if not np.isfinite(expected).all():
         problem = _not_finite("the reference", expected)
         return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem, unjudged=True)
+    if not np.isfinite(got).all():
+        problem = _because(_not_finite("it", got), extreme)
+        return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem, bool(extreme))
     reference, bound = expected.astype(np.float64), np.broadcast_to(bound, shape)
     with np.errstate(over="ignore"):  # an infinite share of a bound is a share above 1
         difference = np.abs(got.astype(np.float64) - reference)
@@ -197,6 +237,8 @@ def _compare_tensor(
     if not problem and budget[at] > 1:
         share = np.mean(budget > 1)
         problem = f"{got[at]:.9g} instead of {expected[at]:.9g} at {list(at)}; {share:.1%} of the elements are wrong"
+        why = extreme or _below_normal(difference[budget > 1], expected)
+        problem, unjudged = _because(problem, why), bool(why)
     return Row(
         pair,
         case,
@@ -225,9 +267,35 @@ def _incomparable(got: Array | None, expected: Array) -> str:
         return "it is the reference's own array: nothing was compared"
     if expected.size == 0:
         return "it has no elements: nothing was compared"
-    if not np.isfinite(got).all() and np.isfinite(expected).all():
-        return _not_finite("it", got)
     return ""
+
+
+def extremes(given: Iterable[Array], dtype: str) -> str:
+    """Why no bound holds for what is computed from these arrays, in words; empty if one does.
+
+    A bound takes for granted that nothing on the way overflows or vanishes. What was given is extreme if sums of
+    products of its largest numbers are above the largest number of `dtype`, or if an array has no number that is above
+    the smallest normal one by more than a rounding.
+    """
+    limits = np.finfo(dtype)
+    for array in given:
+        largest = float(np.abs(array).max(initial=0)) if array.dtype.kind == "f" else 0.0
+        if largest > math.sqrt(float(limits.max) / max(array.size, 1)):
+            return f"products of numbers as large as {largest:.1e} overflow in {dtype}"
+        if 0 < largest < float(limits.tiny / limits.eps):
+            return f"numbers as small as {largest:.1e} lose digits in {dtype}"
+    return ""
+
+
+def _below_normal(differences: Array, expected: Array) -> str:
+    """Why no difference outside its bound counts, in words: below the smallest normal number digits are lost."""
+    tiny = float(np.finfo(expected.dtype).tiny) if expected.dtype.kind == "f" else 0.0
+    below = f"no difference is above twice the smallest normal number, {tiny:.1e}"
+    return below if differences.max() <= 2 * tiny else ""
+
+
+def _because(problem: str, why: str) -> str:
+    return f"{problem}: {why}" if why else problem
 
 
 def _not_finite(whose: str, tensor: Array) -> str:

@@ -20,7 +20,7 @@ from compare.pairs.decisions import Flip, flips
 from compare.pairs.models import check_layers
 from compare.pairs.observe import Values, watch_scratch, watch_torch
 from compare.pairs.report import Report, Row
-from compare.training.findings import Distance, Findings, Parting, distance, judged, unjudged_rows, wrong_rows
+from compare.training.findings import Distance, Findings, Parting, distance, judged
 from compare.training.twins import PERTURBED, Batch, Both, ScratchTwin, TorchTwin, Twin, Twins
 from compare.verify.one_step import Start, check_step, updated_name
 from scratch.backend import to_host
@@ -168,7 +168,7 @@ class Drift:
             found.yardstick,
             _reason(report, turned),
             report.ok,
-            unjudged=not report.ok and not wrong_rows(report),
+            unjudged=report.outcome == "not_judged",
         )
 
     @_quietly
@@ -202,9 +202,9 @@ def _seen(own: Twin, loss: float, dtype: str) -> Tensors:
 
 
 def _reason(report: Report, turned: list[Flip]) -> str:
-    if wrong_rows(report):
+    if report.wrong:
         return f"no rounding, a mistake: {judged(report).headline()}"
-    if open_rows := unjudged_rows(report):
+    if open_rows := report.unjudged:
         return f"not judged, whether rounding or a mistake: {open_rows[0].tensor}: {open_rows[0].problem}"
     same = f"from the same weights both take this step alike ({report.compared} tensors within their bounds): rounding"
     if not turned:

@@ -9,26 +9,16 @@ import numpy as np
 
 from compare.machine.plain import MaybeInfinite
 from compare.pairs.decisions import Flip
-from compare.pairs.report import Report, Row
+from compare.pairs.report import Report
 from compare.pairs.weights import State
 from compare.training.settings import Settings
 
 WRONG = 5  # The wrong tensors that are told of, and those that could not be judged.
 
 
-def wrong_rows(report: Report) -> tuple[Row, ...]:
-    """The rows that show a mistake."""
-    return tuple(row for row in report.wrong if not row.unjudged)
-
-
 def judged(report: Report) -> Report:
     """The rows that say something, right or wrong."""
     return Report([row for row in report.rows if not row.unjudged])
-
-
-def unjudged_rows(report: Report) -> tuple[Row, ...]:
-    """The rows that show nothing, as no bound could be derived for them or torch's own tensor is not finite."""
-    return tuple(row for row in report.wrong if row.unjudged)
 
 
 def left_open(report: Report) -> Report:
@@ -148,7 +138,7 @@ class Findings:
         for row in report.rows:
             if row.budget > self.share and not row.unjudged:
                 self.share, self.closest = row.budget, f"{row.tensor} [{row.case}]"
-        for found, rows in ((self.wrong, wrong_rows(report)), (self.unjudged, unjudged_rows(report))):
+        for found, rows in ((self.wrong, report.wrong), (self.unjudged, report.unjudged)):
             found += [str(row) for row in rows[: WRONG - len(found)]]
 
     def lines(self, settings: Settings) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from compare.machine.data import Dataset
 from compare.pairs.report import Report, Row
-from compare.training.findings import WRONG, Findings, judged, unjudged_rows, wrong_rows
+from compare.training.findings import WRONG, Findings, judged
 from compare.training.learning import Learning
 from compare.training.lockstep import Epoch
 from compare.training.settings import TWINS, Settings
@@ -53,7 +53,7 @@ class RunResult:
         Trained twins that learned nothing are right if they agree. Weights that blew up are not judged: with numbers
         that large, neither agreement nor a difference shows anything.
         """
-        if wrong_rows(self.before) or self.findings.mistaken or wrong_rows(self.after):
+        if self.before.wrong or self.findings.mistaken or self.after.wrong:
             return "wrong"
         return "not_judged" if self.reason else "right"
 
@@ -64,7 +64,7 @@ class RunResult:
             return self.stopped
         if self.learning is not None and self.learning.blew_up:
             return self.learning.headline
-        reports = [report for report in (self.after, self.before) if unjudged_rows(report)]
+        reports = [report for report in (self.after, self.before) if report.unjudged]
         return unjudged(reports[0]) if reports else self.findings.open_question
 
     @property
@@ -76,7 +76,7 @@ class RunResult:
 
     def headline(self) -> str:
         """The verdict on the trained twins in one sentence."""
-        if wrong_rows(self.after):
+        if self.after.wrong:
             return judged(self.after).headline()
         if self.outcome == "wrong" and self.stopped:
             return f"wrong, see below; {self.stopped}"
@@ -100,7 +100,7 @@ class RunResult:
     def rows(self) -> list[Row]:
         """The tensors that are wrong before or after the training, and the first few that could not be judged."""
         both = Report([*self.before.rows, *self.after.rows])
-        return [*wrong_rows(both), *unjudged_rows(both)[:WRONG]]
+        return [*both.wrong, *both.unjudged[:WRONG]]
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values; null for what was not reached, and for a number that is not finite."""
@@ -144,14 +144,14 @@ class RunResult:
 
 def verdict_on(report: Report) -> str:
     """The verdict on twins that are yet to be trained in one sentence: wrong, not judged or equal."""
-    if wrong_rows(report):
+    if report.wrong:
         return judged(report).headline()
-    return f"not judged: {unjudged(report)}" if unjudged_rows(report) else report.headline()
+    return f"not judged: {unjudged(report)}" if report.unjudged else report.headline()
 
 
 def unjudged(report: Report) -> str:
     """The first tensor that could not be judged, and why, in words."""
-    rows = unjudged_rows(report)
+    rows = report.unjudged
     more = f"; {len(rows)} of {report.compared} tensors could not be judged" if len(rows) > 1 else ""
     first = rows[0]
     return f"{first.tensor} of {first.pair} [{first.case}, {first.dtype}]: {first.problem}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import signal
 import threading
@@ -23,7 +24,7 @@ from compare.training.board.board import Board
 from compare.training.board.logs import quiet_writers, require_logs
 from compare.training.checkpoint import BEST, LAST, Checkpoint, require_data, save_checkpoint, versions
 from compare.training.drift import Drift
-from compare.training.findings import Findings, left_open, wrong_rows
+from compare.training.findings import Findings, left_open
 from compare.training.learning import learning_of
 from compare.training.lockstep import Diverged, Epoch, Progress, Step, evaluate, lockstep
 from compare.training.result import RunResult, verdict_on
@@ -77,7 +78,7 @@ def run_twins(
         untrained = RunResult(settings, dataset, folder, before, Report([]), run.drift.findings, None)
         if settings.compares:
             tell(f"{'resumed' if resumed else 'untrained'} twins: {verdict_on(before)}")
-            if wrong_rows(before) or not (before.ok or resumed):
+            if before.wrong or not (before.ok or resumed):
                 return untrained
         try:
             with quiet_writers(), Board(folder, twins, dataset, run.drift, run.description(), run.logged) as board:
@@ -97,8 +98,8 @@ def run_twins(
                 return result
         except BrokenPipeError:
             raise
-        except OSError as error:  # of the logs; what else is written says so itself
-            raise UserError(f"{folder}: cannot be written ({error.strerror or error}); {_go_on(folder)}") from None
+        except OSError as error:  # of the logs
+            raise UserError(f"{folder}: cannot be written ({error.strerror or error}); {advice(folder)}") from None
 
 
 class _Run:
@@ -119,7 +120,7 @@ class _Run:
             twins.load_tensors(resumed.tensors, self.progress.step)
             remove_leftovers(folder / LAST)
             # Before the logs are cut back to it: the last checkpoint and the logs must never be of different steps.
-            save_checkpoint(folder / LAST, resumed)
+            self.write(functools.partial(save_checkpoint, folder / LAST, resumed))
             self.logged, findings = record["board"], Findings.from_json(record["findings"])
         self.drift = Drift(twins, findings)
 
@@ -152,12 +153,22 @@ class _Run:
             "board": board.state(self.progress.step),
         }
         checkpoint = Checkpoint(self.twins.tensors(), record)
+        for name in (*more, LAST):
+            self.write(functools.partial(save_checkpoint, self.folder / name, checkpoint))
+
+    def write(self, save: Callable[[], None]) -> None:
+        """Write a file of the run.
+
+        Raises:
+            UserError: if it cannot be written, or the folder is not where it was: what can be done then.
+        """
         try:
-            for name in (*more, LAST):
-                save_checkpoint(self.folder / name, checkpoint)
+            if not self.folder.is_dir():  # what is written would make a new one, without the logs
+                raise UserError(f"{self.folder}: cannot be written (No such file or directory);")
+            save()
         except UserError as error:
             what, _, _ = str(error).rpartition(";")
-            raise UserError(f"{what}; the checkpoint before it is whole: {_go_on(self.folder)}") from None
+            raise UserError(f"{what}; {advice(self.folder)}") from None
 
     def last(self) -> Epoch:
         """The last epoch, with the logits; a run that was saved after it has to evaluate once more for them."""
@@ -171,7 +182,7 @@ class _Run:
         """Compare the trained twins, write their weights, and show what came out; `untrained` is the result so far."""
         last, after, states = self.last(), self.prove(), self.twins.states()
         for name, trained in states.items():
-            weights.save_weights(self.folder / f"{name}.safetensors", trained)
+            self.write(functools.partial(weights.save_weights, self.folder / f"{name}.safetensors", trained))
         pair, settings = self.twins.pair, self.twins.settings
         learning = learning_of(pair, settings, self.dataset, states[settings.twins[-1]], last)
         if learning.blew_up:
@@ -196,7 +207,7 @@ class _Run:
         if not twins.settings.compares:
             return Report([])
         report = Report(check_trained(twins.pair, twins.states()["torch"], self.dataset, twins.settings.seed))
-        if not wrong_rows(report):
+        if not report.wrong:
             return report
         tested = evaluate(twins, self.dataset)["torch"]
         return left_open(report) if blown(tested.loss, twins.pair.num_classes) and tested.accuracy < 0.5 else report
@@ -248,5 +259,11 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _go_on(folder: Path) -> str:
-    return f"make room, then go on with: gradtwin train --resume {shlex.quote(str(folder))}"
+def advice(folder: Path) -> str:
+    """What can be done where something of a run could not be written, by what of it is there."""
+    if not folder.is_dir():
+        return "the folder was moved or removed; go on with it where it is now: gradtwin train --resume FOLDER"
+    if not (folder / LAST).is_file():
+        return f"nothing was saved; mend that (is the disk full?), remove {shlex.quote(str(folder))} and start again"
+    command = f"gradtwin train --resume {shlex.quote(str(folder))}"
+    return f"the last checkpoint is whole: mend that (is the disk full?), then go on with: {command}"

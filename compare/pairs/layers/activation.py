@@ -107,6 +107,13 @@ RELU = LayerPair(
 # ---- softmax
 
 
+def _dim(reference: nn.Module, calls: Sequence[Call]) -> int:
+    """The axis of the sum; where none was given, the one that torch takes, by the number of axes of the input."""
+    if isinstance(reference.dim, int):
+        return reference.dim
+    return 0 if calls[0].inputs[0].ndim in (0, 1, 3) else 1
+
+
 def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str, *, shifted: bool = True) -> Tensors:
     """p_i = exp(d_i) / Σ_j exp(d_j) with d = x - max x, and grad_input_i = p_i·(g_i - Σ_j g_j·p_j).
 
@@ -116,8 +123,7 @@ def probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str, *, sh
 
     `shifted` as for `softmax_error`.
     """
-    dim = reference.dim
-    assert isinstance(dim, int)
+    dim = _dim(reference, calls)
     bounds: Tensors = {}
     for call, name in zip(calls, call_names(calls), strict=True):
         x, g = (array.astype(np.float64) for array in (call.inputs[0], call.grad_output))
@@ -138,8 +144,7 @@ def log_probabilities(reference: nn.Module, calls: Sequence[Call], dtype: str, *
 
     `shifted` as for `softmax_error`.
     """
-    dim = reference.dim
-    assert isinstance(dim, int)
+    dim = _dim(reference, calls)
     bounds: Tensors = {}
     for call, name in zip(calls, call_names(calls), strict=True):
         x, g = (array.astype(np.float64) for array in (call.inputs[0], call.grad_output))

@@ -53,7 +53,7 @@ def masks_of(got: Tensors) -> list[Array]:
 def dropout_given(reference: nn.Module, got: Tensors) -> nn.Module:
     """The reference of the masks that a candidate drew."""
     p = reference.p
-    assert isinstance(p, float)
+    assert isinstance(p, int | float)
     return GivenMasks(p, masks_of(got))
 
 
@@ -82,7 +82,7 @@ def dropout_shares(reference: nn.Module, got: Tensors) -> dict[str, tuple[float,
     of several shapes show no masks, and are found by their shapes.
     """
     p = reference.p
-    assert isinstance(p, float)
+    assert isinstance(p, int | float)
     masks = masks_of(got)
     training = masks[:-1] if len(masks) > 1 else masks
     if len({mask.shape[1:] for mask in training}) != 1 or not all(mask.ndim and mask.size for mask in training):

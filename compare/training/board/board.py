@@ -23,7 +23,7 @@ from compare.pairs.layers import layer_pair_of
 from compare.pairs.observe import Values, leaves, watch_scratch, watch_torch
 from compare.pairs.report import Report
 from compare.pictures import side_by_side
-from compare.training.board.logs import cut_back, log_sizes
+from compare.training.board.logs import cut_back, log_sizes, wait_for_later_names
 from compare.training.board.projector import write_projector
 from compare.training.board.server import APART, DIFFERENCE
 from compare.training.drift import Drift
@@ -69,6 +69,7 @@ class Board:
         self.steps_pictured: int | None = state["pictured"] if state else None
         if state:
             cut_back(folder, state["files"])
+            wait_for_later_names(folder)
         purge = state["step"] + 1 if state else None  # for a TensorBoard that has read on already
         names = [*twins.members, *([COMPARE] if twins.settings.compares else [])]
         self.writers = {name: SummaryWriter(str(folder / name), purge_step=purge) for name in names}
@@ -82,6 +83,8 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is KeyboardInterrupt:  # it may have stopped a writer halfway, which would keep the others waiting
+            return
         with ExitStack() as stack:  # each is closed, even if the disk is full for another one
             for writer in self.writers.values():
                 stack.callback(writer.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,17 @@ def cut_back(folder: Path, sizes: Mapping[str, int]) -> None:
         elif path.stat().st_size > size:
             with path.open("r+b") as file:
                 file.truncate(size)
+
+
+def wait_for_later_names(folder: Path) -> None:
+    """Wait until a new log comes after those in `folder`: TensorBoard reads them by name, and never goes back.
+
+    A name begins with the second in which it was made; what follows has no order. Of a log from the future, made with
+    another clock, nothing comes after it however long one waits.
+    """
+    made = {path.name.split(".")[3] for path in _logs(folder)}
+    while str(int(time.time())) in made:
+        time.sleep(0.01)
 
 
 def _logs(folder: Path) -> Iterator[Path]:

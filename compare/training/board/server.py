@@ -13,10 +13,16 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
 from compare.machine.errors import UserError
 from compare.training.board.events import DamagedLog, read_events
+from compare.training.board.own_names import only_own_names
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from wsgiref.types import WSGIApplication
 
 DIFFERENCE = "log10 difference/loss/train"
 APART = "log10 difference/all weights"
@@ -36,9 +42,14 @@ ENVIRONMENT = {
 
 def page(port: int = 6006) -> str:
     """The address of TensorBoard's page that shows the answer at once: four pinned charts, nowhere smoothed."""
+    return f"http://localhost:{port}{_pinned()}"
+
+
+def _pinned() -> str:
+    """Path, query and fragment of that page."""
     pins = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
     query = urlencode({"pinnedCards": json.dumps(pins, separators=(",", ":")), "smoothing": 0}, quote_via=quote)
-    return f"http://localhost:{port}/?{query}#timeseries&_smoothingWeight=0"
+    return f"/?{query}#timeseries&_smoothingWeight=0"
 
 
 def chosen_run(run: Path | None) -> Path:
@@ -120,7 +131,8 @@ def require_free(port: int) -> None:
 def launch(folder: Path, port: int) -> str:
     """Start TensorBoard in a thread; the address to open. It is a quiet one, and takes the process's log with it.
 
-    Its fast loader is used where there is one; it serves the same as the slow one.
+    It answers to the names of this machine only, and its bare address leads to the same page. Its fast loader is used
+    where there is one; it serves the same as the slow one.
 
     Raises:
         UserError: if it cannot listen on `port`.
@@ -130,7 +142,10 @@ def launch(folder: Path, port: int) -> str:
         os.environ.setdefault(name, value)
     from tensorboard import program
 
-    board = program.TensorBoard()
+    def serve(application: WSGIApplication, flags: Namespace) -> program.TensorBoardServer:
+        return program.create_port_scanning_werkzeug_server(only_own_names(application, _pinned()), flags)
+
+    board = program.TensorBoard(server_class=serve)
     board.configure(
         logdir=str(folder.resolve()),
         host=HOST,
