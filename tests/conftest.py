@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from compare import cli
+from compare.contained import spares
 from compare.lesson.build import Lesson, build
 from compare.lesson.history import train_small
 from compare.machine import data
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 # The same examples in every run: a test that fails now and then is believed by nobody.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("fixed")
+
+# A test that looks at what is running or lying about is not to see what another one has prepared.
+spares.enabled = False
 
 
 @pytest.fixture(scope="session")

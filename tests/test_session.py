@@ -29,7 +29,7 @@ from compare.contained import process
 from compare.contained import session as module
 from compare.contained import view as viewing
 from compare.contained.session import Limits, Session
-from compare.contained.view import View, view_of
+from compare.contained.view import View, empty_view, filled
 from compare.driving import worker
 from compare.driving.answering import Outcome, random_state_kept
 from compare.driving.interface import Interface
@@ -736,7 +736,8 @@ def seen() -> Iterator[Callable[..., View]]:
     views: list[View] = []
 
     def see(*arguments: Any) -> View:
-        views.append(view_of(*arguments))
+        view = empty_view()
+        views.append(filled(view, *arguments) if arguments else view)
         return views[-1]
 
     yield see
@@ -751,7 +752,7 @@ def write(folder: Path, *names: str, text: str = "text") -> None:
 
 
 def test_of_nothing_there_is_an_empty_folder(seen: Callable[..., View], temporary: Path) -> None:
-    view = seen(None)
+    view = seen()
     assert files_of(view) == {}
     assert view.folder.parent.samefile(temporary)
     assert view.given.is_dir()

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from compare.contained import spares
 from compare.contained.bubblewrap import GIVEN, SYSTEM
 from compare.contained.forked import fork
 from compare.contained.link import LateError, Link
 from compare.contained.process import Process, pieces_in_sight, start, where
 from compare.contained.sending import by_value
-from compare.contained.view import View, view_of
+from compare.contained.view import View, empty_view, filled
 from compare.driving.answering import Outcome
 from compare.driving.candidate import read_target
 from compare.driving.noticing import MOST, VERBS
@@ -86,6 +87,7 @@ class Session:
         self._process: Process | None = None
         self._link: Link | None = None
         self._is_ready = False
+        self._was_spare = False
         self._told: Task | None = None
         self._not_its_own: set[str] = set()
         self._did: dict[str, set[str]] = {}
@@ -93,14 +95,22 @@ class Session:
 
     def __enter__(self) -> Self:
         target = self._target
-        self._view = view_of(target.top, target.root) if target is not None else view_of(None)
+        if target is None:
+            self._prepare_sending()
+        else:
+            self._start = Start(file=str(target.file.relative_to(target.root)), expression=target.expression)
+        spare = spares.take() if self._start is not None and not self._shown else None
+        self._view, self._process = spare if spare is not None else (empty_view(), None)
         try:
             if target is not None:
-                file = str(target.file.relative_to(target.root))
-                self._start = Start(file=file, expression=target.expression)
+                self._view = filled(self._view, target.top, target.root)
+            if self._process is not None and (self._view.large or self._process.wrapped is bool(_no_bubblewrap)):
+                self._stop()  # it cannot see these files, or is not contained as the others are
+            if self._process is None:
+                self._launch()
             else:
-                self._prepare_sending()
-            self._launch()
+                self._link, self._was_spare = Link(self._process.connection), True
+            spares.prepare(wrapped=not _no_bubblewrap)
         except BaseException:
             self.__exit__()
             raise
@@ -224,6 +234,9 @@ class Session:
             try:
                 self._shake_hands()
             except (EOFError, OSError, LateError, WireError) as error:
+                if self._was_spare:  # it may have ended with the thread that started it
+                    self._stop()
+                    continue
                 why = self._process.last_words() or type(error).__name__
                 self._stop()
                 if not wrapped:
@@ -306,7 +319,7 @@ class Session:
         if self._process is not None:
             self._process.stop()
             self._process = None
-        self._is_ready, self._told = False, None
+        self._is_ready, self._told, self._was_spare = False, None, False
 
 
 def _lost(problem: str, error: str = "Timeout", notes: tuple[str, ...] = ()) -> Reply:

@@ -45,16 +45,19 @@ class View:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def view_of(top: Path | None, root: Path | None = None) -> View:
-    """A view of the regular files below `top`, at the same place as seen from `root`; of nothing for None.
-
-    Links are not followed: they may lead anywhere.
-    """
+def empty_view() -> View:
+    """A view of no files yet."""
     view = View(Path(tempfile.mkdtemp(prefix="gradtwin-")).resolve())
     view.given.mkdir()
     view.tmp.mkdir()
-    if top is None or root is None:
-        return view
+    return view
+
+
+def filled(view: View, top: Path, root: Path) -> View:
+    """The view with the regular files below `top`, at the same place as seen from `root`.
+
+    Links are not followed: they may lead anywhere.
+    """
     large = []
     for path, size in _files(top):
         there = view.given / path.relative_to(root)
