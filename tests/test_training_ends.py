@@ -167,16 +167,24 @@ def test_a_disk_without_room_for_a_run_is_full_indeed(few: Dataset, tmp_path: Pa
 # A folder that is moved
 
 
-@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.long) for step in (1, 8))])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (Epoch, 2),  # after the last checkpoint: the trained weights are what is left to write
+        (Step, 3),
+        pytest.param(Step, 1, marks=pytest.mark.long),
+        pytest.param(Step, 8, marks=pytest.mark.long),
+    ],
+)
 def test_a_run_whose_folder_was_moved_says_so_and_goes_on_where_it_is_now(
-    few: Dataset, tmp_path: Path, step: int
+    few: Dataset, tmp_path: Path, kind: type[Step | Epoch], number: int
 ) -> None:
     settings = Settings(epochs=2, log_every=1, checkpoint_every=2)
     begin(few, tmp_path / "unbroken", settings=settings)
     folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
 
     def move(event: Step | Epoch) -> None:
-        if isinstance(event, Step) and event.number == step:
+        if isinstance(event, kind) and event.number == number:
             folder.rename(elsewhere)
 
     with pytest.raises(UserError) as caught:
