@@ -511,10 +511,10 @@ def test_logs_that_cannot_grow_end_the_run_in_one_line(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
     )
     assert done.returncode == 2
-    said = (
-        "gradtwin: run: cannot be written (File too large); make room, then go on with: gradtwin train --resume run\n"
+    assert done.stderr == (
+        "gradtwin: run: cannot be written (File too large); the last checkpoint is whole: "
+        "mend that (is the disk full?), then go on with: gradtwin train --resume run\n"
     )
-    assert done.stderr == said
     load_checkpoint(tmp_path / "run" / LAST)
 
 

@@ -34,7 +34,7 @@ from rich.table import Table
 
 import compare
 from compare.diagnosis.explaining.replay import RAISED
-from compare.diagnosis.likeness import parse_like
+from compare.diagnosis.written import parse_like
 from compare.machine.errors import UserError
 from tests.foreign.manners import MANNERS, path
 from tests.mutants.edits import Edit, draw, edits_of

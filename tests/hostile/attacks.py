@@ -241,7 +241,7 @@ TIMES = (
         slow=True,
     ),
     Attack("endless forward", forward("while True: pass"), ENDS, "no answer within", slow=True),
-    Attack("endless backward", backward("while True: pass"), says="no answer within", slow=True),
+    Attack("endless backward", backward("while True: pass"), ENDS, "no answer within", slow=True),
     Attack(
         "endless attribute",
         "class Layer(Wrong):\n    def __getattr__(self, name):\n        while True: pass\n",
@@ -258,6 +258,8 @@ TIMES = (
     Attack(
         "endless text of an exception",
         "class Odd(Exception):\n    def __str__(self):\n        while True: pass\n" + backward("raise Odd"),
+        ENDS,
+        "no answer within",
         slow=True,
     ),
     Attack(
