@@ -21,6 +21,16 @@ from compare.diagnosis.render.formats import render
 from tests.hostile.attacks import ATTACKS, EVERYWHERE, PRELUDE, Attack
 
 ROOT = Path(__file__).parent.parent
+PLANTED = """
+import os
+try:
+    open({trace!r}, "w").write("x")
+except OSError:
+    pass
+if os.path.exists("/candidate"):
+    print("contained: forged")
+    os._exit(7)
+"""
 LEVELS = {"bubblewrap": "contained: bubblewrap", "Landlock": "contained: Landlock", "none": "not contained"}
 
 
@@ -77,6 +87,8 @@ def test_no_attack_succeeds(
     (folder / "link").symlink_to(secret)
     values = f"\nMARK, SECRET, PORT = {mark!r}, {str(secret)!r}, {port}\n"
     (folder / "layer.py").write_text(PRELUDE + values + attack.source)
+    # A module of this name is imported by torch: it may end or print only where it is contained.
+    (folder / "typing_extensions.py").write_text(PLANTED.format(trace=str(tmp_path / "trace.txt")))
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     monkeypatch.setenv("HOSTILE_SECRET", "1")
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -99,6 +111,7 @@ def test_no_attack_succeeds(
     assert json.loads(render(result, "json", Console()))["outcome"] == result.outcome
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     assert secret.read_text() == "the answers"
+    assert level == "none" or not (tmp_path / "trace.txt").exists()
     assert list(temporary.iterdir()) == []
     deadline = time.monotonic() + 5
     while running(mark) and time.monotonic() < deadline:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from compare.driving.wire import LARGEST, LARGEST_HEADER, LENGTHS, WireError
+from compare.driving.wire import LARGEST, LARGEST_ANSWER_HEADER, LENGTHS, WireError
 
 CHUNK = 2**20
 WATCHED = 0.25  # seconds between two looks at what the other side does meanwhile
@@ -72,7 +72,7 @@ class Link:
                 deadline = max(deadline, time.monotonic() + WATCHED)  # it was in time, whatever the step took here
                 break
         length, header = LENGTHS.unpack(self._exactly(LENGTHS.size, deadline, watch))
-        if length > LARGEST or header > min(length, LARGEST_HEADER):
+        if length > LARGEST or header > min(length, LARGEST_ANSWER_HEADER):
             raise WireError(f"a message of {length} bytes")
         return memoryview(self._exactly(length, deadline, watch)), header
 

@@ -186,7 +186,8 @@ def _python() -> str:
 def where(module: str) -> str:
     """The file or folder of a module that can be imported here; empty if there is none. It is not imported.
 
-    A name with dots is refused: to find it, Python would import what is before the dot.
+    A name with dots is refused: to find it, Python would import what is before the dot. So is a folder that is no
+    package: any folder beside the tool would do.
     """
     if not module.isidentifier():
         return ""
@@ -194,7 +195,7 @@ def where(module: str) -> str:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         return ""
-    if found is None:
+    if found is None or found.origin is None:
         return ""
     folders = list(found.submodule_search_locations or ())
     return folders[0] if folders else found.origin if found.has_location and found.origin else ""

@@ -146,7 +146,7 @@ class Session:
             for verb, names in reply.did:
                 if verb in VERBS and len(self._did.setdefault(verb, set())) < MOST:
                     self._did[verb].update(names[:MOST])
-            new = set(reply.missing) - self._looked_for
+            new = set(reply.missing[:MOST]) - self._looked_for
             self._looked_for |= new
             if name == "drive" and self.task.role == "model":  # it is trained with our loss and optimizer
                 self._not_its_own |= new & {"scratch"}

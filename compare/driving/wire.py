@@ -25,6 +25,8 @@ from compare.driving.tensors import Array
 LENGTHS = struct.Struct("<QI")  # of all that follows, and of the header in it
 LARGEST = 256 * 2**20  # bytes of one message
 LARGEST_HEADER = 16 * 2**20
+LARGEST_ANSWER_HEADER = 2**20
+MOST_ARRAYS = 2000  # in an answer
 LONGEST_TEXT = 2000
 ALIGNED = 64  # bytes, of which the place of an array in a message is a multiple
 DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("f2", "f4", "f8", "b1")}
@@ -105,6 +107,8 @@ def unpack(message: memoryview, header: int, *, trusted: bool = False) -> Any:
     """
     try:
         plain, described = json.loads(bytes(message[:header]))
+        if not trusted and len(described) > MOST_ARRAYS:
+            raise WireError(f"{len(described)} arrays")
         arrays, at = [], header
         for dtype, shape in described:
             at += -at % ALIGNED
@@ -180,12 +184,12 @@ def _of_parts(kind: Any, value: Any) -> Any:
         return {key: checked(inner[1], item) for key, item in value.items()}
     elif origin is np.ndarray and isinstance(value, np.ndarray):
         return value
-    raise WireError(f"{cleaned(repr(value))[:40]} instead of {getattr(kind, '__name__', kind)}")
+    raise WireError(f"{type(value).__name__} instead of {getattr(kind, '__name__', kind)}")
 
 
 def _made(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict) or value.keys() - _fields(kind).keys():
-        raise WireError(f"{cleaned(repr(value))[:40]} instead of {kind.__name__}")
+        raise WireError(f"{type(value).__name__} instead of {kind.__name__}")
     try:
         return kind(**{name: checked(_fields(kind)[name], item) for name, item in value.items()})
     except TypeError as error:

@@ -227,7 +227,6 @@ def main(descriptor: int) -> None:
     start = checked(Start, receive(connection, trusted=True))
     if start.copied_from:
         shutil.copytree(start.copied_from, os.getcwd(), symlinks=True, dirs_exist_ok=True)
-    sys.path.insert(0, os.getcwd())
     missing = _Missing(start.shown, dict(start.modules))
     if "torch" in start.shown:  # it takes seconds, which are not the candidate's
         import torch
@@ -238,6 +237,7 @@ def main(descriptor: int) -> None:
     if start.readable or start.writable:
         why_not = landlock.restrict(start.readable, start.writable)
         ready = Ready(not why_not, why_not)
+    sys.path.insert(0, os.getcwd())  # nothing of the candidate's can be imported before the process is contained
     source = partial(load_target, start.file, start.expression) if start.file else _unpickled(start)
     send(connection, ready)
     missing.told()

@@ -546,6 +546,27 @@ INSPECTING = (
 
 EXCUSES = (
     Attack(
+        "brings a module that torch imports",
+        "import torch\n" + forward("pass"),
+        says="uses torch",
+        slow=True,
+        levels=("bubblewrap",),
+    ),
+    Attack("an answer of a million names", forward("say(reply({'tensors': {str(n): 0 for n in range(10**5)}}))"), ENDS),
+    Attack(
+        "an array in the place of an answer",
+        forward("say(frame([{'array': 0}, [['<f8', [7] * 7]]], bytes(63) + bytes(8 * 7**7)))"),
+        ENDS,
+        "could not be read",
+    ),
+    Attack(
+        "claims of updates of what is not there",
+        at_import(
+            "import dataclasses, compare.driving.driver as d\ndrive = d.Driver.drive\n"
+            "d.Driver.drive = lambda *a: dataclasses.replace(drive(*a), recovered=('nothing',), updated=('nothing',))"
+        ),
+    ),
+    Attack(
         "takes zeros only",
         "class Layer(Right):\n    def forward(self, x):\n        self.x = x\n"
         "        if x.any(): raise ValueError('zeros only')\n        return np.zeros_like(x)\n",
