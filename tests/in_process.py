@@ -15,7 +15,7 @@ from compare.driving.worker import Answers, Reply
 
 def received(value: Any, *, trusted: bool) -> Any:
     """A value as it arrives on the other side."""
-    message = b"".join(pack(value))
+    message = pack(value)
     length, header = LENGTHS.unpack_from(message)
     rest = bytearray(message[LENGTHS.size :])
     assert length == len(rest)

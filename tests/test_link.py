@@ -66,7 +66,7 @@ def test_a_message_goes_and_comes(ends: Ends, beside: Beside) -> None:
 
 def test_messages_that_come_together_are_read_one_after_the_other(ends: Ends) -> None:
     link, theirs = ends
-    theirs.sendall(b"".join(map(bytes, pack("one") + pack("two"))))
+    theirs.sendall(pack("one") + pack("two"))
     assert [unpack(*link.receive(after(SOON))) for _ in range(2)] == ["one", "two"]
 
 
@@ -89,7 +89,7 @@ def test_a_side_that_says_nothing_is_not_waited_for(ends: Ends) -> None:
 @pytest.mark.parametrize("count", [1, 11, 12, 20])
 def test_a_message_of_which_only_a_part_comes_is_not_waited_for(ends: Ends, count: int) -> None:
     link, theirs = ends
-    theirs.sendall(b"".join(map(bytes, pack("a longer text")))[:count])
+    theirs.sendall(pack("a longer text")[:count])
     with pytest.raises(LateError):
         link.receive(after(0.05))
 
@@ -175,13 +175,13 @@ def test_what_is_to_be_done_meanwhile_is_done_step_by_step_until_the_answer_begi
         for number in range(3):
             done.append(number)
             if number == 1:
-                theirs.sendall(b"".join(map(bytes, pack("answer"))))
+                theirs.sendall(pack("answer"))
             yield
 
     meanwhile = steps()
     assert unpack(*link.receive(after(30), meanwhile)) == "answer"
     assert done == [0, 1]
-    theirs.sendall(b"".join(map(bytes, pack("again"))))
+    theirs.sendall(pack("again"))
     assert unpack(*link.receive(after(30), meanwhile)) == "again"
     assert done == [0, 1, 2]
 
@@ -198,7 +198,7 @@ def test_what_is_done_meanwhile_does_not_prolong_the_time_that_an_answer_may_tak
         link.receive(after(0.05), slowly())
     assert time.monotonic() - began < 10
     # What is there when the time is over is taken.
-    theirs.sendall(b"".join(map(bytes, pack("in time"))))
+    theirs.sendall(pack("in time"))
     time.sleep(0.05)
     assert unpack(*link.receive(after(-0.01), slowly())) == "in time"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from compare.driving.wire import LARGEST, LARGEST_ANSWER_HEADER, LENGTHS, WireError
 
@@ -30,7 +30,7 @@ class Link:
         self._selector.close()
         self.connection.close()
 
-    def send(self, parts: Sequence[bytes | memoryview], deadline: float) -> None:
+    def send(self, message: bytes, deadline: float) -> None:
         """Send a message.
 
         Args:
@@ -40,17 +40,16 @@ class Link:
             LateError: if it was not.
             OSError: if the other side is gone.
         """
-        for part in parts:
-            left = memoryview(part)
-            while left:
-                try:
-                    left = left[self.connection.send(left) :]
-                except BlockingIOError:
-                    self._selector.modify(self.connection, selectors.EVENT_WRITE)
-                    ready = self._selector.select(max(0.0, deadline - time.monotonic()))
-                    self._selector.modify(self.connection, selectors.EVENT_READ)
-                    if not ready:
-                        raise LateError from None
+        left = memoryview(message)
+        while left:
+            try:
+                left = left[self.connection.send(left) :]
+            except BlockingIOError:
+                self._selector.modify(self.connection, selectors.EVENT_WRITE)
+                ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+                self._selector.modify(self.connection, selectors.EVENT_READ)
+                if not ready:
+                    raise LateError from None
 
     def receive(
         self, deadline: float, meanwhile: Iterable[object] = (), watch: Callable[[], str] = str

@@ -47,8 +47,8 @@ class Other:
         return self.said
 
 
-def pack(value: Any) -> list[bytes | memoryview]:
-    """A message, in parts to be sent one after the other.
+def pack(value: Any) -> bytes:
+    """A message.
 
     Args:
         value: None, numbers, texts, arrays, dataclasses, mappings with text as keys, and sequences of these.
@@ -58,32 +58,44 @@ def pack(value: Any) -> list[bytes | memoryview]:
     """
     arrays: list[Array] = []
     plain = _plain(value, arrays)
-    header = json.dumps([plain, [[array.dtype.str, list(array.shape)] for array in arrays]]).encode()
-    parts: list[bytes | memoryview] = []
-    length = len(header)
+    header = json.dumps([plain, [(array.dtype.str, array.shape) for array in arrays]]).encode()
+    parts, length = [header], len(header)
     for array in arrays:
         padding = -length % ALIGNED
-        parts += [bytes(padding), array.reshape(-1).view(np.uint8).data] if array.size else [bytes(padding)]
+        parts += [bytes(padding), array.tobytes()]
         length += padding + array.nbytes
-    return [LENGTHS.pack(length, len(header)) + header, *parts]
+    # One piece: each piece that is sent by itself would wake the other side.
+    return b"".join((LENGTHS.pack(length, len(header)), *parts))
 
 
 def _plain(value: Any, arrays: list[Array]) -> Any:
     """`value` as JSON has it; arrays are put into the list, and are {"array": index}."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return _number(value)
+    kind: Any = type(value)
+    if kind in _BASIC:
+        return value
     if isinstance(value, np.ndarray):
         if value.dtype.str not in DTYPES:
             raise WireError(f"an array of {value.dtype} is no array of real numbers")
-        arrays.append(np.ascontiguousarray(value).reshape(value.shape))
+        arrays.append(value)
         return {"array": len(arrays) - 1}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type | Other):
-        return {f.name: _plain(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
+    if kind is not Other and (names := _names(kind)) is not None:
+        return {name: _plain(getattr(value, name), arrays) for name in names}
     if isinstance(value, Mapping):
         return {str(key): _plain(item, arrays) for key, item in value.items()}
+    if isinstance(value, bool | int | float | str):
+        return _number(value)
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item, arrays) for item in value]
     return _plain(value.item(), arrays) if isinstance(value, np.generic) else {"other": repr(value)}
+
+
+_BASIC = frozenset({type(None), bool, int, float, str})
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The names of a dataclass's fields; None for another class."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def _number(value: Any) -> Any:
@@ -164,14 +176,12 @@ def checked(kind: Any, value: Any) -> Any:
         return value
     if kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
-    if dataclasses.is_dataclass(kind):
-        return _made(kind, value)
-    return _of_parts(kind, value)
+    return _of_parts(kind, value) if (fields := _fields(kind)) is None else _made(kind, fields, value)
 
 
 def _of_parts(kind: Any, value: Any) -> Any:
     """As `checked`, for kinds that are made of others."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin, inner = _parts(kind)
     if origin is tuple and isinstance(value, tuple):
         kinds = (inner[0],) * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) == len(value):
@@ -187,16 +197,24 @@ def _of_parts(kind: Any, value: Any) -> Any:
     raise WireError(f"{type(value).__name__} instead of {getattr(kind, '__name__', kind)}")
 
 
-def _made(kind: Any, value: Any) -> Any:
-    if not isinstance(value, dict) or value.keys() - _fields(kind).keys():
+def _made(kind: Any, fields: dict[str, Any], value: Any) -> Any:
+    if not isinstance(value, dict) or value.keys() - fields.keys():
         raise WireError(f"{type(value).__name__} instead of {kind.__name__}")
     try:
-        return kind(**{name: checked(_fields(kind)[name], item) for name, item in value.items()})
+        return kind(**{name: checked(fields[name], item) for name, item in value.items()})
     except TypeError as error:
         raise WireError(str(error)) from None
 
 
 @functools.cache
-def _fields(kind: Any) -> dict[str, Any]:
+def _fields(kind: Any) -> dict[str, Any] | None:
+    """The fields of a dataclass and the type of each; None for another type."""
+    if not dataclasses.is_dataclass(kind):
+        return None
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)

@@ -314,8 +314,7 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
 
 def send(connection: socket.socket, value: Any) -> None:
     """Send a message. Raises WireError, with nothing sent, for what cannot be sent."""
-    for part in pack(value):
-        connection.sendall(part)
+    connection.sendall(pack(value))
 
 
 def die_with_parent() -> None:
