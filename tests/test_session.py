@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +26,12 @@ import numpy as np
 import pytest
 
 import scratch
+from compare.contained import files as its_files
 from compare.contained import process
 from compare.contained import session as module
-from compare.contained import view as viewing
+from compare.contained.files import Files, files_below
+from compare.contained.process import ROOT
 from compare.contained.session import Limits, Session
-from compare.contained.view import View, empty_view, filled
 from compare.driving import worker
 from compare.driving.answering import Outcome, random_state_kept
 from compare.driving.interface import Interface
@@ -298,7 +300,10 @@ def test_the_process_knows_little_and_is_quiet(monkeypatch: pytest.MonkeyPatch) 
     assert rest == [0, 0, 1, 0, 0, 0.5]
 
 
-def test_a_session_that_is_over_leaves_nothing(temporary: Path) -> None:
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_session_that_is_over_leaves_nothing(wrapped: bool, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not wrapped:
+        switch_off_bubblewrap(monkeypatch)
     gc.collect()
     there = set(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else set()
     with Session(Acts, LONG) as session:
@@ -309,7 +314,7 @@ def test_a_session_that_is_over_leaves_nothing(temporary: Path) -> None:
         last = session._process
         assert first is not None
         assert last is not None
-        assert list(temporary.iterdir())
+        assert bool(list(temporary.iterdir())) is not last.wrapped  # inside there is a disk of its own
     for gone in (first, last):
         assert gone.popen.returncode is not None
         assert gone.connection.fileno() == -1
@@ -454,7 +459,7 @@ def test_too_many_processes_and_too_much_memory_together_are_seen(monkeypatch: p
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `containment` says; where the system has no such level the test skips."""
     wanted: str = request.param
-    if wanted == "contained: bubblewrap" and not module._linux_with_bubblewrap():
+    if wanted == "contained: bubblewrap" and not module._has_bubblewrap():
         pytest.skip("needs bubblewrap")
     if wanted != "contained: bubblewrap":
         switch_off_bubblewrap(monkeypatch)
@@ -492,7 +497,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "beside.py").write_text("SCALE = 3")
     (folder / "layer.py").write_text(f"OUTSIDE = {str(secret)!r}\n{READING}")
     np.save(folder / "sub/data.npy", np.ones(2000))
-    monkeypatch.setattr(viewing, "LARGEST", 10_000)
+    monkeypatch.setattr(its_files, "LARGEST", 10_000)
     return f"{folder / 'layer.py'}:forward,backward"
 
 
@@ -525,7 +530,7 @@ def test_bubblewrap_that_does_not_work_is_tried_once(
             assert asked(session, "divided", 2) == HALF
         assert session.containment == "not contained: bwrap: not ?here; no Landlock"
         assert not session.contained
-    assert tried.read_text() == "tried\n"
+    assert tried.read_text() == "tried\ntried\n"  # for this candidate, then for none
     assert list(temporary.iterdir()) == []
 
 
@@ -673,7 +678,8 @@ def test_what_it_is_compared_with_may_change() -> None:
         assert session("construct", Interface(), given) == Outcome()
         assert session._process is not None
         session._process.popen.kill()
-        session._process.popen.wait()
+        gone, _, _ = select.select([session._process.connection], [], [], 30)  # with all that is inside
+        assert gone
         assert session("construct", Interface(), given).error == "SIGKILL"
         assert session("construct", Interface(), given) == Outcome()  # the next process is told too
 
@@ -720,29 +726,13 @@ def test_what_is_asked_for_in_vain_and_what_is_used_is_remarked(tmp_path: Path) 
         assert session.remarks == ("it uses scratch",)
 
 
-# What it sees of its own files
+# What it gets of its own files
 
 
-def files_of(view: View) -> dict[str, str]:
-    return {
-        str(path.relative_to(view.given)): f"-> {path.readlink()}" if path.is_symlink() else path.read_text()
-        for path in sorted(view.given.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
-@pytest.fixture
-def seen() -> Iterator[Callable[..., View]]:
-    views: list[View] = []
-
-    def see(*arguments: Any) -> View:
-        view = empty_view()
-        views.append(filled(view, *arguments) if arguments else view)
-        return views[-1]
-
-    yield see
-    for view in views:
-        view.remove()
+def seen(top: Path, root: Path) -> dict[str, str]:
+    files = files_below(top, root)
+    copied = {name: data.tobytes().decode() for name, data in files.copied}
+    return copied | {name: f"-> {place}" for name, place in files.large}
 
 
 def write(folder: Path, *names: str, text: str = "text") -> None:
@@ -751,19 +741,7 @@ def write(folder: Path, *names: str, text: str = "text") -> None:
         (folder / name).write_text(text)
 
 
-def test_of_nothing_there_is_an_empty_folder(seen: Callable[..., View], temporary: Path) -> None:
-    view = seen()
-    assert files_of(view) == {}
-    assert view.folder.parent.samefile(temporary)
-    assert view.given.is_dir()
-    assert view.tmp.is_dir()
-    view.remove()
-    assert list(temporary.iterdir()) == []
-
-
-def test_regular_files_are_copied_and_large_ones_are_linked_to(
-    seen: Callable[..., View], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_regular_files_are_copied_and_large_ones_are_linked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     write(elsewhere, "secret")
     write(root, "layer.py", "sub/data.txt")
@@ -773,52 +751,85 @@ def test_regular_files_are_copied_and_large_ones_are_linked_to(
     (root / "link").symlink_to(elsewhere / "secret")
     (root / "linked").symlink_to(elsewhere)
     os.mkfifo(root / "pipe")
-    monkeypatch.setattr(viewing, "LARGEST", 10)
-    view = seen(root, root)
-    assert files_of(view) == {
-        "layer.py": "text",
-        "sub/data.txt": "text",
-        "large": f"-> {root / 'large'}",
-        "just": "x" * 10,
-    }
-    assert view.large == (root / "large",)
+    monkeypatch.setattr(its_files, "LARGEST", 10)
+    large = {"large": f"-> {root / 'large'}"}
+    assert seen(root, root) == {"layer.py": "text", "just": "x" * 10, "sub/data.txt": "text"} | large
+    monkeypatch.setattr(its_files, "TOGETHER", 14)
+    assert (
+        seen(root, root)
+        == {"layer.py": "text", "just": "x" * 10, "sub/data.txt": f"-> {root / 'sub/data.txt'}"} | large
+    )
 
 
-def test_a_package_lies_where_it_is_imported_from(seen: Callable[..., View], tmp_path: Path) -> None:
-    write(tmp_path, "package/__init__.py", "package/sub/layer.py", "beside.py")
-    assert list(files_of(seen(tmp_path / "package", tmp_path))) == ["package/__init__.py", "package/sub/layer.py"]
-
-
-def test_of_very_many_or_very_deep_files_the_first_are_seen(
-    seen: Callable[..., View], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_becomes_another_thing_meanwhile_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (viewing.LARGEST, viewing.MOST, viewing.DEEPEST) == (2**20, 1000, 6)
+    write(tmp_path, "layer.py", "secret")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    there = [str(tmp_path / name) for name in ("layer.py", "pipe", "link", "gone")]
+    monkeypatch.setattr(its_files, "_regular_files", lambda _: iter(there))
+    assert seen(tmp_path, tmp_path) == {"layer.py": "text"}
+
+
+def test_a_package_lies_where_it_is_imported_from(tmp_path: Path) -> None:
+    write(tmp_path, "package/__init__.py", "package/sub/layer.py", "beside.py")
+    assert list(seen(tmp_path / "package", tmp_path)) == ["package/__init__.py", "package/sub/layer.py"]
+
+
+def test_of_very_many_or_very_deep_files_the_first_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (its_files.LARGEST, its_files.MOST, its_files.DEEPEST) == (2**20, 1000, 6)
     root = tmp_path / "root"
     write(root, "a/b/c/deep.py", "a/b/near.txt", "a/z.py", "a/y.txt", "layer.py")
-    monkeypatch.setattr(viewing, "DEEPEST", 2)
-    every = ["a/b/near.txt", "a/y.txt", "a/z.py", "layer.py"]
-    assert list(files_of(seen(root, root))) == every
-    monkeypatch.setattr(viewing, "MOST", 2)
-    assert list(files_of(seen(root, root))) == ["a/z.py", "layer.py"]
+    monkeypatch.setattr(its_files, "DEEPEST", 2)
+    assert list(seen(root, root)) == ["layer.py", "a/z.py", "a/y.txt", "a/b/near.txt"]
+    monkeypatch.setattr(its_files, "MOST", 2)
+    assert list(seen(root, root)) == ["layer.py", "a/z.py"]
 
 
-def test_what_cannot_be_read_or_removed_is_no_obstacle(
-    seen: Callable[..., View], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_nowhere_is_nothing(tmp_path: Path) -> None:
+    assert files_below(tmp_path / "gone", tmp_path) == Files()
+
+
+LOCKING = """
+import os
+os.makedirs("locked/inner/deeper")
+open("locked/inner/file", "w").close()
+os.symlink({elsewhere!r}, "locked/link")
+os.chmod("locked/inner", 0)
+os.chmod("locked", 0o500)
+
+def forward(x):
+    return x
+"""
+
+
+def test_what_it_has_made_unremovable_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: Path
 ) -> None:
-    root = tmp_path / "root"
-    write(root, "layer.py", "unreadable.py")
+    switch_off_bubblewrap(monkeypatch)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(0o750)
+    write(tmp_path, "layer.py", text=LOCKING.format(elsewhere=str(elsewhere)))
+    with Session(f"{tmp_path / 'layer.py'}:forward", LONG) as session:
+        assert session("look").problem == ""
+        assert list(temporary.iterdir()) != []
+    assert list(temporary.iterdir()) == []
+    assert elsewhere.stat().st_mode & 0o777 == 0o750  # a link to a folder is not followed
 
-    def copy(source: Any, there: Any, **more: Any) -> Any:
-        if "unreadable" in str(source):
-            raise PermissionError
-        return copied(source, there, **more)
 
-    copied = shutil.copyfile
-    monkeypatch.setattr(shutil, "copyfile", copy)
-    view = seen(root, root)
-    assert list(files_of(view)) == ["layer.py"]
-    write(view.given, "locked/inner/file")
-    (view.given / "locked/inner").chmod(0)
-    (view.given / "locked").chmod(0o500)
-    view.remove()
-    assert not view.folder.exists()
+def test_what_it_has_made_unremovable_is_removed_by_an_ordinary_user_too(tmp_path: Path) -> None:
+    """By one whom the modes of folders hold back, as they do not hold back root."""
+    as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    if as_user and (shutil.which("unshare") is None or subprocess.run([*as_user, "true"], check=False).returncode):
+        pytest.skip("needs unshare and user namespaces")
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir(0o750)
+    folder.mkdir()
+    code = (
+        f"import os\nfrom pathlib import Path\nfrom compare.contained.process import _remove\nos.chdir({str(folder)!r})"
+    )
+    code += f"{LOCKING.format(elsewhere=str(elsewhere))}\n_remove(Path.cwd())"
+    subprocess.run([*as_user, sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert not folder.exists()
+    assert elsewhere.stat().st_mode & 0o777 == 0o750

@@ -178,7 +178,11 @@ def assert_same(found: Any, expected: Any) -> None:
         Driven({"output": np.ones(3)}, ("weight",), placed=(("weight", "W"),), notes=("as rows",)),
         Interface("go", "back", {"W": "weight"}, layout="NHWC", built_in={"kernel_size": 3}),
         Outcome(problem="raised ValueError: no", error="ValueError", refused=True, notes=("it warns",)),
-        Start(pickled=np.frombuffer(b"bytes", np.uint8), sources=(("module", "file.py", "text\n"),), shown=("torch",)),
+        Start(
+            pickled=np.frombuffer(b"bytes", np.uint8),
+            sources=(("module", "file.py", "text\n"),),
+            files=(("a/b", np.zeros(0, np.uint8)),),
+        ),
         Task("optimizer", {"lr": 0.1}, buffers=("mean",)),
         Reply(Outcome(), ("seaborn",)),
     ],

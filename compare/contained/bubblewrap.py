@@ -9,8 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-CANDIDATE = "/candidate"  # the working directory inside
-GIVEN = "/given"  # where its files lie, read-only
+CANDIDATE = "/candidate"  # the working directory inside, empty at first
 SIZE = 256 * 2**20  # bytes that fit into the working directory, and into /tmp
 # What programs and libraries of the system need.
 SYSTEM = (
@@ -26,11 +25,10 @@ SYSTEM = (
 )
 
 
-def wrapped(command: Sequence[str], given: Path, readable: Iterable[str], covered: Iterable[str]) -> list[str]:
+def wrapped(command: Sequence[str], readable: Iterable[str], covered: Iterable[str]) -> list[str]:
     """The command line that runs `command` inside.
 
     Args:
-        given: the folder with the candidate's files.
         readable: files and folders that are in sight, where they are.
         covered: folders in these that are not.
     """
@@ -50,5 +48,5 @@ def wrapped(command: Sequence[str], given: Path, readable: Iterable[str], covere
     for path in in_sight:
         if any(Path(path).is_relative_to(folder) for folder in out_of_sight):
             arguments += ["--ro-bind-try", path, path]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", str(given), GIVEN]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
     return [*arguments, "--chdir", CANDIDATE, "--", *command]

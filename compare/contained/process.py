@@ -6,8 +6,10 @@ import contextlib
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,14 +20,16 @@ from typing import IO
 
 import compare
 from compare.contained import bubblewrap
-from compare.contained.view import View
 from compare.driving.worker import HIDDEN
 
 ROOT = Path(compare.__file__).resolve().parent.parent
 # What of this project is needed beside the candidate; nothing in it knows what is right.
 NEEDED = ("compare/__init__.py", "compare/machine/__init__.py", "compare/machine/errors.py", "compare/driving")
 # How `main` is reached without `site`, which would look at files that need not be in sight.
-BOOT = "import sys; sys.path += sys.argv[2:]; from compare.driving.worker import main; main(int(sys.argv[1]))"
+BOOT = """import sys
+sys.path += sys.argv[3:]
+from compare.driving.worker import main
+main(int(sys.argv[1]), sys.argv[2].split())"""
 _PASSED_ON = ("LD_LIBRARY_PATH", "SYSTEMROOT", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 MOST_PROCESSES = 64
@@ -40,12 +44,16 @@ class Process:
         connection: to be written to and read from.
         printed: the file that its standard output and errors go to.
         wrapped: whether bubblewrap contains it.
+        shown: which of the `HIDDEN` modules are in sight.
+        folder: a temporary folder that it may write into, removed in the end; None where it sees none of this disk.
     """
 
     popen: subprocess.Popen[bytes]
     connection: socket.socket
     printed: IO[bytes]
     wrapped: bool
+    shown: tuple[str, ...] = ()
+    folder: Path | None = None
     token: str = field(repr=False, default="")
 
     def stop(self) -> None:
@@ -65,6 +73,8 @@ class Process:
                         os.kill(pid, signal.SIGKILL)
                 if not left:
                     break
+        if self.folder is not None:
+            _remove(self.folder)
 
     def last_words(self) -> str:
         """The last line that it wrote beside its answers."""
@@ -89,13 +99,12 @@ class Process:
         return "it takes more memory than the limit allows" if used > 2 * memory * 2**20 + 2**30 else ""
 
 
-def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bool) -> Process:
+def start(shown: Sequence[str] = (), extra: Sequence[str] = (), *, wrapped: bool) -> Process:
     """Start a process; it is not waited for.
 
     Args:
-        view: the candidate's files.
         shown: which of the `HIDDEN` modules are in sight.
-        extra: other files and folders with modules that are in sight.
+        extra: other files and folders that are in sight.
         wrapped: whether bubblewrap is to contain it.
 
     Raises:
@@ -104,24 +113,16 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
     ours, theirs = socket.socketpair()
     token = secrets.token_hex(8)
     windows = os.name == "nt"  # where a socket is not inherited, but shared by what is said of it
-    command = [
-        _python(),
-        "-S",
-        "-P",
-        "-c",
-        BOOT,
-        "-1" if windows else str(theirs.fileno()),
-        *_site_folders(),
-        str(ROOT),
-    ]
-    temporary = "/tmp" if wrapped else str(view.tmp)
+    number = "-1" if windows else str(theirs.fileno())
+    command = [_python(), "-S", "-P", "-c", BOOT, number, " ".join(shown), *_site_folders(), str(ROOT)]
+    folder = None if wrapped else _new_folder()
+    temporary = "/tmp" if folder is None else str(folder / "tmp")
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {"PATH": "/usr/bin:/bin", "HOME": temporary, "TMPDIR": temporary, "LANG": "C.UTF-8"}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
     environment |= dict.fromkeys(_ONE_THREAD, "1") | ({} if wrapped else {TOKEN: token})
     if wrapped:
-        readable = [*in_sight(shown, extra), *map(str, view.large)]
-        command = bubblewrap.wrapped(command, view.given, readable, _covered(shown))
+        command = bubblewrap.wrapped(command, in_sight(shown, extra), _covered(shown))
     printed = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
     try:
         popen = subprocess.Popen(
@@ -130,7 +131,7 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
             stdout=printed,
             stderr=printed,
             pass_fds=() if windows else (theirs.fileno(),),
-            cwd="/" if wrapped else view.given,
+            cwd="/" if folder is None else folder / "work",
             env=environment,
             start_new_session=True,
         )
@@ -140,10 +141,32 @@ def start(view: View, shown: Sequence[str], extra: Sequence[str], *, wrapped: bo
     except OSError:
         ours.close()
         printed.close()
+        if folder is not None:
+            _remove(folder)
         raise
     finally:
         theirs.close()
-    return Process(popen, ours, printed, wrapped, token)
+    return Process(popen, ours, printed, wrapped, tuple(shown), folder, token)
+
+
+def _new_folder() -> Path:
+    """A temporary folder with two others: its working directory, and one for its own temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="gradtwin-")).resolve()
+    (folder / "work").mkdir()
+    (folder / "tmp").mkdir()
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that was written into it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # something in it was made unremovable
+        os.chmod(folder, stat.S_IRWXU)
+        for place, names, _ in os.walk(folder):
+            for path in (os.path.join(place, name) for name in names):
+                if not os.path.islink(path):
+                    os.chmod(path, stat.S_IRWXU)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_sight(shown: Sequence[str], extra: Sequence[str]) -> list[str]:

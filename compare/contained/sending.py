@@ -20,8 +20,8 @@ import numpy as np
 from compare.driving.worker import HIDDEN, Start
 
 
-def by_value(candidate: Any) -> Start:
-    """What to start a process with that is to have `candidate`.
+def by_value(candidate: Any) -> tuple[Start, set[str]]:
+    """What to start a process with that is to have `candidate`, and which of the `HIDDEN` modules it needs.
 
     Raises:
         Exception: whatever pickling raises, for an object that holds an open file or a lock for instance.
@@ -37,11 +37,8 @@ def by_value(candidate: Any) -> Start:
         pickled = io.BytesIO()
         _Pickler(pickled).dump(candidate)
     shown = {name.partition(".")[0] for name in modules} & HIDDEN
-    return Start(
-        pickled=np.frombuffer(pickled.getvalue(), np.uint8),
-        sources=tuple(dict.fromkeys(source for kind in kinds if (source := _source(kind)) is not None)),
-        shown=tuple(sorted(shown)),
-    )
+    sources = tuple(dict.fromkeys(source for kind in kinds if (source := _source(kind)) is not None))
+    return Start(pickled=np.frombuffer(pickled.getvalue(), np.uint8), sources=sources), shown
 
 
 def _code(code: CodeType) -> Any:

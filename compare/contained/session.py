@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from compare.contained import spares
-from compare.contained.bubblewrap import GIVEN, SYSTEM
+from compare.contained.bubblewrap import SYSTEM
+from compare.contained.files import Files, files_below
 from compare.contained.forked import fork
 from compare.contained.link import LateError, Link
 from compare.contained.process import Process, pieces_in_sight, start, where
 from compare.contained.sending import by_value
-from compare.contained.view import View, empty_view, filled
 from compare.driving.answering import Outcome
 from compare.driving.candidate import read_target
 from compare.driving.noticing import MOST, VERBS
@@ -78,7 +78,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._target = read_target(self.candidate) if isinstance(self.candidate, str) else None
-        self._view: View | None = None
+        self._files = Files()
         self._start: Start | None = None  # None: it cannot be sent
         self._not_sent = ""
         self._shown: set[str] = set()
@@ -99,18 +99,16 @@ class Session:
             self._prepare_sending()
         else:
             self._start = Start(file=str(target.file.relative_to(target.root)), expression=target.expression)
-        spare = spares.take() if self._start is not None and not self._shown else None
-        self._view, self._process = spare if spare is not None else (empty_view(), None)
+            self._files = files_below(target.top, target.root)
+        shown = sorted(self._shown)
         try:
-            if target is not None:
-                self._view = filled(self._view, target.top, target.root)
-            if self._process is not None and (self._view.large or self._process.wrapped is bool(_no_bubblewrap)):
-                self._stop()  # it cannot see these files, or is not contained as the others are
+            if self._start is not None and not self._files.large:  # which would have to be in sight
+                self._process = spares.take(shown, wrapped=_has_bubblewrap())
             if self._process is None:
                 self._launch()
             else:
                 self._link, self._was_spare = Link(self._process.connection), True
-            spares.prepare(wrapped=not _no_bubblewrap)
+            spares.prepare(shown, wrapped=_has_bubblewrap())
         except BaseException:
             self.__exit__()
             raise
@@ -118,8 +116,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        if self._view is not None:
-            self._view.remove()
 
     @property
     def contained(self) -> bool:
@@ -160,8 +156,7 @@ class Session:
 
     def _prepare_sending(self) -> None:
         try:
-            self._start = by_value(self.candidate)
-            self._shown |= set(self._start.shown)
+            self._start, self._shown = by_value(self.candidate)
         except Exception as error:
             self._cannot_be_sent(f"{type(error).__name__}: {error}")
 
@@ -221,8 +216,7 @@ class Session:
         assert link is not None
         assert process is not None
         link.send(pack(request), deadline)
-        meanwhile = self.meanwhile if self._is_ready else iter(())
-        return unpack(*link.receive(deadline, meanwhile, lambda: process.overgrown(self.limits.memory)))
+        return unpack(*link.receive(deadline, self.meanwhile, lambda: process.overgrown(self.limits.memory)))
 
     def _make_ready(self) -> None:
         """Start a process if there is none, and tell it what it is to run."""
@@ -234,45 +228,44 @@ class Session:
             try:
                 self._shake_hands()
             except (EOFError, OSError, LateError, WireError) as error:
-                if self._was_spare:  # it may have ended with the thread that started it
-                    self._stop()
-                    continue
                 why = self._process.last_words() or type(error).__name__
+                was_spare = self._was_spare
                 self._stop()
-                if not wrapped:
-                    raise
+                if was_spare:  # it may have ended with the thread that started it
+                    continue
+                if not wrapped or _bubblewrap_works():
+                    raise EOFError from error
                 _set_no_bubblewrap(why)
 
     def _shake_hands(self) -> None:
-        assert self._process is not None
-        if self._start is None:
+        process, start = self._process, self._start
+        assert process is not None
+        if start is None:
             self._is_ready, self.containment = True, "not contained: a fork of this process"
             return
-        wrapped = self._process.wrapped
-        assert self._view is not None
         begin = replace(
-            self._start,
-            shown=tuple(sorted(self._shown)),
+            start,
             modules=tuple(self._extra.items()),
-            copied_from=GIVEN if wrapped else "",
+            files=self._files.copied,
+            links=self._files.large,
             seconds=self.limits.seconds,
             memory=self.limits.memory,
         )
-        if not wrapped and not _no_landlock:
-            readable = [
-                *pieces_in_sight(sorted(self._shown), list(self._extra.values())),
-                *SYSTEM,
-                *map(str, self._view.large),
-            ]
-            begin = replace(begin, readable=tuple(readable), writable=(str(self._view.folder), *WRITABLE))
+        if process.folder is not None and not _no_landlock:
+            readable = (*pieces_in_sight(process.shown, self._in_sight()), *SYSTEM)
+            begin = replace(begin, readable=readable, writable=(str(process.folder), *WRITABLE))
         ready: Ready = checked(Ready, self._exchange(begin, time.monotonic() + STARTING))
         self._is_ready = True
-        if wrapped:
+        if process.wrapped:
             self.containment = "contained: bubblewrap"
         elif ready.landlock:
             self.containment = f"contained: Landlock ({_no_bubblewrap})"
         else:
             self.containment = f"not contained: {_no_bubblewrap}; {_no_landlock or ready.why_not}"
+
+    def _in_sight(self) -> list[str]:
+        """The files and folders that its process is to see, beside those of every candidate."""
+        return [*self._extra.values(), *(place for _, place in self._files.large)]
 
     def _launch(self) -> None:
         """Start a process; it is not waited for."""
@@ -281,18 +274,13 @@ class Session:
                 raise UserError(f"it cannot be sent to another process, and there is no fork here: {self._not_sent}")
             self._process = fork(self.candidate, self.limits.seconds, self.limits.memory)
         else:
-            assert self._view is not None
-            shown = sorted(self._shown)
-            if not _no_bubblewrap and not _linux_with_bubblewrap():
-                _set_no_bubblewrap("bubblewrap is not installed" if sys.platform == "linux" else "no bubblewrap here")
-            extra = list(self._extra.values())
             try:
-                self._process = start(self._view, shown, extra, wrapped=not _no_bubblewrap)
+                self._process = start(sorted(self._shown), self._in_sight(), wrapped=_has_bubblewrap())
             except OSError as error:
-                if _no_bubblewrap:
+                if _no_bubblewrap or _bubblewrap_works():
                     raise
                 _set_no_bubblewrap(str(error))
-                self._process = start(self._view, shown, extra, wrapped=False)
+                self._process = start(sorted(self._shown), self._in_sight(), wrapped=False)
         self._link = Link(self._process.connection)
 
     def _died(self) -> Reply:
@@ -332,8 +320,30 @@ def _listed(names: set[str]) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-def _linux_with_bubblewrap() -> bool:
-    return sys.platform == "linux" and shutil.which("bwrap") is not None
+def _has_bubblewrap() -> bool:
+    """Whether bubblewrap is to be used: it is there, and has not failed."""
+    if not _no_bubblewrap and (sys.platform != "linux" or shutil.which("bwrap") is None):
+        _set_no_bubblewrap("bubblewrap is not installed" if sys.platform == "linux" else "no bubblewrap here")
+    return not _no_bubblewrap
+
+
+def _bubblewrap_works() -> bool:
+    """Whether it contains a process that knows of no candidate: what fails with one only is not its fault."""
+    try:
+        process = start(wrapped=True)
+    except OSError:
+        return False
+    link, deadline = Link(process.connection), time.monotonic() + STARTING
+    try:
+        link.send(pack(Start()), deadline)
+        checked(Ready, unpack(*link.receive(deadline)))
+    except (EOFError, OSError, LateError, WireError):
+        return False
+    else:
+        return True
+    finally:
+        link.close()
+        process.stop()
 
 
 def _set_no_bubblewrap(why: str) -> None:

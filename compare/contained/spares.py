@@ -8,48 +8,42 @@ from __future__ import annotations
 
 import atexit
 import os
-import tempfile
 import threading
-from pathlib import Path
+from collections.abc import Sequence
 
 from compare.contained.process import Process, start
-from compare.contained.view import View, empty_view
-
-Spare = tuple[View, Process]
 
 enabled = os.name != "nt"  # where it has not been tried
 
 _lock = threading.Lock()
-_spare: tuple[int, Spare] | None = None  # with the process that started it: a fork of that one must not use it, too
+_spare: tuple[int, Process] | None = None  # with the process that started it: a fork of that one must not use it, too
 _sessions = 0
 
 
-def take() -> Spare | None:
-    """The spare process, if there is one that can still be used."""
+def take(shown: Sequence[str], *, wrapped: bool) -> Process | None:
+    """The spare process, if there is one with these modules in sight that is contained in this way."""
     global _spare
     with _lock:
         taken, _spare = _spare, None
     if taken is None or taken[0] != os.getpid():
         return None
-    view, process = taken[1]
-    if process.popen.poll() is None and view.folder.parent == Path(tempfile.gettempdir()).resolve():
-        return view, process
-    _end(taken[1])
+    process = taken[1]
+    if process.popen.poll() is None and (process.shown, process.wrapped) == (tuple(shown), wrapped):
+        return process
+    process.stop()
     return None
 
 
-def prepare(*, wrapped: bool) -> None:
-    """Start a process for the next session, if this is not the first one."""
+def prepare(shown: Sequence[str], *, wrapped: bool) -> None:
+    """Start a process for the next session, which is likely to be as this one, if this is not the first."""
     global _spare, _sessions
     with _lock:
         _sessions += 1
-        if not enabled or _sessions == 1 or _spare is not None:
-            return
-        view = empty_view()
-        try:
-            _spare = os.getpid(), (view, start(view, (), (), wrapped=wrapped))
-        except OSError:
-            view.remove()
+        if enabled and _sessions > 1 and _spare is None:
+            try:
+                _spare = os.getpid(), start(shown, wrapped=wrapped)
+            except OSError:
+                return
 
 
 @atexit.register
@@ -59,10 +53,4 @@ def end() -> None:
     with _lock:
         taken, _spare = _spare, None
     if taken is not None and taken[0] == os.getpid():
-        _end(taken[1])
-
-
-def _end(spare: Spare) -> None:
-    view, process = spare
-    process.stop()
-    view.remove()
+        taken[1].stop()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import importlib.abc
 import importlib.util
 import linecache
 import os
 import pickle
-import shutil
 import signal
 import site
 import socket
@@ -55,9 +53,9 @@ class Start:
         file, expression: a target: a path relative to the working directory, and what of it.
         pickled: in place of a target: something that was pickled by value, bytes.
         sources: the source files that it comes from: the module, the file name, the text.
-        shown: which of the `HIDDEN` modules it may import.
-        modules: others that it may import, and the file or folder of each.
-        copied_from: the folder whose files are to be copied into the working directory; "" if they lie there.
+        modules: modules that lie where Python does not look, and the file or folder of each.
+        files: what is to be written into the working directory: paths in it, and bytes.
+        links: links to be made in it, and where they lead.
         readable, writable: what Landlock is to leave in sight; if both are empty, it is not asked for.
         seconds, memory: the limits of one request, in seconds and MiB.
     """
@@ -66,9 +64,9 @@ class Start:
     expression: str = ""
     pickled: Array | None = None
     sources: tuple[tuple[str, str, str], ...] = ()
-    shown: tuple[str, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
-    copied_from: str = ""
+    files: tuple[tuple[str, Array], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     seconds: float = 20.0
@@ -166,7 +164,7 @@ class Answers:
         return Look(ours, () if isinstance(made, type) else tuple(input_shape_of(made)), tuple(arguments))
 
 
-class _Missing(importlib.abc.MetaPathFinder):
+class _Missing:
     """Notes the modules that nobody finds, and finds none of those that are hidden.
 
     Args:
@@ -206,7 +204,7 @@ class _Missing(importlib.abc.MetaPathFinder):
         return names
 
 
-class _Last(importlib.abc.MetaPathFinder):
+class _Last:
     """Asked where all others have found nothing."""
 
     def __init__(self, names: set[str]) -> None:
@@ -218,20 +216,24 @@ class _Last(importlib.abc.MetaPathFinder):
             self.names.add(name)
 
 
-def main(descriptor: int) -> None:
-    """Answer what comes over the socket `descriptor`, or over that which standard input describes; never returns."""
+def main(descriptor: int, shown: Sequence[str]) -> None:
+    """Answer what comes over the socket `descriptor`, or over that which standard input describes; never returns.
+
+    Args:
+        descriptor: negative for what standard input describes.
+        shown: which of the `HIDDEN` modules may be imported.
+    """
     shared = sys.stdin.buffer.read() if descriptor < 0 else b""  # on Windows
     connection = socket.fromshare(shared) if shared else socket.socket(fileno=descriptor)  # type: ignore[attr-defined]
     site.setquit()  # `exit` and `quit`, which some code calls
     die_with_parent()
-    start = checked(Start, receive(connection, trusted=True))
-    if start.copied_from:
-        shutil.copytree(start.copied_from, os.getcwd(), symlinks=True, dirs_exist_ok=True)
-    missing = _Missing(start.shown, dict(start.modules))
-    if "torch" in start.shown:  # it takes seconds, which are not the candidate's
+    if "torch" in shown:  # it takes seconds, which are not the candidate's
         import torch
 
         torch.set_num_threads(1)
+    start = checked(Start, receive(connection, trusted=True))
+    write(start)
+    missing = _Missing(shown, dict(start.modules))
     limit(start.memory)
     ready = Ready()
     if start.readable or start.writable:
@@ -242,6 +244,17 @@ def main(descriptor: int) -> None:
     send(connection, ready)
     missing.told()
     serve(connection, Answers(source, noticed=Noticed(1)), missing.told, start.seconds)
+
+
+def write(start: Start) -> None:
+    """Put the candidate's files into the working directory."""
+    for path, data in start.files:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data.data)
+    for path, place in start.links:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        os.symlink(place, path)
 
 
 def serve(connection: socket.socket, answers: Answers, missing: Callable[[], tuple[str, ...]], seconds: float) -> None:
