@@ -7,12 +7,13 @@ process that judges: here each becomes an `Outcome`. From it come plain bytes on
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -63,6 +64,8 @@ class Session:
         limits: those of each request.
         task: what the candidate is compared with.
         meanwhile: what is to be done here while an answer is awaited, a short step each time it is advanced.
+        upcoming: the probes that are likely to be asked for one after the other: while one answer is looked at here,
+            the next is worked out there.
         containment: how it is contained, in words: "contained: bubblewrap", or "not contained: ..." and why. Known once
             a request was answered.
 
@@ -74,6 +77,7 @@ class Session:
     limits: Limits = field(default_factory=Limits)
     task: Task = field(default_factory=Task)
     meanwhile: Iterator[object] = field(default_factory=lambda: iter(()))
+    upcoming: Sequence[Given] = ()
     containment: str = ""
 
     def __post_init__(self) -> None:
@@ -89,6 +93,7 @@ class Session:
         self._is_ready = False
         self._was_spare = False
         self._told: Task | None = None
+        self._ahead: tuple[Any, ...] | None = None  # a request that was sent before it was asked for
         self._not_its_own: set[str] = set()
         self._did: dict[str, set[str]] = {}
         self._left = ALL * self.limits.seconds
@@ -136,7 +141,6 @@ class Session:
 
     def __call__(self, name: str, *arguments: Any) -> Outcome:
         """Have a request answered, one of `worker.RESULTS`; the arguments are an `Interface` and what it is given."""
-        arguments = tuple(argument.bare if isinstance(argument, Given) else argument for argument in arguments)
         while True:
             reply = self._ask(name, arguments)
             for verb, names in reply.did:
@@ -186,6 +190,8 @@ class Session:
             return _lost(f"its answers took more than {ALL * self.limits.seconds:g} s together: too slow for the limit")
         began = time.monotonic()
         try:
+            if self._ahead is not None and not (self._told is self.task and _same(self._ahead, (name, *arguments))):
+                self._let_go()
             self._make_ready()
             began = time.monotonic()
             return self._answered(name, arguments, began + min(self.limits.seconds, self._left))
@@ -203,19 +209,43 @@ class Session:
 
     def _answered(self, name: str, arguments: tuple[Any, ...], deadline: float) -> Reply:
         if self._told is not self.task:
-            self._exchange(("task", self.task), deadline)
+            self._send(("task", self.task), deadline)
+            self._receive(deadline)
             self._told = self.task
-        reply: Reply = checked(Reply, self._exchange((name, *arguments), deadline))
+        if self._ahead is None:
+            self._send(_bare((name, *arguments)), deadline)
+        self._ahead = None
+        reply: Reply = checked(Reply, self._receive(deadline))
         if reply.outcome.problem:
             return replace(reply, outcome=replace(reply.outcome, value=None))
         value = checked(RESULTS[name], reply.outcome.value)
+        self._ask_ahead(name, arguments, deadline)
         return replace(reply, outcome=replace(reply.outcome, value=value))
 
-    def _exchange(self, request: Any, deadline: float) -> Any:
+    def _ask_ahead(self, name: str, arguments: tuple[Any, ...], deadline: float) -> None:
+        """Send the next request, if it can be told which that is."""
+        *others, last = arguments or (None,)
+        at = next((number for number, probe in enumerate(self.upcoming) if probe is last), len(self.upcoming))
+        if at + 1 < len(self.upcoming):
+            self._ahead = (name, *others, self.upcoming[at + 1])
+            self._send(_bare(self._ahead), deadline)
+
+    def _let_go(self) -> None:
+        """Take the answer to what was sent ahead and is not asked for."""
+        try:
+            self._receive(time.monotonic() + self.limits.seconds)
+            self._ahead = None
+        except (LateError, EOFError, OSError, WireError):  # it is no answer to what is asked for
+            self._stop()
+
+    def _send(self, request: Any, deadline: float) -> None:
+        assert self._link is not None
+        self._link.send(pack(request), deadline)
+
+    def _receive(self, deadline: float) -> Any:
         link, process = self._link, self._process
         assert link is not None
         assert process is not None
-        link.send(pack(request), deadline)
         return unpack(*link.receive(deadline, self.meanwhile, lambda: process.overgrown(self.limits.memory)))
 
     def _make_ready(self) -> None:
@@ -254,7 +284,9 @@ class Session:
         if process.folder is not None and not _no_landlock:
             readable = (*pieces_in_sight(process.shown, self._in_sight()), *SYSTEM)
             begin = replace(begin, readable=readable, writable=(str(process.folder), *WRITABLE))
-        ready: Ready = checked(Ready, self._exchange(begin, time.monotonic() + STARTING))
+        deadline = time.monotonic() + STARTING
+        self._send(begin, deadline)
+        ready: Ready = checked(Ready, self._receive(deadline))
         self._is_ready = True
         if process.wrapped:
             self.containment = "contained: bubblewrap"
@@ -307,7 +339,17 @@ class Session:
         if self._process is not None:
             self._process.stop()
             self._process = None
-        self._is_ready, self._told, self._was_spare = False, None, False
+        self._is_ready, self._told, self._ahead, self._was_spare = False, None, None, False
+
+
+def _bare(request: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A request without what its probe knows of the answer."""
+    return tuple(part.bare if isinstance(part, Given) else part for part in request)
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two requests are about the same things."""
+    return one[0] == other[0] and len(one) == len(other) and all(map(operator.is_, one[1:], other[1:]))
 
 
 def _lost(problem: str, error: str = "Timeout", notes: tuple[str, ...] = ()) -> Reply:

@@ -141,6 +141,7 @@ def _by_look(
     if look.ours:
         compared = (one_image(compared) if interface.one_at_a_time else None) or compared
         probes = list(compared.pair.examined(seed))
+        session.upcoming = probes
         answer = functools.partial(session, "drive", interface)
         return examine(compared, name, answer, probes, with_example=with_example)
     asked = functools.partial(_judged, session, compared, interface, name=name, seed=seed)
@@ -256,7 +257,7 @@ def _examined(
         probes = list({(p.case, p.dtype): p for p in redrawn if p is not None}.values())
         remarks.append("it takes one number for both sides")
     probes = [pair.without_conventions(probe) for probe in probes]
-    session.meanwhile = pair.prepared(probes)
+    session.meanwhile, session.upcoming = pair.prepared(probes), probes
     layout = batch_in_words(interface.layout, probes[0].calls[0].inputs[0].ndim) if probes[0].calls else ""
     result = examine(
         reading.compared,
