@@ -152,9 +152,11 @@ def _comparable(compared: Likeness) -> Likeness:
     """
     pair = compared.pair
     try:
-        for probe in itertools.chain(pair.probes("float64"), itertools.islice(pair.probes("float32"), 1)):
+        for probe in pair.examined():  # which are needed again, unless others are drawn
             pair.expected(probe)
-        first, same = next(pair.probes("float64")), next(pair.probes("float64"))
+            if probe.dtype == "float32":
+                break
+        first, same = next(pair.examined()), next(pair.probes("float64"))
         pair.bounds(first)
         expected, again = pair.expected(first), pair.expected(same)
     except Exception as error:

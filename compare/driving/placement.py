@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from inspect import isfunction
 from typing import Any
 
@@ -209,6 +210,7 @@ def _as_indexed(function: Callable[..., Any], argument: str, array: Array) -> Ar
     return array.reshape(shape)
 
 
+@lru_cache(maxsize=4096)
 def last_word(path: str) -> str:
     """What an array is called: the last name in its path that says more than "data".
 
@@ -219,6 +221,7 @@ def last_word(path: str) -> str:
     return words[-1] if words else path
 
 
+@lru_cache(maxsize=4096)
 def gradient_word(path: str) -> str | None:
     """What the array at `path` is a gradient of, by its name or its place; None if of nothing.
 

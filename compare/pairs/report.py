@@ -220,6 +220,11 @@ def _compare_tensor(
     if not np.isfinite(expected).all():
         problem = _not_finite("the reference", expected)
         return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem, unjudged=True)
+    if (got == expected).all():  # which needs no bound: a dead network's zeros are equal, and all that is left alone
+        first = (0,) * expected.ndim
+        return Row(
+            pair, case, name, dtype, shape, 0.0, 0.0, float(np.broadcast_to(bound, shape)[first]), 0.0, first, ""
+        )
     if not np.isfinite(got).all():
         problem = _because(_not_finite("it", got), extreme)
         return Row(pair, case, name, dtype, shape, math.inf, math.inf, 0.0, math.inf, None, problem, bool(extreme))
@@ -228,7 +233,7 @@ def _compare_tensor(
         difference = np.abs(got.astype(np.float64) - reference)
         budget = np.divide(difference, bound, out=np.where(difference > 0, np.inf, 0.0), where=bound > 0)
     at = tuple(int(i) for i in np.unravel_index(budget.argmax(), shape))
-    # Equality needs no bound (a dead network's zeros are equal); everything else needs one that can judge.
+    # Only a difference needs a bound that can judge.
     guarded = reference if start is None else reference - start
     # Outside a bound that is too wide to accept anything is outside all the same.
     outside = bool(np.isfinite(bound).all() and (bound >= 0).all() and budget[at] > 1)
