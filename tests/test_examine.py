@@ -205,14 +205,16 @@ def test_a_lost_gradient_of_a_weight_is_not_judged_with_the_option_to_add(
 # ---- what is refused
 
 
-def test_a_gradient_that_is_lost_on_some_inputs_only_is_a_matter_of_coverage(
-    linear: Likeness, probes: list[Probe]
-) -> None:
+def test_a_gradient_that_is_there_on_some_inputs_only_is_not_judged(linear: Likeness, probes: list[Probe]) -> None:
     def answer(probe: Probe) -> Outcome:
-        return gives(linear, without("grad_weight") if probe is probes[0] else lambda right, _: right)(probe)
+        return gives(linear, without("grad_weight") if probe is probes[1] else lambda right, _: right)(probe)
 
     result = examine(linear, "theirs", answer, probes, lenient=True)
-    assert (result.outcome, result.missing) == ("right", ())
+    assert (result.outcome, result.missing) == ("not_judged", ())
+    of = f"{len(probes) - 1} of {len(probes)} inputs"
+    assert result.problem == (
+        f"there is a grad_weight on {of} only; there is none on [{probes[1].case}, {probes[1].dtype}]"
+    )
 
 
 def test_options_that_foreign_code_has_not_are_left_out(linear: Likeness) -> None:

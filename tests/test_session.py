@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import functools
 import gc
+import importlib
 import json
 import os
 import resource
@@ -402,7 +403,7 @@ def test_an_answer_that_cannot_be_sent_is_told_and_not_left_out(
 def limited(monkeypatch: pytest.MonkeyPatch, hard: int = resource.RLIM_INFINITY) -> dict[int, tuple[int, int]]:
     """The limits that are set from now on."""
     limits: dict[int, tuple[int, int]] = {}
-    names = ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_FSIZE", "RLIM_INFINITY", "getpagesize")
+    names = ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIM_INFINITY", "getpagesize")
     kept = {name: getattr(resource, name) for name in names}
     replaced = SimpleNamespace(setrlimit=limits.__setitem__, getrlimit=lambda _: (hard, hard), **kept)
     monkeypatch.setattr(worker, "resource", replaced)
@@ -419,15 +420,20 @@ def test_memory_is_limited_beside_what_is_there_and_no_core_is_written(monkeypat
     (soft, hard) = limits.pop(resource.RLIMIT_AS)
     assert soft == hard
     assert abs(soft - there - 1024 * MiB) < 16 * MiB
-    assert limits == {resource.RLIMIT_CORE: (0, 0), resource.RLIMIT_FSIZE: (256 * MiB, 256 * MiB)}
+    assert limits == {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (256 * MiB, 256 * MiB),
+        resource.RLIMIT_NOFILE: (256, 256),
+    }
 
 
 def test_where_memory_cannot_be_limited_the_rest_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = limited(monkeypatch, hard=MiB)  # a limit that is there already is not raised
+    limits = limited(monkeypatch, hard=100)  # a limit that is there already is not raised
     with monkeypatch.context() as patch:
         patch.setattr(os.path, "exists", lambda _: False)
         limit(64)
-    assert limits == {resource.RLIMIT_CORE: (0, 0), resource.RLIMIT_FSIZE: (MiB, MiB)}
+    others = resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE
+    assert limits == {resource.RLIMIT_CORE: (0, 0)} | dict.fromkeys(others, (100, 100))
     monkeypatch.setattr(worker, "resource", None)
     limits.clear()
     limit(64)
@@ -686,26 +692,74 @@ def test_what_it_is_compared_with_may_change() -> None:
 
 def layer_file(folder: Path, head: str) -> str:
     """A target whose file begins with these lines."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "layer.py").write_text(f"{head}\nimport numpy as np\n\ndef forward(x):\n    return np.array(FOUND)\n")
     return f"{folder / 'layer.py'}:forward"
 
 
-def test_a_module_that_can_be_imported_here_is_brought_into_sight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with a module and a package, and one that is no package."""
+    folder = tmp_path / "elsewhere"
+    write(folder, "package_of_somebody/__init__.py", text="from . import part")
+    write(folder, "package_of_somebody/part.py", text="FOUND = 5")
+    write(folder, "module_of_somebody.py", text="FOUND = 2")
+    write(folder, "folder_of_somebody/part.py", text="FOUND = 1")
+    return folder
+
+
+IMPORTING = """import module_of_somebody, package_of_somebody
+FOUND = module_of_somebody.FOUND + package_of_somebody.part.FOUND"""
+
+
+@pytest.mark.parametrize("how", ["installed", "named by a .pth file", "beside its package"])
+def test_what_is_installed_or_lies_beside_it_is_brought_into_sight(
+    how: str, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "package_of_somebody").mkdir(parents=True)
-    (elsewhere / "package_of_somebody/__init__.py").write_text("from . import part")
-    (elsewhere / "package_of_somebody/part.py").write_text("FOUND = 5")
-    (elsewhere / "module_of_somebody.py").write_text("FOUND = 2")
-    monkeypatch.syspath_prepend(elsewhere)
-    head = "import module_of_somebody, package_of_somebody\n"
-    head += "FOUND = module_of_somebody.FOUND + package_of_somebody.part.FOUND"
-    with Session(layer_file(tmp_path / "theirs", head), LONG) as session:
+    theirs = tmp_path / "theirs"
+    if how == "installed":
+        elsewhere = elsewhere.rename(tmp_path / "site-packages")
+        monkeypatch.syspath_prepend(elsewhere)
+    elif how == "named by a .pth file":
+        write(tmp_path, "site-packages/somebody.pth", text=f"import os\n/gone\n{elsewhere}\n")
+        monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    else:
+        elsewhere.rename(theirs)
+        theirs = theirs / "own"
+    target = layer_file(theirs, IMPORTING)
+    write(theirs, *["__init__.py"] * (how == "beside its package"), text="")
+    with Session(target, LONG) as session:
         assert session("look").problem == ""
         assert driven(session, {}).value == 7
         assert session.remarks == ()
+
+
+def test_what_only_this_process_could_import_is_not_shown_to_a_file(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The solution in the working directory, for instance."""
+    monkeypatch.syspath_prepend(elsewhere)
+    with Session(layer_file(tmp_path / "theirs", IMPORTING), LONG) as session:
+        assert session("look").error == "ModuleNotFoundError"
+        assert session.remarks == ("it may not import module_of_somebody: neither installed nor beside it",)
+
+    def forward(x: Array) -> Array:
+        module_of_somebody = importlib.import_module("module_of_somebody")
+
+        return np.full(x.shape, module_of_somebody.FOUND)
+
+    with Session((forward, backward), LONG) as session:  # which is of this process itself
+        assert driven(session, {}).value == [[2.0, 2.0]]
+        assert session.remarks == ()
+
+
+@pytest.mark.parametrize("name", ["folder_of_somebody", "package_of_somebody.part", "gone", "sys"])
+def test_what_is_no_module_with_a_place_is_nowhere(name: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(elsewhere)
+    assert process.where(name) == process.where(name, [str(elsewhere)]) == ""
+    assert process.where("module_of_somebody") == str(elsewhere / "module_of_somebody.py")
+    assert process.where("package_of_somebody") == str(elsewhere / "package_of_somebody")
+    assert "package_of_somebody.part" not in sys.modules
 
 
 def test_a_module_that_is_nowhere_is_an_error_in_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 CANDIDATE = "/candidate"  # the working directory inside, empty at first
-SIZE = 256 * 2**20  # bytes that fit into the working directory, and into /tmp
+SIZE = 256 * 2**20  # bytes that fit into the working directory, into /tmp, and into /dev/shm
 # What programs and libraries of the system need.
 SYSTEM = (
     "/usr",
@@ -48,5 +48,6 @@ def wrapped(command: Sequence[str], readable: Iterable[str], covered: Iterable[s
     for path in in_sight:
         if any(Path(path).is_relative_to(folder) for folder in out_of_sight):
             arguments += ["--ro-bind-try", path, path]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--size", str(SIZE), "--tmpfs", "/dev/shm"]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]  # which lie in memory, as /tmp does, without a size
     return [*arguments, "--chdir", CANDIDATE, "--", *command]

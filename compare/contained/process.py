@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import IO
 
@@ -91,11 +92,7 @@ class Process:
         family = list(_family(self.popen.pid))
         if len(family) > MOST_PROCESSES:
             return f"it starts more than {MOST_PROCESSES} processes"
-        pages = 0
-        for pid in family:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        used = pages * os.sysconf("SC_PAGE_SIZE") if family else 0
+        used = sum(map(_memory_of, family))
         return "it takes more memory than the limit allows" if used > 2 * memory * 2**20 + 2**30 else ""
 
 
@@ -206,22 +203,35 @@ def _python() -> str:
     return getattr(sys, "_base_executable", None) or sys.executable
 
 
-def where(module: str) -> str:
+def where(module: str, folders: Sequence[str] | None = None) -> str:
     """The file or folder of a module that can be imported here; empty if there is none. It is not imported.
 
     A name with dots is refused: to find it, Python would import what is before the dot. So is a folder that is no
     package: any folder beside the tool would do.
+
+    Args:
+        module: its name.
+        folders: where it may lie; None for wherever this process finds modules.
     """
     if not module.isidentifier():
         return ""
     try:
-        found = importlib.util.find_spec(module)
+        found = importlib.util.find_spec(module) if folders is None else PathFinder.find_spec(module, [*folders])
     except (ImportError, ValueError):
         return ""
     if found is None or found.origin is None:
         return ""
-    folders = list(found.submodule_search_locations or ())
-    return folders[0] if folders else found.origin if found.has_location and found.origin else ""
+    inside = list(found.submodule_search_locations or ())
+    return inside[0] if inside else found.origin if found.has_location and found.origin else ""
+
+
+def installed() -> list[str]:
+    """Where installed packages lie: in the folders for them, and where the files *.pth in these lead to."""
+    folders = _site_folders()
+    for file in (path for folder in folders for path in sorted(Path(folder).glob("*.pth"))):
+        with contextlib.suppress(OSError, ValueError):
+            folders += [line for line in file.read_text().splitlines() if os.path.isabs(line) and os.path.isdir(line)]
+    return folders
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -237,6 +247,18 @@ def _family(pid: int) -> Iterator[int]:
     while waiting and children:
         waiting += children.get(waiting[0], [])
         yield waiting.pop(0)
+
+
+def _memory_of(pid: int) -> int:
+    """The bytes of memory that a process holds, in its address space or in files without a place on a disk."""
+    used = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        used = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry.path).startswith("/memfd:"):
+                    used += os.stat(entry.path).st_blocks * 512
+    return used
 
 
 def _with_token(token: str) -> Iterator[int]:

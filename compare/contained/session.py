@@ -22,14 +22,14 @@ from compare.contained.bubblewrap import SYSTEM
 from compare.contained.files import Files, files_below
 from compare.contained.forked import fork
 from compare.contained.link import LateError, Link
-from compare.contained.process import Process, pieces_in_sight, start, where
+from compare.contained.process import Process, installed, pieces_in_sight, start, where
 from compare.contained.sending import by_value
 from compare.driving.answering import Outcome
 from compare.driving.candidate import read_target
 from compare.driving.noticing import MOST, VERBS
 from compare.driving.task import Task
 from compare.driving.tensors import Given
-from compare.driving.wire import WireError, checked, cleaned, pack, unpack
+from compare.driving.wire import WireError, checked, cleaned, listed, pack, unpack
 from compare.driving.worker import HIDDEN, RESULTS, Ready, Reply, Start
 from compare.machine.errors import UserError
 
@@ -134,7 +134,9 @@ class Session:
         asked = sorted(self._looked_for & HIDDEN - self._shown)
         remarks = [f"it uses {' and '.join(uses)}"] if uses else []
         remarks += [f"it asks for {' and '.join(asked)}, and does without"] if asked else []
-        remarks += [f"{verb} {_listed(names)}".rstrip() for verb, names in self._did.items()]
+        kept = sorted(name for name in self._looked_for - HIDDEN - self._extra.keys() if where(name))
+        remarks += [f"it may not import {listed(kept)}: neither installed nor beside it"] if kept else []
+        remarks += [f"{verb} {listed(names)}".rstrip() for verb, names in self._did.items()]
         if self._not_sent:
             remarks.append(f"it runs in a copy of this process, as it cannot be sent to another one: {self._not_sent}")
         return tuple(remarks)
@@ -174,12 +176,15 @@ class Session:
         """Let the next process see these modules, as far as they are there; returns whether that changes anything."""
         if self._start is None:
             return False
+        # A file gets what is installed and what lies beside it, and not what else this process could import: the
+        # solution that lies in the working directory, for instance.
+        folders = [*installed(), str(self._target.root)] if self._target is not None else None
         changed = False
         for name in sorted(names):
             if name in HIDDEN and where(name):
                 self._shown |= {name, *TOGETHER.get(name, ())}
                 changed = True
-            elif name not in HIDDEN and (path := where(name)) and name not in self._extra:
+            elif name not in HIDDEN and (path := where(name, folders)) and name not in self._extra:
                 self._extra[name] = path
                 changed = True
         return changed
@@ -354,12 +359,6 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 def _lost(problem: str, error: str = "Timeout", notes: tuple[str, ...] = ()) -> Reply:
     return Reply(Outcome(problem=problem, error=error, notes=notes, fatal=True))
-
-
-def _listed(names: set[str]) -> str:
-    """The first names, and how many more there are."""
-    every = sorted(names)
-    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def _has_bubblewrap() -> bool:

@@ -25,6 +25,8 @@ from compare.driving.candidate import name_of
 from compare.driving.driver import Methods
 from compare.driving.interface import Interface
 from compare.driving.layouts import batch_in_words
+from compare.driving.noticing import MOST
+from compare.driving.wire import listed
 from compare.driving.worker import Look
 from compare.machine.conditions import direct_convolutions, equal_threads
 from compare.machine.errors import UserError
@@ -208,7 +210,7 @@ def _not_understood(reading: Reading, arguments: Sequence[str]) -> str:
     own = [option for option in reading.interface.built_in if pair.about[option].usual]
     known = {*pair.about, *defaults_of(pair)}
     unknown = [name for name in arguments if vocabulary.option_of(name, known) is None]
-    return f"{', '.join(unknown)} (not understood; is it {own[0]}?)" if own and unknown else ""
+    return f"{listed(unknown)} (not understood; is it {own[0]}?)" if own and unknown else ""
 
 
 def _methods(session: Session, reading: Reading, seed: int) -> Methods:
@@ -221,13 +223,13 @@ def _methods(session: Session, reading: Reading, seed: int) -> Methods:
 def _remarked(result: Diagnosis, has: Methods) -> Diagnosis:
     """The verdict with what else is known of the code."""
     adds, overwrites = has.adds
-    remarks = list(has.defaults)
+    remarks = list(has.defaults[:MOST])
     if adds and overwrites:
         remarks.append(
-            f"a second backward adds to {', '.join(adds)} and overwrites {', '.join(overwrites)}: "
-            f"{', '.join(adds)} must be set to zero before each"
+            f"a second backward adds to {listed(adds)} and overwrites {listed(overwrites)}: "
+            f"{listed(adds)} must be set to zero before each"
         )
-    gaps = (f"{', '.join(has.updates)} (not run)",) if has.updates else ()
+    gaps = (f"{listed(has.updates)} (not run)",) if has.updates else ()
     covered = replace(result.coverage, gaps=(*result.coverage.gaps, *gaps))
     return replace(result, remarks=(*result.remarks, *remarks), coverage=covered)
 

@@ -242,6 +242,8 @@ def _nothing_compared(trials: Sequence[Trial], refused: Sequence[Refusal], *, le
 
 def _too_little(trials: Sequence[Trial], covered: Coverage) -> str:
     """Why right code may not be called right: too little of it was compared; empty if enough was."""
+    if at_times := _at_times(trials):
+        return at_times
     if covered.lacking:
         return f"too little could be compared: nothing with {', '.join(covered.lacking)}"
     if not covered.enough:
@@ -255,6 +257,24 @@ def _too_little(trials: Sequence[Trial], covered: Coverage) -> str:
     if lost and given:
         names = ", ".join(in_order(lost))
         return f"its {names} could not be found; say where it is (--grad OWN={in_order(lost)[0].replace('grad_', '')})"
+    return ""
+
+
+def _at_times(trials: Sequence[Trial]) -> str:
+    """The gradient that is there on some inputs only, in words: a gradient that comes and goes is none; empty if none.
+
+    On some of these it may be wrong, and withheld.
+    """
+    answered = [trial for trial in trials if trial.got is not None]
+    given = [{kind_of(row.tensor) for row in (*trial.rows, *trial.unjudged)} for trial in answered]
+    for kind in in_order({kind for kinds in given for kind in kinds if "grad" in kind and "after use" not in kind}):
+        without = [trial.probe for trial in answered if kind in map(kind_of, trial.missing)]
+        if without:
+            count = sum(kind in kinds for kinds in given)
+            return (
+                f"there is a {kind} on {count} of {count + len(without)} inputs only; "
+                f"there is none on [{without[0].case}, {without[0].dtype}]"
+            )
     return ""
 
 

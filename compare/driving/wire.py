@@ -15,7 +15,7 @@ import math
 import struct
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ LARGEST_HEADER = 16 * 2**20
 LARGEST_ANSWER_HEADER = 2**20
 MOST_ARRAYS = 2000  # in an answer
 LONGEST_TEXT = 2000
+LISTED = 3  # names that are told of a list
 ALIGNED = 64  # bytes, of which the place of an array in a message is a multiple
 DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("f2", "f4", "f8", "b1")}
 DTYPES |= {np.dtype(f"{kind}{size}").str: np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
@@ -164,6 +165,16 @@ def cleaned(text: str) -> str:
     if not text.isprintable():
         text = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed({"a", "b", "c", "d", "e"})
+    'a, b, c and 2 more'
+    """
+    every = sorted(names)
+    return ", ".join(every[:LISTED]) + (f" and {len(every) - LISTED} more" if len(every) > LISTED else "")
 
 
 def checked(kind: Any, value: Any) -> Any:

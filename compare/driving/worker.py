@@ -38,7 +38,7 @@ except ImportError:  # Windows
 
 MiB = 2**20
 LARGEST_FILE = 256 * MiB  # what one file may hold that the code writes or prints into
-PROCESSES = 64
+FILES = 256  # that may be open
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # as Linux's prctl.h calls them
 
 # What is not in sight unless it is asked for: the answers.
@@ -339,10 +339,10 @@ def die_with_parent() -> None:
 
 
 def limit(mebibytes: int) -> None:
-    """Allow so much address space beside what the process has already, files of a certain size, and few processes."""
+    """Allow so much address space beside what the process has already, files of a certain size, and few open ones."""
     if resource is None:
         return
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE, resource.RLIMIT_NOFILE: FILES}
     if os.path.exists("/proc/self/statm"):  # macOS does not enforce it
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[0])

@@ -378,6 +378,26 @@ PROCESSES = (
 
 MEMORY = (
     Attack("takes all memory", forward("np.ones(2**34)"), ENDS, "more memory than the limit allows"),
+    Attack(
+        "hides memory in files without a place",
+        forward(
+            "fds = [os.memfd_create(str(i)) for i in range(40)]\n"
+            "[os.write(fd, bytes(2**27)) for fd in fds]\ntime.sleep(60)"
+        ),
+        ENDS,
+        "more memory than the limit allows",
+        slow=True,
+    ),
+    Attack(
+        "fills the memory that looks like a disk",
+        at_import(
+            "taken = 0\nfor folder in ('/', '/dev', '/dev/shm', '/tmp', '/candidate', '/proc'):\n    try:\n"
+            "        for n in range(6):\n            with open(os.path.join(folder, f'big{n}'), 'wb') as file:\n"
+            "                taken += file.write(bytes(2**27))\n    except OSError: pass\nassert taken <= 3 * 2**28"
+        ),
+        levels=("bubblewrap",),
+    ),
+    Attack("opens files without end", forward("held = [open(os.devnull) for _ in range(5000)]"), ENDS, "Too many open"),
     Attack("grows", forward("x = []\nwhile True: x.append(bytes(2**24))"), ENDS, "more memory than the limit allows"),
     Attack("recurses", "def f(): return f()\n" + backward("f()"), says="RecursionError"),
     Attack(
@@ -545,6 +565,12 @@ INSPECTING = (
 )
 
 EXCUSES = (
+    Attack(
+        "withholds a gradient where it is wrong",
+        backward("if self.x.ndim > 3: return None", "Right"),
+        "not_judged",
+        "there is a grad_input on",
+    ),
     Attack(
         "brings a module that torch imports",
         "import torch\n" + forward("pass"),
