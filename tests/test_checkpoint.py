@@ -234,23 +234,26 @@ def test_a_second_ctrl_c_ends_at_once(few: Dataset, tmp_path: Path) -> None:
         begin(few, tmp_path / "run", press)
 
 
-@pytest.mark.long
-def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -> None:
-    command = [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--run-dir", "run"]
-    command += ["--epochs", "10", "--train-images", "640"]
-    root = Path(__file__).parent.parent
+def under_way(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """The training `run` in this folder, started by the command, after its first epoch."""
     process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
+        [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--run-dir", "run", *options],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job in the background has none
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch 1:"):
-            process.send_signal(signal.SIGINT)
+    next(line for line in process.stdout if line.startswith("epoch 1:"))
+    return process
+
+
+@pytest.mark.long
+def test_the_command_is_interrupted_and_goes_on(tmp_path: Path, gradtwin: Run) -> None:
+    process = under_way(tmp_path, "--epochs", "10", "--train-images", "640")
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     said = re.fullmatch(

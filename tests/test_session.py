@@ -19,6 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,9 +134,17 @@ def asked(session: Session, act: str, *arguments: Any) -> Outcome:
     return driven(session, {"act": json.dumps([act, *arguments])})
 
 
-def driven(session: Session, options: dict[str, Any]) -> Outcome:
+def given(act: str, *arguments: Any) -> Given:
     call = Call((np.zeros((1, 2)),), np.zeros((1, 2)))
-    outcome = session("drive", Interface(), Given("case", "float64", options, {}, (call,)))
+    return Given("case", "float64", {"act": json.dumps([act, *arguments])}, {}, (call,))
+
+
+def driven(session: Session, options: dict[str, Any]) -> Outcome:
+    return drives(session, replace(given("counts"), options=options))
+
+
+def drives(session: Session, probe: Given, interface: Interface = Interface()) -> Outcome:  # noqa: B008 - one for all
+    outcome = session("drive", interface, probe)
     if outcome.value is None:
         return outcome
     output = outcome.value.tensors["output"]
@@ -669,7 +678,7 @@ def test_a_fork_beside_threads_is_no_warning(monkeypatch: pytest.MonkeyPatch) ->
             assert driven(session, {}).value == 1
 
 
-# Tasks and modules
+# Tasks
 
 
 def test_what_it_is_compared_with_may_change() -> None:
@@ -688,6 +697,58 @@ def test_what_it_is_compared_with_may_change() -> None:
         assert gone
         assert session("construct", Interface(), given).error == "SIGKILL"
         assert session("construct", Interface(), given) == Outcome()  # the next process is told too
+
+
+# What is sent ahead
+
+
+def test_the_next_of_the_upcoming_probes_is_worked_out_ahead() -> None:
+    first, second, third, other = (given("counts") for _ in range(4))
+    with Session(Acts, LONG) as session:
+        session.upcoming = [first, second, third]
+        assert [drives(session, probe).value for probe in (first, second, third)] == [1, 2, 3]
+        assert drives(session, other).value == 4  # after the last there is none
+        assert drives(session, first).value == 5
+        assert drives(session, other).value == 7  # the second was the sixth, and nobody asked for it
+        assert drives(session, second).value == 8
+        assert drives(session, third, Interface(forward="forward")).value == 10  # which is another request
+        session.upcoming = []
+        assert [drives(session, probe).value for probe in (first, other)] == [11, 12]
+
+
+def test_what_is_sent_ahead_and_never_asked_for_has_no_effect() -> None:
+    first, other = given("divided", 2), given("divided", 4)
+    for ahead in (given("ended", signal.SIGKILL), given("sleep", 60), given("left", 3), given("prints", "text")):
+        with Session(Acts, Limits(seconds=2)) as session:
+            session.upcoming = [first, ahead]
+            assert drives(session, first) == HALF
+            assert drives(session, other) == Outcome(0.25)
+            assert session.remarks == ()
+
+
+def test_what_ends_what_is_sent_ahead_ends_that_request() -> None:
+    first = given("divided", 2)
+    ends = {
+        "SIGSEGV": given("ended", signal.SIGSEGV),
+        "Exit": given("left", 3),
+        "ZeroDivisionError": given("divided", 0),
+    }
+    for error, ahead in (ends | {"Timeout": given("sleep", 60)}).items():
+        with Session(Acts, Limits(seconds=2)) as session:
+            session.upcoming = [first, ahead, first]
+            assert [drives(session, probe).error for probe in (first, ahead, first)] == ["", error, ""]
+
+
+def test_what_is_sent_ahead_is_of_the_task_that_it_was_sent_for() -> None:
+    first, second = given("counts"), given("counts")
+    with Session(Acts, LONG) as session:
+        session.upcoming = [first, second]
+        assert drives(session, first).value == 1
+        session.task = Task()
+        assert drives(session, second).value == 3
+
+
+# Modules
 
 
 def layer_file(folder: Path, head: str) -> str:

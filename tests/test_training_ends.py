@@ -25,7 +25,7 @@ from compare.training.checkpoint import LAST, load_checkpoint
 from compare.training.lockstep import Epoch, Step
 from compare.training.settings import Settings
 from tests.test_board import scalars
-from tests.test_checkpoint import Stopped, _short_proofs, assert_same_run, begin, curves, go_on, stop_at
+from tests.test_checkpoint import Stopped, _short_proofs, assert_same_run, begin, curves, go_on, stop_at, under_way
 
 __all__ = ["_short_proofs"]  # a fixture, for all tests here
 
@@ -46,21 +46,8 @@ SHORT = Settings(epochs=1, log_every=1, checkpoint_every=2)
 def test_a_further_ctrl_c_ends_within_seconds_and_without_a_traceback(
     tmp_path: Path, presses: int, apart: float
 ) -> None:
-    command = [sys.executable, "-m", "compare", "train", "--dataset", "digits", "--train-images", "64"]
-    command += ["--test-images", "10", "--epochs", "100000", "--log-every", "1", "--run-dir", "run"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job in the background has none
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch 1:"):
-            break
+    options = ("--train-images", "64", "--test-images", "10", "--epochs", "100000", "--log-every", "1")
+    process = under_way(tmp_path, *options)
     process.send_signal(signal.SIGINT)
     time.sleep(apart)
     second = time.monotonic()
