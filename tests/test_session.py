@@ -32,7 +32,8 @@ from compare.contained import files as its_files
 from compare.contained import process
 from compare.contained import session as module
 from compare.contained.files import Files, files_below
-from compare.contained.process import ROOT
+from compare.contained.link import LateError
+from compare.contained.process import ROOT, Process
 from compare.contained.session import Limits, Session
 from compare.driving import worker
 from compare.driving.answering import Outcome, random_state_kept
@@ -149,6 +150,13 @@ def drives(session: Session, probe: Given, interface: Interface = Interface()) -
         return outcome
     output = outcome.value.tensors["output"]
     return Outcome(output.item() if output.ndim == 0 else output.tolist(), notes=outcome.notes)
+
+
+def killed(process: Process) -> None:
+    """Kill a process, and wait until all that is inside is gone."""
+    process.popen.kill()
+    gone, _, _ = select.select([process.connection], [], [], 30)
+    assert gone
 
 
 HALF = Outcome(0.5)
@@ -692,9 +700,7 @@ def test_what_it_is_compared_with_may_change() -> None:
         session.task = Task(defaults={"scale": 2.0})
         assert session("construct", Interface(), given) == Outcome()
         assert session._process is not None
-        session._process.popen.kill()
-        gone, _, _ = select.select([session._process.connection], [], [], 30)  # with all that is inside
-        assert gone
+        killed(session._process)
         assert session("construct", Interface(), given).error == "SIGKILL"
         assert session("construct", Interface(), given) == Outcome()  # the next process is told too
 
@@ -737,6 +743,32 @@ def test_what_ends_what_is_sent_ahead_ends_that_request() -> None:
         with Session(Acts, Limits(seconds=2)) as session:
             session.upcoming = [first, ahead, first]
             assert [drives(session, probe).error for probe in (first, ahead, first)] == ["", error, ""]
+
+
+@pytest.mark.parametrize(("raised", "then"), [(BrokenPipeError, "SIGKILL"), (LateError, "")])
+def test_what_cannot_be_sent_ahead_is_no_fault_of_the_answer_before(
+    raised: type[Exception], then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = given("divided", 2), given("divided", 4)
+    with Session(Acts, LONG) as session:
+        session.upcoming = [first, second]
+        assert drives(session, second) == Outcome(0.25)
+        process = session._process
+        assert process is not None
+        send = session._send
+
+        def fails_ahead(request: Any, deadline: float) -> None:
+            if request[0] == "drive" and request[2].options == second.options:
+                monkeypatch.setattr(session, "_send", send)
+                if raised is BrokenPipeError:
+                    killed(process)
+                raise raised
+            send(request, deadline)
+
+        monkeypatch.setattr(session, "_send", fails_ahead)
+        assert drives(session, first) == HALF
+        assert drives(session, second).error == then
+        assert drives(session, second) == Outcome(0.25)
 
 
 def test_what_is_sent_ahead_is_of_the_task_that_it_was_sent_for() -> None:
@@ -803,6 +835,10 @@ def test_what_only_this_process_could_import_is_not_shown_to_a_file(
     with Session(layer_file(tmp_path / "theirs", IMPORTING), LONG) as session:
         assert session("look").error == "ModuleNotFoundError"
         assert session.remarks == ("it may not import module_of_somebody: neither installed nor beside it",)
+    without = "try:\n    import pytest\n    FOUND = 1\nexcept ImportError:\n    FOUND = 0"
+    with Session(layer_file(tmp_path / "tries", without), LONG) as session:  # which is installed
+        assert driven(session, {}).value in (0, 1)
+        assert session.remarks == ()
 
     def forward(x: Array) -> Array:
         module_of_somebody = importlib.import_module("module_of_somebody")

@@ -16,6 +16,8 @@ LARGEST = 2**20  # bytes of a file that is copied
 TOGETHER = 2**27  # bytes of all of them
 MOST = 1000  # files
 DEEPEST = 6  # folders inside each other
+# Bytes as they are; no link is followed, and no pipe waited for. Not every system has all of these.
+_READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages"}
 
 
@@ -54,7 +56,7 @@ def files_below(top: Path, root: Path) -> Files:
 
 def _read(path: str, most: int) -> bytes | None:
     """The bytes of a regular file; None if there are more."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, _READING)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it has become something else meanwhile
             raise OSError(f"{path} is no regular file")

@@ -113,7 +113,8 @@ class Session:
                 self._launch()
             else:
                 self._link, self._was_spare = Link(self._process.connection), True
-            spares.prepare(shown, wrapped=_has_bubblewrap())
+            if self._start is not None:
+                spares.prepare(shown, wrapped=_has_bubblewrap())
         except BaseException:
             self.__exit__()
             raise
@@ -134,7 +135,7 @@ class Session:
         asked = sorted(self._looked_for & HIDDEN - self._shown)
         remarks = [f"it uses {' and '.join(uses)}"] if uses else []
         remarks += [f"it asks for {' and '.join(asked)}, and does without"] if asked else []
-        kept = sorted(name for name in self._looked_for - HIDDEN - self._extra.keys() if where(name))
+        kept = [name for name in self._looked_for - HIDDEN if where(name) and not self._place_of(name)]
         remarks += [f"it may not import {listed(kept)}: neither installed nor beside it"] if kept else []
         remarks += [f"{verb} {listed(names)}".rstrip() for verb, names in self._did.items()]
         if self._not_sent:
@@ -176,18 +177,23 @@ class Session:
         """Let the next process see these modules, as far as they are there; returns whether that changes anything."""
         if self._start is None:
             return False
-        # A file gets what is installed and what lies beside it, and not what else this process could import: the
-        # solution that lies in the working directory, for instance.
-        folders = [*installed(), str(self._target.root)] if self._target is not None else None
         changed = False
         for name in sorted(names):
             if name in HIDDEN and where(name):
                 self._shown |= {name, *TOGETHER.get(name, ())}
                 changed = True
-            elif name not in HIDDEN and (path := where(name, folders)) and name not in self._extra:
+            elif name not in HIDDEN and (path := self._place_of(name)) and name not in self._extra:
                 self._extra[name] = path
                 changed = True
         return changed
+
+    def _place_of(self, module: str) -> str:
+        """Where a module lies that it may import; empty if it may not.
+
+        A file may import what is installed or lies beside it, and not what else this process could import: the solution
+        that lies in the working directory, for instance.
+        """
+        return where(module, None if self._target is None else [*installed(), str(self._target.root)])
 
     def _ask(self, name: str, arguments: tuple[Any, ...]) -> Reply:
         """One request, with whatever it needs to be answered."""
@@ -224,24 +230,31 @@ class Session:
         if reply.outcome.problem:
             return replace(reply, outcome=replace(reply.outcome, value=None))
         value = checked(RESULTS[name], reply.outcome.value)
-        self._ask_ahead(name, arguments, deadline)
+        self._ask_ahead(name, arguments)
         return replace(reply, outcome=replace(reply.outcome, value=value))
 
-    def _ask_ahead(self, name: str, arguments: tuple[Any, ...], deadline: float) -> None:
+    def _ask_ahead(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Send the next request, if it can be told which that is."""
         *others, last = arguments or (None,)
         at = next((number for number, probe in enumerate(self.upcoming) if probe is last), len(self.upcoming))
         if at + 1 < len(self.upcoming):
-            self._ahead = (name, *others, self.upcoming[at + 1])
-            self._send(_bare(self._ahead), deadline)
+            request = (name, *others, self.upcoming[at + 1])
+            with contextlib.suppress(OSError):  # it is gone, as the next request will find out
+                try:
+                    self._send(_bare(request), time.monotonic() + self.limits.seconds)
+                    self._ahead = request
+                except LateError:  # half of it was taken
+                    self._stop()
 
     def _let_go(self) -> None:
         """Take the answer to what was sent ahead and is not asked for."""
+        began = time.monotonic()
         try:
-            self._receive(time.monotonic() + self.limits.seconds)
+            self._receive(began + self.limits.seconds)
             self._ahead = None
         except (LateError, EOFError, OSError, WireError):  # it is no answer to what is asked for
             self._stop()
+        self._left -= time.monotonic() - began
 
     def _send(self, request: Any, deadline: float) -> None:
         assert self._link is not None
