@@ -264,8 +264,9 @@ def test_the_bounds_have_the_worst_of_eight_perturbations(monkeypatch: pytest.Mo
 def test_the_seed_draws_the_perturbations_and_a_gradient_of_the_images_is_bounded_where_it_is_asked_for() -> None:
     reference = torch_model()
     found = [bounds_end_to_end(reference, IMAGES, LABELS, seed) for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(found[0]["logits"], found[1]["logits"])
-    assert not np.array_equal(found[0]["logits"], found[2]["logits"])
+    same = [{name: np.array_equal(found[0][name], other[name]) for name in other} for other in found[1:]]
+    assert all(same[0].values())
+    assert not all(same[1].values())  # those of some tensors do not depend on it, on some processors
     assert "grad_input" in found[0]
     assert "grad_input" not in bounds_end_to_end(reference, IMAGES, LABELS, 1, blank_free=False)
 

@@ -381,12 +381,11 @@ MEMORY = (
     Attack(
         "hides memory in files without a place",
         forward(
-            "fds = [os.memfd_create(str(i)) for i in range(40)]\n"
-            "[os.write(fd, bytes(2**27)) for fd in fds]\ntime.sleep(60)"
+            "fds = [os.memfd_create(str(i)) for i in range(20)]\n"
+            "[os.write(fd, bytes(2**27)) for fd in fds]\ntime.sleep(3)"
         ),
         ENDS,
         "more memory than the limit allows",
-        slow=True,
     ),
     Attack(
         "fills the memory that looks like a disk",
