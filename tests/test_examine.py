@@ -791,6 +791,7 @@ def trial_of(problem: str = "", error: str = "", *, options: dict[str, Any] | No
             "padding=2, stride=(1, 2)",
             ("padding", "stride"),
         ),
+        ("raised UnsupportedError: zeros= bias=", "UnsupportedError", "zeros= bias=", ("bias",)),  # zeros is none
         ("not supported", "UnsupportedError", "not supported", ()),
         ("raised UndrivableError: Mine: no a=3 (name it)", "UndrivableError", "Mine: no a=3", ()),
         ("raised LayoutError: three axes", "LayoutError", "three axes", ()),
@@ -802,7 +803,8 @@ def trial_of(problem: str = "", error: str = "", *, options: dict[str, Any] | No
 def test_what_is_not_taken_is_said_in_a_few_words(
     problem: str, error: str, words: str, options: tuple[str, ...]
 ) -> None:
-    trial = replace(trial_of(problem, error), expected={"output": np.zeros(1), "grad_input": np.zeros(1)})
+    asked = trial_of(problem, error, options={"padding": 2, "stride": (1, 2), "bias": True})
+    trial = replace(asked, expected={"output": np.zeros(1), "grad_input": np.zeros(1)})
     assert module._refusal(trial) == Refusal(trial.probe, words, options, ("output", "grad_input"))
 
 

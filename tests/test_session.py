@@ -639,6 +639,25 @@ def test_what_cannot_be_sent_is_run_in_a_copy_of_this_process(candidate: Any, wh
     assert list(temporary.iterdir()) == []
 
 
+class SendingError(ValueError):
+    """Called as ours is."""
+
+
+def test_what_was_sent_once_is_not_forked_whatever_it_says() -> None:
+    def says(act: str) -> Any:
+        raise SendingError(act)
+
+    class Saying(Acts):
+        def forward(self, _: Array) -> Any:
+            return says(self.act) if self.arguments else np.zeros(())
+
+    with Session(Saying, LONG) as session:
+        assert drives(session, given("first")).value == 0
+        assert drives(session, given("second", 1)).error == "SendingError"
+        assert drives(session, given("third")).value == 0
+        assert not session.containment.startswith("not contained: a fork")
+
+
 def test_a_fork_is_limited_and_replaced_too() -> None:
     class LockedActs(Acts):
         lock = threading.Lock()
@@ -850,6 +869,21 @@ def test_what_only_this_process_could_import_is_not_shown_to_a_file(
         assert session.remarks == ()
 
 
+def test_what_is_installed_to_be_edited_is_brought_into_sight(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            del path, target
+            return importlib.machinery.PathFinder.find_spec(name, [str(elsewhere)])
+
+    Finder.__module__ = "__editable___somebody_1_0_finder"
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    with Session(layer_file(tmp_path / "theirs", IMPORTING), LONG) as session:
+        assert driven(session, {}).value == 7
+
+
 @pytest.mark.parametrize("name", ["folder_of_somebody", "package_of_somebody.part", "gone", "sys"])
 def test_what_is_no_module_with_a_place_is_nowhere(name: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(elsewhere)
@@ -880,8 +914,8 @@ def test_what_is_asked_for_in_vain_and_what_is_used_is_remarked(tmp_path: Path) 
 # What it gets of its own files
 
 
-def seen(top: Path, root: Path) -> dict[str, str]:
-    files = files_below(top, root)
+def seen(top: Path, root: Path, own: str = "layer.py") -> dict[str, str]:
+    files = files_below(top, root, top / own)
     copied = {name: data.tobytes().decode() for name, data in files.copied}
     return copied | {name: f"-> {place}" for name, place in files.large}
 
@@ -925,7 +959,7 @@ def test_a_file_that_becomes_another_thing_meanwhile_is_not_read(
 
 def test_a_package_lies_where_it_is_imported_from(tmp_path: Path) -> None:
     write(tmp_path, "package/__init__.py", "package/sub/layer.py", "beside.py")
-    assert list(seen(tmp_path / "package", tmp_path)) == ["package/__init__.py", "package/sub/layer.py"]
+    assert list(seen(tmp_path / "package", tmp_path, "sub/layer.py")) == ["package/sub/layer.py", "package/__init__.py"]
 
 
 def test_of_very_many_or_very_deep_files_the_first_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -936,10 +970,21 @@ def test_of_very_many_or_very_deep_files_the_first_are_seen(tmp_path: Path, monk
     assert list(seen(root, root)) == ["layer.py", "a/z.py", "a/y.txt", "a/b/near.txt"]
     monkeypatch.setattr(its_files, "MOST", 2)
     assert list(seen(root, root)) == ["layer.py", "a/z.py"]
+    monkeypatch.setattr(its_files, "LARGEST", 1)
+    assert seen(root, root).keys() == {"layer.py", "a/z.py"}
+    monkeypatch.setattr(its_files, "MOST_LARGE", 1)
+    assert seen(root, root).keys() == {"layer.py"}
+
+
+def test_the_file_itself_is_there_however_many_others_come_before(tmp_path: Path) -> None:
+    write(tmp_path, "package/__init__.py", "package/layers/act.py", *(f"package/data/{n}.png" for n in range(1100)))
+    found = list(seen(tmp_path / "package", tmp_path, "layers/act.py"))
+    assert found[:2] == ["package/layers/act.py", "package/__init__.py"]
+    assert len(found) == 1000
 
 
 def test_what_is_nowhere_is_nothing(tmp_path: Path) -> None:
-    assert files_below(tmp_path / "gone", tmp_path) == Files()
+    assert files_below(tmp_path / "gone", tmp_path, tmp_path / "gone/layer.py") == Files()
 
 
 LOCKING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from compare.driving.tensors import Array
 LARGEST = 2**20  # bytes of a file that is copied
 TOGETHER = 2**27  # bytes of all of them
 MOST = 1000  # files
+MOST_LARGE = 100  # of those that are not copied: each is named to bubblewrap
+MOST_SEEN = 20_000  # files among which the first are chosen
 DEEPEST = 6  # folders inside each other
 # Bytes as they are; no link is followed, and no pipe waited for. Not every system has all of these.
 _READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
@@ -34,20 +37,22 @@ class Files:
     large: tuple[tuple[str, str], ...] = ()
 
 
-def files_below(top: Path, root: Path) -> Files:
-    """The regular files below `top`, at the same place as seen from `root`.
+def files_below(top: Path, root: Path, own: Path) -> Files:
+    """The regular files below `top`, at the same place as seen from `root`: its `own` first, then all other Python.
 
     Links are not followed: they may lead anywhere.
     """
     copied, large, together = list[tuple[str, Array]](), list[tuple[str, str]](), 0
-    for path in _regular_files(str(top)):
+    every = itertools.islice(_regular_files(str(top)), MOST_SEEN)
+    chosen = sorted({str(own): None} | dict.fromkeys(every), key=lambda path: (path != str(own), path[-3:] != ".py"))
+    for path in chosen[:MOST]:
         there = os.path.relpath(path, root)
         try:
             data = _read(path, min(LARGEST, TOGETHER - together))
         except OSError:  # not readable, or gone meanwhile: who asks for it is told that it is not there
             continue
         if data is None:
-            large.append((there, path))
+            large += [(there, path)] if len(large) < MOST_LARGE else []
         else:
             copied.append((there, np.frombuffer(data, np.uint8)))
             together += len(data)
@@ -65,21 +70,18 @@ def _read(path: str, most: int) -> bytes | None:
 
 
 def _regular_files(top: str) -> Iterator[str]:
-    """The first regular files below a folder, those of the folder itself first."""
-    folders, count = [(top, 0)], 0
+    """The regular files below a folder, those of the folder itself first."""
+    folders = [(top, 0)]
     while folders:
         folder, depth = folders.pop(0)
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: (not entry.name.endswith(".py"), entry.name))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _SKIPPED:
                 continue
             if entry.is_file(follow_symlinks=False):
-                count += 1
-                if count > MOST:
-                    return
                 yield entry.path
             elif entry.is_dir(follow_symlinks=False) and depth < DEEPEST and not _is_environment(entry.path):
                 folders.append((entry.path, depth + 1))

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import IO
 
@@ -216,13 +216,26 @@ def where(module: str, folders: Sequence[str] | None = None) -> str:
     if not module.isidentifier():
         return ""
     try:
-        found = importlib.util.find_spec(module) if folders is None else PathFinder.find_spec(module, [*folders])
+        if folders is None:
+            found = importlib.util.find_spec(module)
+        else:
+            found = PathFinder.find_spec(module, [*folders]) or _installed_editable(module)
     except (ImportError, ValueError):
         return ""
     if found is None or found.origin is None:
         return ""
     inside = list(found.submodule_search_locations or ())
     return inside[0] if inside else found.origin if found.has_location and found.origin else ""
+
+
+def _installed_editable(module: str) -> ModuleSpec | None:
+    """As `pip install --editable` makes setuptools do it: with a finder in place of a folder."""
+    for finder in sys.meta_path:
+        if str(getattr(finder, "__module__", "")).startswith("__editable__"):
+            found = finder.find_spec(module, None)
+            if found is not None:
+                return found
+    return None
 
 
 def installed() -> list[str]:

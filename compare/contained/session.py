@@ -92,6 +92,7 @@ class Session:
         self._link: Link | None = None
         self._is_ready = False
         self._was_spare = False
+        self._has_answered = False  # ever, since it was entered
         self._told: Task | None = None
         self._ahead: tuple[Any, ...] | None = None  # a request that was sent before it was asked for
         self._not_its_own: set[str] = set()
@@ -104,7 +105,7 @@ class Session:
             self._prepare_sending()
         else:
             self._start = Start(file=str(target.file.relative_to(target.root)), expression=target.expression)
-            self._files = files_below(target.top, target.root)
+            self._files = files_below(target.top, target.root, target.file)
         shown = sorted(self._shown)
         try:
             if self._start is not None and not self._files.large:  # which would have to be in sight
@@ -156,7 +157,10 @@ class Session:
             if not reply.outcome.problem or not self._bring_in_sight(new):
                 break
             self._stop()
-        unsent = reply.outcome.error == "SendingError" and self._start is not None and self._start.pickled is not None
+        pickled = self._start is not None and self._start.pickled is not None
+        # What was made there once can be sent, whatever the code itself says.
+        unsent = reply.outcome.error == "SendingError" and pickled and not self._has_answered
+        self._has_answered = self._has_answered or not reply.outcome.problem
         if unsent and self._cannot_be_sent(reply.outcome.problem.partition("Error: ")[2]):
             return self._ask(name, arguments).outcome
         return reply.outcome
@@ -204,8 +208,9 @@ class Session:
             if self._ahead is not None and not (self._told is self.task and _same(self._ahead, (name, *arguments))):
                 self._let_go()
             self._make_ready()
-            began = time.monotonic()
-            return self._answered(name, arguments, began + min(self.limits.seconds, self._left))
+            if not self._has_answered:  # the first start is ours, another one is theirs
+                began = time.monotonic()
+            return self._answered(name, arguments, time.monotonic() + min(self.limits.seconds, self._left))
         except LateError as late:
             self._stop()
             took = f"no answer within {self.limits.seconds:g} s: an endless loop, or too slow for the limit"

@@ -168,7 +168,8 @@ OURS = ("UnsupportedError", "UndrivableError", "LayoutError", "ConversionError",
 
 def _is_refused(trial: Trial) -> bool:
     """Whether there is no answer because the code refuses the probe itself, or because we cannot drive it there."""
-    return trial.got is None and not trial.fatal and (trial.refused or trial.error in OURS)
+    ours = trial.error in OURS and not trial.in_backward  # what has given an output can be driven there
+    return trial.got is None and not trial.fatal and (trial.refused or ours)
 
 
 def _refusal(trial: Trial) -> Refusal:
@@ -177,7 +178,7 @@ def _refusal(trial: Trial) -> Refusal:
     if trial.error in OURS:
         words = trial.problem.partition("Error: ")[2].partition(" (")[0] or trial.problem
     if trial.error == "UnsupportedError":
-        options = tuple(re.findall(r"(\w+)=", words))
+        options = tuple(name for name in re.findall(r"(\w+)=", words) if name in trial.probe.options)
     return Refusal(trial.probe, words, options, tuple(trial.expected))
 
 

@@ -564,6 +564,22 @@ INSPECTING = (
 )
 
 EXCUSES = (
+    *(
+        Attack(
+            f"withholds a gradient by our {error}{text}",
+            f"class {error}(Exception): pass\n"
+            + backward(f"if len(g) % 2 or g.ndim > 3: raise {error}({text!r})", "Right"),
+        )
+        for error in ("UnsupportedError", "ConversionError", "SendingError", "TargetError")
+        for text in (" of zeros= ", "")
+    ),
+    Attack(
+        "withholds an output by our UnsupportedError",
+        "class UnsupportedError(Exception): pass\n"
+        + forward("if len(x) % 2 == 0 or x.ndim > 3: raise UnsupportedError('zeros= ')", "Right"),
+        "right",
+        "it refuses",
+    ),
     Attack(
         "withholds a gradient where it is wrong",
         backward("if self.x.ndim > 3: return None", "Right"),
@@ -610,7 +626,8 @@ EXCUSES = (
         "class UnsupportedError(ValueError): pass\nclass Layer(Wrong):\n"
         "    def forward(self, x):\n        self.x = x\n        if x.any(): raise UnsupportedError('stride=2')\n"
         "        return x\n",
-        ENDS,
+        "wrong",
+        "it refuses",
     ),
     Attack(
         "cannot be driven",
