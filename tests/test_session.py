@@ -708,6 +708,28 @@ def test_a_fork_beside_threads_is_no_warning(monkeypatch: pytest.MonkeyPatch) ->
 # Tasks
 
 
+def test_a_start_after_the_first_answer_takes_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that ends its process again and again does not get the time of every start for nothing."""
+    starts: list[float] = []
+    make_ready = Session._make_ready
+
+    def slowly(session: Session) -> None:
+        if not session._is_ready:
+            starts.append(session._left)
+            time.sleep(0.5)
+        make_ready(session)
+
+    monkeypatch.setattr(Session, "_make_ready", slowly)
+    with Session(Acts, Limits(seconds=1)) as session:
+        assert asked(session, "divided", 2) == HALF
+        assert session._left > 30 - 0.5  # the first start is ours
+        before = session._left
+        assert asked(session, "left", 1).error == "Exit"
+        assert asked(session, "divided", 2) == HALF
+        assert session._left < before - 0.5
+    assert len(starts) == 2
+
+
 def test_what_it_is_compared_with_may_change() -> None:
     class Plain:
         def forward(self, x: Array) -> Array:

@@ -29,6 +29,7 @@ LARGEST_ANSWER_HEADER = 2**20
 MOST_ARRAYS = 2000  # in an answer
 LONGEST_TEXT = 2000
 LISTED = 3  # names that are told of a list
+_BASIC = frozenset({type(None), bool, int, float, str})  # as JSON has them
 ALIGNED = 64  # bytes, of which the place of an array in a message is a multiple
 DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("f2", "f4", "f8", "b1")}
 DTYPES |= {np.dtype(f"{kind}{size}").str: np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
@@ -88,9 +89,6 @@ def _plain(value: Any, arrays: list[Array]) -> Any:
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item, arrays) for item in value]
     return _plain(value.item(), arrays) if isinstance(value, np.generic) else {"other": repr(value)}
-
-
-_BASIC = frozenset({type(None), bool, int, float, str})
 
 
 @functools.cache
