@@ -537,6 +537,26 @@ def test_on_every_level_it_sees_its_own_files_and_it_is_said_how_it_is_contained
     assert bool(outside) is not session.contained
 
 
+SHARING = """
+from multiprocessing.shared_memory import SharedMemory
+import numpy as np
+
+def forward(x):
+    held = SharedMemory(create=True, size=1000)
+    held.close()
+    held.unlink()
+    return np.ones(())
+"""
+
+
+def test_memory_can_be_shared_inside(tmp_path: Path) -> None:
+    (tmp_path / "layer.py").write_text(SHARING)
+    with Session(f"{tmp_path / 'layer.py'}:forward", LONG) as session:
+        if not session("look").problem and session.containment != "contained: bubblewrap":
+            pytest.skip("needs bubblewrap")
+        assert driven(session, {}) == Outcome(1)
+
+
 def test_bubblewrap_that_does_not_work_is_tried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: Path
 ) -> None:
