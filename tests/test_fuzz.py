@@ -16,6 +16,7 @@ import pytest
 
 from compare.machine.errors import UserError
 from tests.fuzz import trial
+from tests.fuzz.__main__ import those_named
 from tests.fuzz.mutations import ODD_VALUES, mutate_bytes, mutate_json
 from tests.fuzz.readers import in_memory, readers
 from tests.fuzz.trial import Reader, Totals, attempt, run_own
@@ -125,6 +126,14 @@ def test_what_was_drawn_before_changes_nothing() -> None:
     for seed in range(3000):
         json.dumps(mutate_json({"a": {"b": {}}, "c": []}, Random(seed)))
     assert repr(ODD_VALUES) == repr(before)
+
+
+def test_no_reader_of_that_name_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    known = [reader(len)]
+    assert those_named(known, known[0].name[:1]) == known
+    with pytest.raises(SystemExit, match="2"):
+        those_named(known, "nothing")
+    assert capsys.readouterr().err == f"--only 'nothing' is no reader; there are {known[0].name}\n"
 
 
 @pytest.mark.long

@@ -44,7 +44,7 @@ def files_below(top: Path, root: Path, own: Path) -> Files:
     """
     copied, large, together = list[tuple[str, Array]](), list[tuple[str, str]](), 0
     every = itertools.islice(_regular_files(str(top)), MOST_SEEN)
-    chosen = sorted(dict.fromkeys((str(own), *every)), key=lambda path: 0)
+    chosen = sorted(dict.fromkeys((str(own), *every)), key=lambda path: not path.endswith(".py"))
     for path in chosen[:MOST]:
         there = os.path.relpath(path, root)
         try:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tests.fuzz.trial import Totals
+    from tests.fuzz.trial import Reader, Totals
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_INPUT = 1 << 16  # Bytes: enough for every seed.
@@ -58,6 +59,15 @@ def parsed() -> argparse.Namespace:
     return given
 
 
+def those_named(known: Sequence[Reader], text: str) -> list[Reader]:
+    """The readers whose name holds this text; ends with status 2 if there is none: nothing tried is no success."""
+    chosen = [reader for reader in known if text in reader.name]
+    if not chosen:
+        print(f"--only {text!r} is no reader; there are {', '.join(each.name for each in known)}", file=sys.stderr)
+        raise SystemExit(2)
+    return chosen
+
+
 def unguided(options: argparse.Namespace) -> list[Totals]:
     """All readers in this process."""
     from tests.fuzz.readers import in_memory, readers
@@ -66,7 +76,7 @@ def unguided(options: argparse.Namespace) -> list[Totals]:
     found = []
     with in_memory() as folder, warnings.catch_warnings(), readers(folder) as known:
         warnings.simplefilter("error")
-        chosen = [reader for reader in known if options.only in reader.name]
+        chosen = those_named(known, options.only)
         for reader in chosen:
             totals = Totals(reader.name, options.folder)
             until = time.monotonic() + options.seconds / len(chosen)
@@ -80,7 +90,7 @@ def with_atheris(options: argparse.Namespace) -> list[Totals]:
     from tests.fuzz.readers import in_memory, readers
 
     with in_memory() as folder, readers(folder) as known:
-        chosen = [reader.name for reader in known if options.only in reader.name]
+        chosen = [reader.name for reader in those_named(known, options.only)]
     share = -(-options.count // len(chosen)), options.seconds / len(chosen)
     return [from_process(options, name, *share) for name in chosen]
 
